@@ -1,0 +1,85 @@
+"""The values that travel through a replica: what a model takes, a request, a response.
+
+Plain dataclasses of numpy arrays; the protocols build and read them, the batcher merges
+them, the engines compute on them. BYTES tensors are object arrays whose elements are bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Tensors = dict[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, protocol datatype and shape of an input or output.
+
+    `shape` holds -1 for an unknown size and is None where even the rank is unknown.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One callable of a model: what goes in and what comes out, in the model's own order.
+
+    `batched` says that dimension 0 of every input and output is an unknown batch dimension,
+    so requests may be stacked along it.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batched: bool
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """A decoded request: `inputs` by name, the rest chooses what answers and how.
+
+    `signature` None means the model's default; `outputs` None means all of them;
+    at most one of `version` and `label` is set; `timeout_s` counts from arrival.
+    """
+
+    inputs: Tensors
+    signature: str | None = None
+    outputs: tuple[str, ...] | None = None
+    id: str | None = None
+    version: int | None = None
+    label: str | None = None
+    timeout_s: float | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Timing:
+    """Where a request's time went, in seconds.
+
+    `queue_s` waiting for the engine to be free, `batch_wait_s` waiting for others to share
+    a batch, `engine_s` in the model. `batch_rows` is the batch it rode in, without padding.
+    """
+
+    queue_s: float = 0.0
+    batch_wait_s: float = 0.0
+    engine_s: float = 0.0
+    batch_rows: int = 0
+
+
+@dataclass(slots=True)
+class InferResponse:
+    """An answer: `outputs` by name in the signature's order (only those that were asked for)."""
+
+    model: str
+    version: int
+    outputs: Tensors
+    id: str | None = None
+    signature: str | None = None
+    timing: Timing = field(default_factory=Timing)
