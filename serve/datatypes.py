@@ -23,7 +23,7 @@ class Datatype:
 
 def _row(name: str, numpy: npt.DTypeLike, tensorflow: str) -> Datatype:
     dtype = np.dtype(numpy)
-    return Datatype(name, dtype, tensorflow, None if dtype == object else dtype.itemsize)
+    return Datatype(name, dtype, tensorflow, None if dtype.hasobject else dtype.itemsize)
 
 
 DATATYPES = {

@@ -1,0 +1,1 @@
+"""Dynamic batching: `batch` says how requests share a call, `batcher` says when."""

@@ -1,0 +1,74 @@
+"""Run one batch on the engine and hand every request its own answer or its own error.
+
+Called by the batcher, in the engine's thread or on the event loop; touches no shared state.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+from serve.batching.batch import merge, padded_size, split
+from serve.errors import InferenceFailed, ServeError
+from serve.types import Tensors, Timing
+
+Compute = Callable[[str, Tensors], Tensors]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """One call of the engine: rows that were asked for, rows with padding, when, how long."""
+
+    rows: int
+    padded_rows: int
+    started: float
+    engine_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A request, or a piece of one, that waits for the engine.
+
+    `key` is what entries of one batch have in common, None for one that must run by itself.
+    """
+
+    signature: str
+    inputs: Tensors
+    rows: int
+    key: Hashable | None
+    answer: asyncio.Future[Tensors]
+    arrived: float
+    timing: Timing = field(default_factory=Timing)
+
+
+def run(
+    compute: Compute, entries: Sequence[Entry], sizes: Sequence[int]
+) -> tuple[list[Tensors | ServeError], BatchRun]:
+    """Compute the entries as one batch padded to one of `sizes`; answers come in their order."""
+    started = time.perf_counter()
+    rows = sum(entry.rows for entry in entries)
+    if not entries:
+        return [], BatchRun(0, 0, started, 0.0)
+    size = rows if entries[0].key is None else padded_size(rows, sizes)
+    answers = _attempt(compute, entries, size)
+    if len(entries) > 1 and isinstance(answers[0], ServeError):
+        # One of them may be the cause: alone, it fails alone.
+        answers = [
+            _attempt(compute, [entry], padded_size(entry.rows, sizes))[0] for entry in entries
+        ]
+    return answers, BatchRun(rows, size, started, time.perf_counter() - started)
+
+
+def _attempt(compute: Compute, entries: Sequence[Entry], size: int) -> list[Tensors | ServeError]:
+    signature = entries[0].signature
+    try:
+        if entries[0].key is None:
+            return [compute(signature, entries[0].inputs)]
+        outputs = compute(signature, merge([entry.inputs for entry in entries], size))
+        return list(split(outputs, [entry.rows for entry in entries], size))
+    except ServeError as err:
+        return [err] * len(entries)
+    except Exception as err:  # whatever an engine raises, its callers must get an answer
+        failed = InferenceFailed(f"the model raised {type(err).__name__}")
+        failed.__cause__ = err
+        return [failed] * len(entries)

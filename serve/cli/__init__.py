@@ -1,0 +1,1 @@
+"""The command `strata`: one module a command; heavy libraries are imported where they are used."""

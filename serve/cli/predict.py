@@ -1,0 +1,155 @@
+"""`strata predict`: send a model a picture or JSON and show the answer."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import requests
+import typer
+
+from serve.cli.options import DEFAULT_CONFIG, ConfigPath
+from serve.cli.printing import out
+from serve.config_file import load
+from serve.datatypes import DATATYPES
+from serve.errors import InvalidRequest, ModelNotReady, ServeError
+from serve.images import load_image
+from serve.protocols import rest_v2
+from serve.protocols.documents import parse_object
+from serve.protocols.tensors import as_array
+from serve.types import Array, InferRequest, InferResponse, Tensors, TensorSpec
+
+_LENGTH = "Inference-Header-Content-Length"
+_BAR_WIDTH = 30
+_TOP = 3
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    image: Annotated[
+        Path | None, typer.Option(help="A picture, for a model with one image input.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--json", help="Inputs by name as JSON, @FILE, or - for standard input."),
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="A version instead of the newest.")] = None,
+    label: Annotated[str | None, typer.Option(help="A label instead of the newest.")] = None,
+    url: Annotated[str | None, typer.Option(help="The ingress, if not this machine's.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the outputs as JSON.")] = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Ask a running model.
+
+    \b
+    Examples:
+      strata predict digits --image samples/seven.png
+      strata predict churn --json '{"age": [[41]], "plan": [["basic"]]}'
+    """
+    if (image is None) == (data is None):
+        raise InvalidRequest("give either --image or --json")
+    base = url or f"http://127.0.0.1:{load(config).http.port}"
+    path = f"{base.rstrip('/')}/v2/models/{model}{_selector(version, label)}"
+    specs = _input_specs(path)
+    inputs = _from_image(image, specs) if image is not None else _from_json(data or "", specs)
+    response = _infer(path, inputs)
+    if raw:
+        outputs = {name: _plain(array) for name, array in response.outputs.items()}
+        typer.echo(json.dumps(outputs))
+        return
+    for name, array in response.outputs.items():
+        _show(name, array)
+    out.print(f"[dim]{response.model} version {response.version}[/dim]")
+
+
+def _selector(version: int | None, label: str | None) -> str:
+    if version is not None and label is not None:
+        raise InvalidRequest("give either --version or --label")
+    return f"/versions/{version}" if version else f"/labels/{label}" if label else ""
+
+
+def _input_specs(path: str) -> list[TensorSpec]:
+    metadata = parse_object(_call("GET", path).content)
+    return [
+        TensorSpec(entry["name"], entry["datatype"], tuple(entry["shape"]))
+        for entry in metadata["inputs"]
+    ]
+
+
+def _from_image(path: Path, specs: list[TensorSpec]) -> Tensors:
+    if len(specs) != 1:
+        raise InvalidRequest(f"the model has {len(specs)} inputs; send JSON")
+    return {specs[0].name: load_image(path, specs[0])}
+
+
+def _from_json(text: str, specs: list[TensorSpec]) -> Tensors:
+    if text == "-":
+        text = sys.stdin.read()
+    elif text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except OSError as err:
+            raise InvalidRequest(f"{text[1:]}: cannot be read: {err.strerror}") from err
+    document = parse_object(text.encode())
+    by_name = {spec.name: spec for spec in specs}
+    unknown = [name for name in document if name not in by_name]
+    if unknown:
+        raise InvalidRequest(f"unknown inputs {unknown}; the model has: {', '.join(by_name)}")
+    return {
+        name: as_array(value, DATATYPES[by_name[name].datatype], name)
+        for name, value in document.items()
+    }
+
+
+def _infer(path: str, inputs: Tensors) -> InferResponse:
+    body, length = rest_v2.encode_request(InferRequest(inputs), binary=True)
+    response = _call("POST", f"{path}/infer", body, {_LENGTH: str(length)} if length else {})
+    answered = response.headers.get(_LENGTH)
+    return rest_v2.decode_response(response.content, None if answered is None else int(answered))
+
+
+def _call(
+    method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> requests.Response:
+    try:
+        response = requests.request(method, url, data=body, headers=headers, timeout=60)
+    except requests.RequestException as err:
+        raise ModelNotReady(f"nothing answers at {url}; start the platform with strata up") from err
+    if response.status_code != 200:
+        raise ServeError(f"{response.status_code}: {_error_text(response)}")
+    return response
+
+
+def _error_text(response: requests.Response) -> str:
+    try:
+        return str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return response.text.strip()
+
+
+def _show(name: str, array: Array) -> None:
+    if _is_distribution(array):
+        for row in array:
+            out.print(f"{name}: [bold]{int(row.argmax())}[/bold]")
+            for index in np.argsort(row)[::-1][:_TOP]:
+                bar = "█" * round(float(row[index]) * _BAR_WIDTH)
+                out.print(f"  {index:>4}  {row[index]:6.1%}  {bar}")
+        return
+    out.print(f"{name}: {json.dumps(_plain(array))}", markup=False)
+
+
+def _is_distribution(array: Array) -> bool:
+    return (
+        array.dtype.kind == "f"
+        and array.ndim == 2
+        and array.shape[1] > 1
+        and bool((array >= 0).all())
+        and bool(np.allclose(array.sum(axis=1), 1, atol=1e-3))
+    )
+
+
+def _plain(array: Array) -> Any:
+    if array.dtype.hasobject:
+        return np.frompyfunc(lambda item: item.decode(errors="replace"), 1, 1)(array).tolist()
+    return array.tolist()

@@ -1,0 +1,58 @@
+"""What commands print: tables, bars, progress; plain where the output is no terminal."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from serve.learn.recipes import Progress as Report
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their columns; the last column takes what room there is."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column is not columns[-1])
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Report]:
+    """Show a bar on stderr; where that is no terminal, a line whenever the text changes."""
+    if not err.is_terminal:
+        yield _lines(title)
+        return
+    columns = (TextColumn(title), BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=err) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
+def _lines(title: str) -> Report:
+    last = ""
+
+    def report(done: float, text: str) -> None:
+        nonlocal last
+        if text != last:
+            err.print(f"{title}  {done:4.0%}  {text}")
+        last = text
+
+    return report
+
+
+def bytes_text(size: int) -> str:
+    """Return a size for people: 3.1 MB."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

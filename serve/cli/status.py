@@ -1,0 +1,69 @@
+"""`strata status`: the running models, their versions and replicas."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import requests
+import typer
+
+from serve.cli.options import DEFAULT_CONFIG, ConfigPath
+from serve.cli.printing import out, print_table
+from serve.config_file import load
+
+
+def status(
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the models of the running platform: state, versions, labels, replicas.
+
+    \b
+    Example: strata status
+    """
+    tree = load(config)
+    from serve.control import Control  # brings Ray
+
+    states = Control(f"http://127.0.0.1:{tree.ports.dashboard}").states()
+    index = _index(f"http://127.0.0.1:{tree.http.port}")
+    labels = {model.name: model.version_labels for model in tree.models}
+    if as_json:
+        rows = [
+            {**asdict(state), "versions": index.get(name, []), "labels": labels.get(name, {})}
+            for name, state in states.items()
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    print_table(
+        ("MODEL", "STATE", "REPLICAS", "VERSIONS", "LABELS"),
+        [
+            (
+                name,
+                state.status.lower(),
+                f"{state.running_replicas}/{state.target_replicas}",
+                ", ".join(_version_text(entry) for entry in index.get(name, [])) or "-",
+                ", ".join(f"{key}={value}" for key, value in labels.get(name, {}).items()) or "-",
+            )
+            for name, state in sorted(states.items())
+        ],
+    )
+    for name, state in states.items():
+        if state.status != "RUNNING" and state.message:
+            out.print(f"\n{name}: {state.reason}", markup=False)
+
+
+def _version_text(entry: dict[str, Any]) -> str:
+    number = entry.get("version", "")
+    return str(number) if entry.get("state") == "READY" else f"{number} ({entry.get('reason')})"
+
+
+def _index(url: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the repository index by model; empty where the gateway does not answer."""
+    try:
+        entries = requests.post(f"{url}/v2/repository/index", json={}, timeout=10).json()
+    except requests.RequestException:
+        return {}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        found.setdefault(entry["name"], []).append(entry)
+    return found

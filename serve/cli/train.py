@@ -1,0 +1,52 @@
+"""`strata train`: train a reference model and publish it."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve.cli.options import DEFAULT_CONFIG, ConfigPath
+from serve.cli.printing import out, progress_bar
+from serve.cli.publish import report, try_loading
+from serve.config_file import load
+from serve.learn.recipes import RECIPES
+from serve.learn.recipes import train as train_recipe
+from serve.repository.publish import publish
+from serve.repository.repository import Repository
+
+
+def train(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")],
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing if the repository has a version.")
+    ] = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Train a reference model, print its accuracy on held-out data, publish it.
+
+    \b
+    Example: strata train digits
+    """
+    source = load(config).repository
+    repository = Repository(source.root, Path(source.cache_dir))
+    if if_missing and _has_version(repository, name):
+        return
+    with tempfile.TemporaryDirectory(prefix="strata-train-") as folder:
+        with progress_bar(f"training {name}") as progress:
+            trained = train_recipe(name, Path(folder) / name, epochs, progress)
+        out.print(
+            f"{name}: {trained.held_out_accuracy:.1%} held-out accuracy after "
+            f"{trained.epochs} epochs, {trained.seconds:.0f} s"
+        )
+        metadata = {"held_out_accuracy": trained.held_out_accuracy, "epochs": trained.epochs}
+        published = publish(
+            trained.folder, repository, name, metadata=metadata, validate=try_loading
+        )
+    report(published)
+
+
+def _has_version(repository: Repository, name: str) -> bool:
+    is_new = repository.is_local and not Path(repository.root).exists()
+    return not is_new and bool(repository.versions(name))

@@ -1,0 +1,123 @@
+"""The classes that Ray Serve runs as replicas: they build the parts and join them.
+
+Everything here is wiring. What a model's replica does is in endpoint and model, what the
+gateway does is in gateway.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from ray import serve as ray_serve
+
+from serve.config import Model as ModelConfig
+from serve.config import Repository as RepositoryConfig
+from serve.config import VersionPolicy
+from serve.edge.http import HttpRequest, HttpResponse
+from serve.endpoint import ModelEndpoint
+from serve.errors import ModelNotReady, ServeError
+from serve.gateway import Gateway
+from serve.metrics import Recorder
+from serve.model import Model
+from serve.repository.repository import Repository
+
+log = logging.getLogger("ray.serve")
+
+_SAMPLE_PERIOD_S = 1.0
+
+# The engine's thread waits this long for the interpreter while the event loop is busy; Python's
+# default of 5 ms is several engine calls long and halved the throughput at 16 connections.
+_SWITCH_INTERVAL_S = 0.0002
+
+
+@ray_serve.ingress()
+class ModelDeployment:
+    """A replica of one model."""
+
+    def __init__(self, model: dict[str, Any], repository: dict[str, Any]) -> None:
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        config = ModelConfig.model_validate(model)
+        source = RepositoryConfig.model_validate(repository)
+        recorder = Recorder(config.name)
+        self._model = Model(config, Repository(source.root, Path(source.cache_dir)), recorder)
+        self._endpoint = ModelEndpoint(self._model, config.limits.max_body_bytes, recorder)
+        self._recorder = recorder
+        self._poll_interval_s = source.poll_interval_s
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __serve_build_asgi_app__(self) -> ModelEndpoint:
+        return self._endpoint
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take a version policy and labels; the first call loads the model."""
+        policy = VersionPolicy.model_validate(user_config["version_policy"])
+        try:
+            await self._model.apply(policy, user_config["version_labels"])
+        except ServeError as err:
+            # A replica that answers goes on answering; one that cannot start must say why.
+            if not self._model.versions:
+                raise
+            log.error("model '%s': the change was not applied: %s", self._model.name, err)
+        self._model.require_ready()
+        self._start_tasks()
+
+    async def check_health(self) -> None:
+        """Ray Serve replaces a replica whose health check raises."""
+        if self._tasks and not self._model.versions:
+            raise ModelNotReady(f"model '{self._model.name}' has lost its versions")
+
+    async def handle_http(self, request: HttpRequest) -> HttpResponse:
+        """Answer a request that the gateway passes on."""
+        return await self._endpoint.answer(request)
+
+    async def describe(self) -> dict[str, Any]:
+        """Return the versions, labels and failures of this replica, for status and index."""
+        return {
+            "versions": sorted(self._model.versions),
+            "labels": dict(self._model.labels),
+            "failures": dict(self._model.failures),
+        }
+
+    def _start_tasks(self) -> None:
+        if self._tasks:
+            return
+        self._tasks.append(asyncio.create_task(_repeat(self._sample, _SAMPLE_PERIOD_S)))
+        if self._poll_interval_s:
+            poll = _repeat(self._model.refresh, self._poll_interval_s)
+            self._tasks.append(asyncio.create_task(poll))
+
+    async def _sample(self) -> None:
+        self._recorder.gauge("model_requests_in_flight", self._endpoint.in_flight)
+        self._model.sample()
+        self._recorder.flush()
+
+
+async def _repeat(action: Callable[[], Awaitable[None]], period_s: float) -> None:
+    said = ""
+    while True:
+        await asyncio.sleep(period_s)
+        try:
+            await action()
+            said = ""
+        except ServeError as err:  # the repository is away; once is enough in the log
+            if str(err) != said:
+                log.warning("%s", err)
+            said = str(err)
+
+
+@ray_serve.ingress()
+class GatewayDeployment:
+    """A replica of the gateway."""
+
+    def __init__(self) -> None:
+        self._gateway = Gateway()
+
+    def __serve_build_asgi_app__(self) -> Gateway:
+        return self._gateway
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take the list of models."""
+        self._gateway.models = tuple(model["name"] for model in user_config["models"])

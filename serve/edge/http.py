@@ -1,0 +1,109 @@
+"""HTTP without a framework: read a request from ASGI, write a response to it.
+
+The values pickle, so the gateway can pass a request on to a model's replica as it came.
+A web framework's request parsing would cost more than the model does (docs/performance.md).
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve.errors import BodyTooLarge, InvalidRequest, ServeError
+from serve.protocols import content
+from serve.protocols.errors import encode_error
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+JSON = (b"content-type", b"application/json")
+OCTETS = (b"content-type", b"application/octet-stream")
+
+# Below this size compressing costs more time than the bytes that it saves.
+COMPRESS_FROM_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request; header names are lower case, `body` is decompressed."""
+
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class HttpResponse:
+    """One response; content-length is added when it is sent."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [JSON])
+
+
+class Disconnected(Exception):
+    """The client hung up before its request was complete; there is nobody to answer."""
+
+
+async def read_request(scope: Scope, receive: Receive, max_body_bytes: int) -> HttpRequest:
+    """Read and decompress one request; raises BodyTooLarge before holding more than allowed."""
+    headers = dict(scope["headers"])
+    method = scope["method"]
+    body = b"" if method == "GET" else await _read_body(headers, receive, max_body_bytes)
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and body:
+        body = content.decompress(body, encoding.decode("latin-1"), max_body_bytes)
+    return HttpRequest(method, scope["path"], headers, body)
+
+
+async def _read_body(headers: dict[bytes, bytes], receive: Receive, max_body_bytes: int) -> bytes:
+    declared = headers.get(b"content-length", b"0")
+    if not declared.isdigit():
+        raise InvalidRequest(f"content-length is not a number: {declared.decode('latin-1')}")
+    if int(declared) > max_body_bytes:
+        raise _too_large(int(declared), max_body_bytes)
+    chunks = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > max_body_bytes:
+            raise _too_large(size, max_body_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(size: int, limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the body has at least {size} bytes, this model accepts {limit}; send fewer rows at once "
+        "or raise limits.max_body_bytes"
+    )
+
+
+async def send_response(response: HttpResponse, request: HttpRequest | None, send: Send) -> None:
+    """Send a response, compressed if it is worth it and the client says it may be."""
+    body = response.body
+    if request is not None and len(body) >= COMPRESS_FROM_BYTES:
+        accepted = request.headers.get(b"accept-encoding", b"").decode("latin-1")
+        encoding = content.choose_encoding(accepted)
+        if encoding is not None:
+            body = content.compress(body, encoding)
+            response.headers.append((b"content-encoding", encoding.encode()))
+            response.headers.append((b"vary", b"accept-encoding"))
+    response.headers.append((b"content-length", str(len(body)).encode()))
+    start = {"type": "http.response.start", "status": response.status, "headers": response.headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_response(err: ServeError) -> HttpResponse:
+    """Return the JSON answer for an error; overload says when to come back."""
+    response = HttpResponse(err.http_status, encode_error(str(err)))
+    if err.http_status in {429, 503}:
+        response.headers.append((b"retry-after", b"1"))
+    return response

@@ -1,0 +1,23 @@
+"""Load a model version from its folder, whatever format it is in.
+
+Called by model in a replica and by `strata publish` to try a model before it is published.
+"""
+
+from pathlib import Path
+
+from serve.engines.devices import configure
+from serve.engines.engine import Engine, EngineOptions
+from serve.repository.layout import model_path
+
+
+def load(folder: Path, options: EngineOptions) -> Engine:
+    """Load the version in `folder` (or a single file). Raises RepositoryError."""
+    path = model_path(folder)
+    configure(options)
+    if path.is_dir():
+        from serve.engines.saved_model import load_saved_model
+
+        return load_saved_model(path)
+    from serve.engines.keras_model import load_keras_model
+
+    return load_keras_model(path)

@@ -1,0 +1,165 @@
+"""Everything that is not one model's own path: health, lists, V1 paths, unknown models.
+
+Built by deployments.GatewayDeployment at the route prefix `/`. V1 paths end in `:predict`, which
+a route prefix cannot express, so they come here and go on to the model's replica as they are.
+
+    GET  /                          V1 liveness           GET  /v2, /v2/health/live, .../ready
+    GET  /v1/models                 names                 GET  /v2/models
+    *    /v1/models/<name>[...]     to the model          POST /v2/repository/index
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray import serve as ray_serve
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from serve import __version__
+from serve.edge.http import (
+    Disconnected,
+    HttpRequest,
+    HttpResponse,
+    Receive,
+    Scope,
+    Send,
+    error_response,
+    read_request,
+    send_response,
+)
+from serve.errors import ModelNotFound, ModelNotReady, QueueFull, ServeError
+from serve.protocols import metadata_v2, rest_v1
+from serve.protocols.errors import encode_error, encode_json
+
+_MAX_BODY_BYTES = 64 * 2**20
+_STATUS_TTL_S = 1.0
+_FORWARD_TIMEOUT_S = 30.0
+_V1_MODEL = re.compile(r"/v1/models/([^/:]+)(.*)", re.IGNORECASE | re.DOTALL)
+_V2_MODEL = re.compile(r"/v2/models/([^/]+)(.*)", re.DOTALL)
+
+
+class Gateway:
+    """The ASGI app of the gateway; `models` are the names that are configured."""
+
+    def __init__(self) -> None:
+        self.models: Sequence[str] = ()
+        self._states: dict[str, str] = {}
+        self._states_until = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = None
+        try:
+            request = await read_request(scope, receive, _MAX_BODY_BYTES)
+            response = await self.answer(request)
+        except ServeError as err:
+            response = error_response(err)
+        except Disconnected:
+            return
+        await send_response(response, request, send)
+
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """Answer a request for the platform as a whole, or pass it on to its model."""
+        path = request.path.rstrip("/") or "/"
+        fixed = {
+            ("GET", "/"): self._alive,
+            ("GET", "/v2"): self._server_metadata,
+            ("GET", "/v2/health/live"): self._live,
+            ("GET", "/v2/health/ready"): self._ready,
+            ("GET", "/v2/models"): self._list,
+            ("GET", "/v1/models"): self._list,
+            ("POST", "/v2/repository/index"): self._index,
+        }
+        if (request.method, path) in fixed:
+            return await fixed[request.method, path]()
+        if path in {known for _, known in fixed}:
+            return HttpResponse(405, encode_error("Method Not Allowed"))
+        return await self._to_model(request)
+
+    async def _alive(self) -> HttpResponse:
+        return _json({"status": "alive"})
+
+    async def _server_metadata(self) -> HttpResponse:
+        return _json(metadata_v2.server_metadata("strata", __version__))
+
+    async def _live(self) -> HttpResponse:
+        return _json({"live": True})
+
+    async def _ready(self) -> HttpResponse:
+        states = await self._application_states()
+        ready = all(states.get(name) == "RUNNING" for name in self.models)
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def _list(self) -> HttpResponse:
+        return _json({"models": list(self.models)})
+
+    async def _index(self) -> HttpResponse:
+        entries = await asyncio.gather(*(self._index_entries(name) for name in self.models))
+        return _json([entry for model in entries for entry in model])
+
+    async def _index_entries(self, name: str) -> list[dict[str, Any]]:
+        try:
+            described = await self._call(name, "describe")
+        except ServeError as err:
+            return [{"name": name, "state": "UNAVAILABLE", "reason": str(err)}]
+        ready = [
+            {"name": name, "version": str(number), "state": "READY"}
+            for number in described["versions"]
+        ]
+        failed = [
+            {"name": name, "version": str(number), "state": "UNAVAILABLE", "reason": reason}
+            for number, reason in described["failures"].items()
+        ]
+        return ready + failed
+
+    async def _to_model(self, request: HttpRequest) -> HttpResponse:
+        v1 = _V1_MODEL.fullmatch(request.path)
+        if v1 is not None:
+            return await self._forward_v1(request, v1[1], v1[2])
+        v2 = _V2_MODEL.fullmatch(request.path)
+        if v2 is None:
+            return HttpResponse(404, encode_error("Not Found"))
+        if v2[1] not in self.models:
+            raise ModelNotFound(f"Request for unknown model: '{v2[1]}' is not found")
+        return await self._forward(v2[1], request)
+
+    async def _forward_v1(self, request: HttpRequest, name: str, rest: str) -> HttpResponse:
+        rest_v1.parse_path(request.method, request.path)  # malformed before unknown
+        if name not in self.models:
+            raise ModelNotFound(f"Servable not found for request: Latest({name})")
+        path = f"/v2/models/{name}/v1{rest}"
+        passed = HttpRequest(request.method, path, request.headers, request.body)
+        return await self._forward(name, passed)
+
+    async def _forward(self, name: str, request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = await self._call(name, "handle_http", request)
+        return response
+
+    async def _call(self, name: str, method: str, *args: Any) -> Any:
+        """Call a method of a model's replica; Ray's errors become ours here."""
+        state = (await self._application_states()).get(name)
+        if state not in {"RUNNING", "UNHEALTHY"}:
+            raise ModelNotReady(f"model '{name}' is {state or 'not deployed'}; see strata status")
+        handle = ray_serve.get_deployment_handle("model", app_name=name)
+        try:
+            async with asyncio.timeout(_FORWARD_TIMEOUT_S):
+                return await getattr(handle, method).remote(*args)
+        except BackPressureError as err:
+            raise QueueFull(f"model '{name}' has too many requests; try again later") from err
+        except (RayServeException, TimeoutError) as err:
+            raise ModelNotReady(f"model '{name}' has no replica that answers") from err
+
+    async def _application_states(self) -> dict[str, str]:
+        now = time.monotonic()
+        if now >= self._states_until:
+            self._states_until = now + _STATUS_TTL_S
+            status = await asyncio.to_thread(ray_serve.status)
+            self._states = {name: app.status for name, app in status.applications.items()}
+        return self._states
+
+
+def _json(value: Any, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, encode_json(value))

@@ -1,0 +1,48 @@
+"""Pictures to tensors and back, for `strata predict --image` and the sample digits."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from serve.datatypes import DATATYPES
+from serve.errors import InvalidRequest
+from serve.types import Array, TensorSpec
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def load_image(path: Path, spec: TensorSpec) -> Array:
+    """Return a picture as one row of an image input [-1, height, width, channels].
+
+    Values are 0..1 for floating point inputs and 0..255 for integers. Raises InvalidRequest.
+    """
+    height, width, channels = _image_shape(spec)
+    try:
+        with Image.open(path) as file:
+            picture = file.convert(_MODES[channels])
+    except FileNotFoundError as err:
+        raise InvalidRequest(f"{path}: no such file") from err
+    except (OSError, UnidentifiedImageError) as err:
+        raise InvalidRequest(f"{path}: not a picture that can be read: {err}") from err
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(picture, np.uint8).reshape(1, height, width, channels)
+    dtype = DATATYPES[spec.datatype].numpy
+    return (pixels / 255).astype(dtype) if dtype.kind == "f" else pixels.astype(dtype)
+
+
+def _image_shape(spec: TensorSpec) -> tuple[int, int, int]:
+    shape = spec.shape or ()
+    if len(shape) != 4 or min(shape[1:]) < 1 or shape[3] not in _MODES or spec.datatype == "BYTES":
+        raise InvalidRequest(
+            f"input '{spec.name}' {spec.datatype} {list(shape)} is not an image input "
+            "[-1, height, width, 1, 3 or 4]; send JSON"
+        )
+    return shape[1], shape[2], shape[3]
+
+
+def save_image(pixels: Array, path: Path) -> None:
+    """Write a float image [height, width, 1] with values 0..1 as a greyscale PNG."""
+    levels = np.clip(np.rint(pixels[..., 0] * 255), 0, 255).astype(np.uint8)
+    Image.fromarray(levels).save(path)

@@ -1,0 +1,1 @@
+"""Training of the reference models. Nothing that serves imports this."""

@@ -1,0 +1,34 @@
+"""Tell how a training goes, batch by batch, to whoever shows it."""
+
+from typing import Any
+
+import keras
+
+from serve.learn.recipes import Progress
+
+
+class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    """A Keras callback that reports the part done and the latest figures."""
+
+    def __init__(self, epochs: int, report: Progress) -> None:
+        super().__init__()
+        self._epochs = epochs
+        self._report = report
+        self._epoch = 0
+        self._held_out = ""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        steps = self.params.get("steps") or batch + 1
+        done = (self._epoch + (batch + 1) / steps) / self._epochs
+        self._report(done, f"epoch {self._epoch + 1}/{self._epochs}{self._held_out}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        accuracy = (logs or {}).get("val_accuracy")
+        if accuracy is not None:
+            self._held_out = f"  held-out accuracy {accuracy:.1%}"
+        self._report(
+            (epoch + 1) / self._epochs, f"epoch {epoch + 1}/{self._epochs}{self._held_out}"
+        )

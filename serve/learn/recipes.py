@@ -1,0 +1,34 @@
+"""The reference models by name, and what a training leaves behind.
+
+Called by `strata train`. A recipe's file is imported only when it is trained: it brings Keras.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from serve.errors import ConfigError
+
+# Called after each step with the part done (0..1) and a line that says how it goes.
+Progress = Callable[[float, str], None]
+
+RECIPES = {"digits": "serve.learn.digits"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model in a folder, and its accuracy (0..1) on data that it has not seen."""
+
+    folder: Path
+    held_out_accuracy: float
+    epochs: int
+    seconds: float
+
+
+def train(name: str, folder: Path, epochs: int | None, progress: Progress) -> Trained:
+    """Train a reference model into a folder; `epochs` None is the recipe's own number."""
+    if name not in RECIPES:
+        raise ConfigError(f"'{name}' has no recipe (known: {', '.join(sorted(RECIPES))})")
+    trained: Trained = import_module(RECIPES[name]).train(folder, epochs, progress)
+    return trained

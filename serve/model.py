@@ -1,0 +1,195 @@
+"""One served model: the versions that are loaded, and the answer to a request.
+
+Built by app.ModelDeployment in every replica, called by endpoint.ModelEndpoint. Calls
+repository (which versions exist), engines (load and compute) and batching. Versions come and go
+while the others answer: a version serves once it is verified, loaded and warm, and a newer one
+that cannot be loaded never takes a running one down.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from serve.batching.batcher import Batcher, BatchPolicy
+from serve.batching.execution import BatchRun
+from serve.config import Model as ModelConfig
+from serve.config import VersionPolicy
+from serve.engines.engine import Engine, EngineOptions
+from serve.engines.loading import load
+from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
+from serve.metrics import Recorder
+from serve.protocols.check import check
+from serve.repository.repository import Repository
+from serve.repository.versions import resolve, select
+from serve.types import InferRequest, InferResponse, Signature, Timing
+
+log = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVersion:
+    """A version that can answer: its engine and the batcher in front of it."""
+
+    number: int
+    engine: Engine
+    batcher: Batcher
+
+    def signature(self, name: str | None) -> Signature:
+        """Return a signature by name, the model's default for None. Raises InvalidRequest."""
+        signatures = self.engine.signatures
+        chosen = signatures.get(name or self.engine.default_signature)
+        if chosen is None:
+            raise InvalidRequest(
+                f'Serving signature name: "{name}" not found in signature def '
+                f"(available: {', '.join(signatures)})"
+            )
+        return chosen
+
+
+class Model:
+    """The loaded versions of one model; all methods run on the replica's event loop."""
+
+    def __init__(self, config: ModelConfig, repository: Repository, recorder: Recorder) -> None:
+        self.name = config.name
+        self.versions: dict[int, LoadedVersion] = {}
+        self.failures: dict[int, str] = {}
+        self.labels: Mapping[str, int] = config.version_labels
+        self._config = config
+        self._policy: VersionPolicy = config.version_policy
+        self._repository = repository
+        self._recorder = recorder
+        self._changing = asyncio.Lock()
+
+    def choose(self, version: int | None, label: str | None) -> LoadedVersion:
+        """Return the version to answer with. Raises ModelNotFound, ModelNotReady."""
+        if not self.versions:
+            raise ModelNotReady(f"model '{self.name}' has no version loaded; {self._why()}")
+        return self.versions[resolve(self.name, self.versions, self.labels, version, label)]
+
+    async def infer(
+        self, request: InferRequest, is_alone: Callable[[], bool] = lambda: False
+    ) -> InferResponse:
+        """Answer one request; `is_alone` tells whether the replica has no other one to do."""
+        loaded = self.choose(request.version, request.label)
+        signature = loaded.signature(request.signature)
+        inputs = check(request.inputs, signature, self.name)  # a bad request fails alone
+        wanted = _wanted(request, signature)
+        limit_s = self._config.limits.request_timeout_s
+        outputs, timing = await loaded.batcher.infer(
+            signature.name,
+            inputs,
+            batched=signature.batched,
+            timeout_s=min(request.timeout_s or limit_s, limit_s),
+            is_alone=is_alone,
+        )
+        return InferResponse(
+            model=self.name,
+            version=loaded.number,
+            outputs={name: outputs[name] for name in wanted},
+            id=request.id,
+            signature=signature.name,
+            timing=timing,
+        )
+
+    async def apply(self, policy: VersionPolicy, labels: Mapping[str, int]) -> None:
+        """Take a new version policy and new labels without a restart."""
+        self._policy = policy
+        await self.refresh()
+        self.labels = labels
+
+    async def refresh(self) -> None:
+        """Load what the policy asks for, then unload what it no longer asks for.
+
+        A version that cannot be loaded is remembered in `failures` and not tried again until
+        it disappears; `latest` then falls back to the next lower one.
+        """
+        async with self._changing:
+            available = await asyncio.to_thread(self._repository.versions, self.name)
+            self.failures = {n: why for n, why in self.failures.items() if n in available}
+            wanted = await self._load_wanted(available)
+            if wanted:
+                self._unload_except(wanted)
+
+    def sample(self) -> None:
+        """Record what is measured by looking rather than by counting."""
+        for number, loaded in self.versions.items():
+            version = str(number)
+            self._recorder.gauge("model_requests_queued", loaded.batcher.queued, version=version)
+            self._recorder.gauge("model_retraces", loaded.engine.retraces, version=version)
+
+    async def _load_wanted(self, available: list[int]) -> set[int]:
+        """Load until the policy is satisfied; return the versions that satisfy it."""
+        while True:
+            candidates = [number for number in available if number not in self.failures]
+            wanted = select(candidates, latest=self._policy.latest, specific=self._policy.specific)
+            missing = [number for number in wanted if number not in self.versions]
+            if not missing:
+                return set(wanted)
+            await self._load(missing[0])
+
+    async def _load(self, number: int) -> None:
+        started = time.perf_counter()
+        version = str(number)
+        try:
+            loaded = await asyncio.to_thread(self._load_blocking, number)
+        except ServeError as err:
+            self.failures[number] = str(err)
+            self._recorder.count("model_loads", version=version, outcome="failed")
+            log.error("model '%s' version %d cannot be loaded: %s", self.name, number, err)
+            return
+        self.versions[number] = loaded
+        seconds = time.perf_counter() - started
+        self._recorder.count("model_loads", version=version, outcome="ok")
+        self._recorder.observe("model_load_duration_seconds", seconds, version=version)
+        self._recorder.gauge("model_ready", 1, version=version)
+        log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
+
+    def _load_blocking(self, number: int) -> LoadedVersion:
+        path = self._repository.fetch(self.name, number)
+        options = self._config.ray_actor_options
+        share = options.num_gpus if 0 < options.num_gpus < 1 else None
+        engine = load(path, EngineOptions(options.num_threads, share))
+        engine.warmup(self._config.batching.sizes)
+        policy = BatchPolicy(self._config.batching, self._config.limits.max_queued_requests)
+        batcher = Batcher(engine.infer, policy, partial(self._observe, str(number)))
+        return LoadedVersion(number, engine, batcher)
+
+    def _observe(self, version: str, run: BatchRun, oldest: Timing) -> None:
+        recorder = self._recorder
+        recorder.observe("model_queue_duration_seconds", oldest.queue_s, version=version)
+        recorder.observe("model_batch_wait_duration_seconds", oldest.batch_wait_s, version=version)
+        recorder.observe("model_engine_duration_seconds", run.engine_s, version=version)
+        recorder.observe("model_batch_rows", run.rows, version=version)
+        if run.padded_rows > run.rows:
+            recorder.count("model_padding_rows", run.padded_rows - run.rows, version=version)
+
+    def _unload_except(self, wanted: set[int]) -> None:
+        for number in [number for number in self.versions if number not in wanted]:
+            loaded = self.versions.pop(number)
+            loaded.batcher.close()
+            self._recorder.gauge("model_ready", 0, version=str(number))
+            log.info("model '%s' version %d is unloaded", self.name, number)
+
+    def _why(self) -> str:
+        if self.failures:
+            number, reason = max(self.failures.items())
+            return f"version {number}: {reason}"
+        return "its repository folder holds no complete version; publish one"
+
+    def require_ready(self) -> None:
+        """Raise RepositoryError unless at least one version answers."""
+        if not self.versions:
+            raise RepositoryError(f"model '{self.name}' has no version to serve: {self._why()}")
+
+
+def _wanted(request: InferRequest, signature: Signature) -> tuple[str, ...]:
+    names = tuple(spec.name for spec in signature.outputs)
+    if request.outputs is None:
+        return names
+    for name in request.outputs:
+        if name not in names:
+            raise InvalidRequest(f"unknown output '{name}' (the model has: {', '.join(names)})")
+    return request.outputs

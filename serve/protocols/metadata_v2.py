@@ -1,0 +1,33 @@
+"""Metadata of the server and of models in Open Inference Protocol V2 ("Model Metadata")."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from serve.types import Signature, TensorSpec
+
+# Only what is implemented: clients call what is listed here.
+EXTENSIONS = ["binary_tensor_data", "parameters"]
+
+
+def server_metadata(name: str, version: str) -> dict[str, Any]:
+    """Return the answer to GET /v2."""
+    return {"name": name, "version": version, "extensions": EXTENSIONS}
+
+
+def model_metadata(
+    name: str, versions: Sequence[str], platform: str, signature: Signature
+) -> dict[str, Any]:
+    """Return the answer to GET /v2/models/<name>; shapes carry the batch dimension as -1."""
+    return {
+        "name": name,
+        "versions": list(versions),
+        "platform": platform,
+        "inputs": [_tensor(spec) for spec in signature.inputs],
+        "outputs": [_tensor(spec) for spec in signature.outputs],
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    # The protocol has no word for an unknown rank; one unknown dimension comes closest.
+    shape = [-1] if spec.shape is None else list(spec.shape)
+    return {"name": spec.name, "datatype": spec.datatype, "shape": shape}

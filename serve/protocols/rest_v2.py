@@ -1,0 +1,266 @@
+"""Open Inference Protocol V2 over HTTP, with the binary tensor extension.
+
+Called by endpoint (requests in, responses out) and by the CLI (the other way round).
+Sources: Open Inference Protocol, "Inference Request/Response JSON Object" and
+"Binary Tensor Data Extension". One parameter is ours: the request parameter `signature_name`
+chooses one of a SavedModel's signatures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve import datatypes
+from serve.errors import InvalidRequest, Unsupported
+from serve.protocols.documents import dump, parse_object
+from serve.protocols.tensors import (
+    check_shape,
+    element_count,
+    from_bytes,
+    from_json,
+    to_bytes,
+    to_json,
+)
+from serve.types import Array, InferRequest, InferResponse, Signature, Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """Which outputs go back as raw bytes: all or none by default, and exceptions by name."""
+
+    binary: bool = False
+    by_name: Mapping[str, bool] = field(default_factory=dict)
+
+    def is_binary(self, name: str) -> bool:
+        return self.by_name.get(name, self.binary)
+
+
+def decode_request(
+    body: bytes, json_length: int | None, raw_signature: Signature | None = None
+) -> tuple[InferRequest, OutputFormat]:
+    """Return the request in a body and how its outputs are wanted. Raises InvalidRequest.
+
+    `json_length` is the header Inference-Header-Content-Length: None for a body that is all
+    JSON, 0 for one that is all data of the one input of `raw_signature`.
+    """
+    if json_length == 0:
+        return _decode_raw(body, raw_signature), OutputFormat(binary=True)
+    document, data = _split_body(body, json_length)
+    inputs = _decode_tensors(_list_of_objects(document, "inputs", required=True), data)
+    parameters = _object(document, "parameters")
+    outputs = _list_of_objects(document, "outputs")
+    request = InferRequest(
+        inputs=inputs,
+        signature=_signature_name(parameters),
+        outputs=tuple(_name(output) for output in outputs) or None,
+        id=_identifier(document),
+        timeout_s=_timeout_s(parameters),
+        parameters=parameters,
+    )
+    return request, _output_format(parameters, outputs)
+
+
+def encode_response(response: InferResponse, form: OutputFormat) -> tuple[bytes, int | None]:
+    """Return the body, and the length of its JSON part if raw data follows it."""
+    document: dict[str, Any] = {
+        "model_name": response.model,
+        "model_version": str(response.version),
+    }
+    if response.id is not None:
+        document["id"] = response.id
+    return _encode(document, "outputs", response.outputs, form)
+
+
+def encode_request(request: InferRequest, *, binary: bool) -> tuple[bytes, int | None]:
+    """Return the body of a request as a client sends it, and the length of its JSON part."""
+    document: dict[str, Any] = {"parameters": {"binary_data_output": binary}}
+    if request.id is not None:
+        document["id"] = request.id
+    if request.signature is not None:
+        document["parameters"]["signature_name"] = request.signature
+    if request.outputs is not None:
+        document["outputs"] = [{"name": name} for name in request.outputs]
+    return _encode(document, "inputs", request.inputs, OutputFormat(binary=binary))
+
+
+def decode_response(body: bytes, json_length: int | None) -> InferResponse:
+    """Return the response in a body as a client receives it. Raises InvalidRequest."""
+    document, data = _split_body(body, json_length)
+    version = str(document.get("model_version", ""))
+    return InferResponse(
+        model=str(document.get("model_name", "")),
+        version=int(version) if version.isdigit() else 0,
+        outputs=_decode_tensors(_list_of_objects(document, "outputs", required=True), data),
+        id=_identifier(document),
+    )
+
+
+def _split_body(body: bytes, json_length: int | None) -> tuple[dict[str, Any], memoryview]:
+    if json_length is None:
+        return parse_object(body), memoryview(b"")
+    if json_length > len(body):
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
+        )
+    return parse_object(body[:json_length]), memoryview(body)[json_length:]
+
+
+def _decode_tensors(tensors: list[dict[str, Any]], data: memoryview) -> Tensors:
+    decoded: Tensors = {}
+    position = 0
+    for tensor in tensors:
+        name = _name(tensor)
+        if name in decoded:
+            raise InvalidRequest(f"tensor '{name}' is given twice")
+        size = _binary_size(tensor, name)
+        if size is not None and position + size > len(data):
+            raise InvalidRequest(
+                f"tensor '{name}' claims {size} bytes, {len(data) - position} are left in the body"
+            )
+        decoded[name] = _decode_tensor(tensor, name, data[position : position + (size or 0)])
+        position += size or 0
+    if position != len(data):
+        raise InvalidRequest(f"{len(data) - position} bytes of the body belong to no tensor")
+    return decoded
+
+
+def _decode_tensor(tensor: dict[str, Any], name: str, data: memoryview) -> Array:
+    datatype = datatypes.DATATYPES.get(str(tensor.get("datatype")))
+    if datatype is None:
+        known = ", ".join(datatypes.DATATYPES)
+        raise InvalidRequest(
+            f"tensor '{name}' has datatype {str(tensor.get('datatype'))[:50]!r}; known: {known}"
+        )
+    shape = check_shape(tensor.get("shape"), name)
+    if element_count(shape) > 2**40:
+        raise InvalidRequest(f"tensor '{name}' has too many elements: shape {list(shape)}")
+    if "binary_data_size" in _object(tensor, "parameters"):
+        return from_bytes(data, datatype, shape, name)
+    return from_json(tensor["data"], datatype, shape, name)
+
+
+def _binary_size(tensor: dict[str, Any], name: str) -> int | None:
+    """Return the bytes of raw data of a tensor, None if it brings JSON data."""
+    size = _object(tensor, "parameters").get("binary_data_size")
+    if (size is None) == ("data" not in tensor):
+        raise InvalidRequest(f"tensor '{name}' needs either data or binary_data_size")
+    if size is not None and (type(size) is not int or size < 0):
+        raise InvalidRequest(f"tensor '{name}': binary_data_size must be a number of bytes")
+    return size
+
+
+def _decode_raw(body: bytes, signature: Signature | None) -> InferRequest:
+    """Decode a body that is nothing but one input's data: batch of one ("Raw Binary Request")."""
+    if signature is None or len(signature.inputs) != 1:
+        raise InvalidRequest("a raw binary request needs a model with exactly one input")
+    spec = signature.inputs[0]
+    datatype = datatypes.DATATYPES[spec.datatype]
+    if spec.shape is None:
+        raise InvalidRequest(f"a raw binary request needs a known shape; '{spec.name}' has none")
+    if datatype.itemsize is None:
+        array = from_bytes(_prefixed(body), datatype, (1,) * len(spec.shape), spec.name)
+        return InferRequest({spec.name: array})
+    inner = [1 if signature.batched else spec.shape[0], *spec.shape[1:]] if spec.shape else []
+    unknown = [index for index, size in enumerate(inner) if size < 0]
+    if len(unknown) > 1:
+        raise InvalidRequest(
+            f"a raw binary request needs at most one unknown dimension in '{spec.name}'"
+        )
+    if unknown:
+        known = -element_count(inner) * datatype.itemsize
+        inner[unknown[0]] = len(body) // known if known else 0
+    return InferRequest(
+        {spec.name: from_bytes(memoryview(body), datatype, tuple(inner), spec.name)}
+    )
+
+
+def _prefixed(body: bytes) -> memoryview:
+    return memoryview(len(body).to_bytes(4, "little") + body)
+
+
+def _encode(
+    document: dict[str, Any], key: str, tensors: Tensors, form: OutputFormat
+) -> tuple[bytes, int | None]:
+    described, raw, in_json = [], [], []
+    for name, array in tensors.items():
+        datatype = datatypes.from_numpy(array.dtype).name
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+        if form.is_binary(name):
+            data = to_bytes(array)
+            entry["parameters"] = {"binary_data_size": len(data)}
+            raw.append(data)
+        else:
+            entry["data"] = to_json(array.reshape(-1), name)
+            in_json.append(array)
+        described.append(entry)
+    document[key] = described
+    header = dump(document, in_json)
+    return (b"".join([header, *raw]), len(header)) if raw else (header, None)
+
+
+def _list_of_objects(
+    document: dict[str, Any], key: str, *, required: bool = False
+) -> list[dict[str, Any]]:
+    value = document.get(key)
+    if value is None and not required:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InvalidRequest(f"'{key}' must be a list of tensors (JSON objects)")
+    return value
+
+
+def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{key}' must be a JSON object")
+    return value
+
+
+def _name(tensor: dict[str, Any]) -> str:
+    name = tensor.get("name")
+    if not isinstance(name, str):
+        raise InvalidRequest("every tensor needs a 'name' that is a string")
+    return name
+
+
+def _identifier(document: dict[str, Any]) -> str | None:
+    identifier = document.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise InvalidRequest("'id' must be a string")
+    return identifier
+
+
+def _signature_name(parameters: dict[str, Any]) -> str | None:
+    name = parameters.get("signature_name")
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequest("the parameter 'signature_name' must be a string")
+    return name
+
+
+def _timeout_s(parameters: dict[str, Any]) -> float | None:
+    timeout = parameters.get("timeout")
+    if timeout is None:
+        return None
+    if type(timeout) is not int or timeout < 0:
+        raise InvalidRequest("the parameter 'timeout' must be a number of microseconds")
+    return timeout / 1e6 or None
+
+
+def _output_format(parameters: dict[str, Any], outputs: list[dict[str, Any]]) -> OutputFormat:
+    by_name = {}
+    for output in outputs:
+        own = _object(output, "parameters")
+        if own.get("classification"):
+            raise Unsupported("the classification extension is not supported; ask for the tensor")
+        if "binary_data" in own:
+            by_name[_name(output)] = _flag(own["binary_data"], "binary_data")
+    default = _flag(parameters.get("binary_data_output", False), "binary_data_output")
+    return OutputFormat(default, by_name)
+
+
+def _flag(value: Any, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"the parameter '{key}' must be true or false")
+    return value

@@ -1,0 +1,119 @@
+"""Whether a version is whole: what lets a half-copied one never be served.
+
+With a manifest, all its files must be there in full. Without one somebody copied the model by
+hand, and the model's own files must be there and not be cut off. Called by repository for every
+version that is not known to be whole, and by publish for the source; calls layout, manifest and
+saved_model.
+"""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from serve.errors import RepositoryError
+from serve.repository.layout import (
+    MANIFEST,
+    PUBLISHING,
+    SAVED_MODEL,
+    Listing,
+    ModelFile,
+    find_model,
+    missing,
+)
+from serve.repository.manifest import Manifest, parse_manifest
+from serve.repository.saved_model import needs_variables, shard_bytes
+from serve.repository.store import Store
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a version folder holds; `problem` says why it is not whole, None if it is."""
+
+    listing: Listing
+    manifest: Manifest | None
+    problem: str | None
+
+
+def examine(store: Store, folder: str) -> Contents:
+    """Look at a version folder as it is now. Raises RepositoryError if the store is away."""
+    listing = store.walk(folder)
+    if MANIFEST in listing.files:
+        try:
+            manifest = parse_manifest(store.read(f"{folder}/{MANIFEST}"))
+        except RepositoryError as err:
+            return Contents(listing, None, str(err))
+        return Contents(listing, manifest, _differs(listing, manifest))
+    if PUBLISHING in store.children(folder):
+        problem: str | None = (
+            "a publish is under way or was interrupted; if none runs, delete the folder"
+        )
+    else:
+        problem = missing(listing) or _cut_off(store, folder, listing)
+    return Contents(listing, None, problem)
+
+
+def _differs(listing: Listing, manifest: Manifest) -> str | None:
+    for path, record in manifest.files.items():
+        if path not in listing.files:
+            return f"{path} is missing"
+        size = listing.files[path]
+        if size is not None and size != record.bytes:
+            return f"{path} has {size} bytes instead of {record.bytes}"
+    if find_model(listing.files) != find_model(manifest.files):
+        return f"it holds another model than {MANIFEST} lists"
+    return None
+
+
+def _cut_off(store: Store, folder: str, listing: Listing) -> str | None:
+    """Say which file is shorter than it says itself; the listing must have a model."""
+    model = find_model(listing.files)
+    if model is None or store.is_http:  # many HTTP servers give no parts of files
+        return None
+    place = f"{folder}/{model.path}".strip("/")
+    if model.format == "savedmodel":
+        return _cut_off_saved_model(store, place, listing, model)
+    with store.open(place) as file:
+        whole = zipfile.is_zipfile(file) if model.format == "keras" else _is_whole_hdf5(file)
+    return None if whole else f"{model.path} is cut off or no {model.format} file"
+
+
+def _cut_off_saved_model(
+    store: Store, place: str, listing: Listing, model: ModelFile
+) -> str | None:
+    with store.open(f"{place}/{SAVED_MODEL}".lstrip("/")) as file:
+        try:
+            wanted = needs_variables(file)
+        except ValueError as err:
+            return f"{SAVED_MODEL} is cut off: {err}"
+    below = f"{model.path}/variables/".lstrip("/")
+    if f"{below}variables.index" not in listing.files:
+        return f"{below}variables.index is missing" if wanted else None
+    try:
+        lengths = shard_bytes(store.read(f"{place}/variables/variables.index".lstrip("/")))
+    except ValueError as err:
+        return f"{below}variables.index is cut off: {err}"
+    return _short_shard(listing, below, lengths)
+
+
+def _short_shard(listing: Listing, below: str, lengths: dict[int, int]) -> str | None:
+    for shard, least in lengths.items():
+        name = f"{below}variables.data-{shard:05d}-of-"
+        path = next((path for path in listing.files if path.startswith(name)), None)
+        size = listing.files[path] if path else 0
+        if size is not None and size < least:
+            return f"{path or name} has {size} of {least} bytes"
+    return None
+
+
+def _is_whole_hdf5(file: BinaryIO) -> bool:
+    """Compare a file's length with the end its superblock names (HDF5 format, section II.A)."""
+    head = file.read(96)
+    if len(head) < 48 or not head.startswith(_HDF5_SIGNATURE):
+        return False
+    start, width = {0: (24, head[13]), 1: (28, head[13])}.get(head[8], (12, head[9]))
+    position = start + 2 * width
+    end = int.from_bytes(head[position : position + width], "little")
+    return file.seek(0, io.SEEK_END) >= end

@@ -1,0 +1,117 @@
+"""The layout of a repository: `<root>/<model>/<version>/`, and what a version folder holds.
+
+Pure functions on names, so that they say the same of a local folder, of an object store and of
+a folder about to be published. The layout is the one of TensorFlow Serving (a SavedModel in the
+version folder) and of Triton (`model.savedmodel/` inside it), and Keras files beside them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from serve.errors import RepositoryError
+
+MANIFEST = "manifest.json"
+PUBLISHING = ".publishing"  # says that a version is being uploaded to an object store
+SAVED_MODEL = "saved_model.pb"
+NESTED = "model.savedmodel"
+NO_MODEL = "no model: saved_model.pb, model.savedmodel/, one .keras or one .h5 file"
+
+Format = Literal["savedmodel", "keras", "h5"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a version folder holds, by relative path; a size in bytes is None where unknown."""
+
+    files: Mapping[str, int | None]
+    folders: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """Where in a version folder the model is: a folder (`""` is itself) or a file."""
+
+    format: Format
+    path: str
+
+
+def version_number(name: str) -> int | None:
+    """Return the version that a folder name stands for, None if it stands for none."""
+    return int(name) if re.fullmatch("[1-9][0-9]{0,17}", name) else None
+
+
+def find_model(files: Iterable[str]) -> ModelFile | None:
+    """Return the model among the relative paths of a version folder, None if there is none.
+
+    A SavedModel goes before a `.keras` file and that before an `.h5` file. Of several files
+    with the same ending only one named `model` is taken: guessing could serve the wrong one.
+    """
+    names = set(files)
+    for folder in ("", NESTED):
+        if str(PurePosixPath(folder, SAVED_MODEL)) in names:
+            return ModelFile("savedmodel", folder)
+    return _single_file(names, "keras") or _single_file(names, "h5")
+
+
+def model_path(folder: Path) -> Path:
+    """Return the SavedModel's folder or the model's file in a version folder.
+
+    A path to a single model file is returned as it is. Raises RepositoryError.
+    """
+    if folder.is_file():
+        return folder
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    nested = f"{NESTED}/{SAVED_MODEL}"
+    found = find_model(names | {nested} if (folder / nested).is_file() else names)
+    if found is None:
+        raise RepositoryError(f"'{folder}' holds {NO_MODEL}")
+    return folder / found.path
+
+
+def missing(listing: Listing) -> str | None:
+    """Say what a version folder lacks, judged by names alone; None if nothing."""
+    model = find_model(listing.files)
+    if model is None:
+        return NO_MODEL
+    if model.format != "savedmodel":
+        return None
+    # An empty folder of variables is what TensorFlow 1 writes for a model that has none.
+    variables = str(PurePosixPath(model.path, "variables"))
+    has_variables = any(path.startswith(f"{variables}/") for path in listing.files)
+    return _missing_variables(listing, variables) if has_variables else None
+
+
+def is_hidden(path: str) -> bool:
+    """Tell whether a relative path has a part that begins with a dot; such files are no model's."""
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def is_inside(path: str) -> bool:
+    """Tell whether a relative path stays in its folder, whatever wrote it."""
+    parts = path.split("/")
+    return "\\" not in path and not {"", ".", ".."} & set(parts)
+
+
+def _single_file(names: set[str], ending: Literal["keras", "h5"]) -> ModelFile | None:
+    # Weights alone (Keras names them model.weights.h5) are no model.
+    fitting = [name for name in names if name.endswith(f".{ending}") and "/" not in name]
+    fitting = [name for name in fitting if not name.endswith(".weights.h5")]
+    if f"model.{ending}" in fitting:
+        return ModelFile(ending, f"model.{ending}")
+    return ModelFile(ending, fitting[0]) if len(fitting) == 1 else None
+
+
+def _missing_variables(listing: Listing, variables: str) -> str | None:
+    index = f"{variables}/variables.index"
+    if index not in listing.files:
+        return f"{index} is missing"
+    shards = [path for path in listing.files if path.startswith(f"{variables}/variables.data-")]
+    count = shards[0].rpartition("-of-")[2] if shards else "00001"
+    if not re.fullmatch("[0-9]{5}", count):
+        return f"{shards[0]} is not a whole file of variables"
+    expected = (f"{variables}/variables.data-{i:05d}-of-{count}" for i in range(int(count)))
+    absent = next((path for path in expected if path not in listing.files), None)
+    return f"{absent} is missing" if absent else None

@@ -1,0 +1,87 @@
+"""The manifest of a version: what `publish` wrote, with the SHA-256 of every file.
+
+`manifest.json` lies in the version folder. Written last by publish, so that its presence says
+that the version is whole; its hashes are verified when a replica fetches the version.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic import TypeAdapter, ValidationError
+
+from serve.errors import RepositoryError
+from serve.repository.layout import MANIFEST, Format, is_inside
+
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file's SHA-256 in hexadecimal and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a version is; `created` is ISO 8601 in UTC, `metadata` any JSON such as accuracy."""
+
+    model: str
+    version: int
+    format: Format
+    created: str
+    files: Mapping[str, FileRecord]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """Write the manifest. Raises RepositoryError if its metadata is not JSON."""
+        try:
+            return _ADAPTER.dump_json(self, indent=2) + b"\n"
+        except ValueError as err:  # pydantic's PydanticSerializationError is one
+            raise RepositoryError(f"the metadata is not JSON: {str(err).splitlines()[0]}") from err
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(record.bytes for record in self.files.values())
+
+
+_ADAPTER = TypeAdapter(Manifest)
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read a manifest. Raises RepositoryError; unknown keys are left out."""
+    try:
+        manifest = _ADAPTER.validate_json(data)
+    except ValidationError as err:
+        first = err.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RepositoryError(f"{MANIFEST} is broken: {where}: {first['msg'].lower()}") from err
+    outside = next((path for path in manifest.files if not is_inside(path)), None)
+    if outside is not None:
+        raise RepositoryError(f"{MANIFEST} lists '{outside}', which leaves the version's folder")
+    return manifest
+
+
+def copy(source: BinaryIO, target: BinaryIO) -> FileRecord:
+    """Copy a stream and return the record of what was copied."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := source.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        size += target.write(chunk)
+    return FileRecord(digest.hexdigest(), size)
+
+
+def verify(manifest: Manifest, folder: Path) -> None:
+    """Compare every file in `folder` with its hash. Raises RepositoryError naming the file."""
+    for path, expected in manifest.files.items():
+        with (folder / path).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected.sha256:
+            raise RepositoryError(
+                f"'{folder / path}' is not the file that was published: SHA-256 expected "
+                f"{expected.sha256}, found {found}; publish the model again as a new version"
+            )

@@ -1,0 +1,167 @@
+"""Add a version to a repository: validated, there as a whole or not at all, with a manifest.
+
+Called by `strata publish` and `strata train`. Versions never change once they are there. The
+version is staged in a hidden folder; a local one then gets its name by one rename, a remote one is
+uploaded by upload.
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from serve.config import NAME_PATTERN, RESERVED_NAMES, is_name
+from serve.errors import RepositoryError
+from serve.repository import manifest as manifests
+from serve.repository.completeness import examine
+from serve.repository.layout import MANIFEST, NO_MODEL, find_model, is_hidden, version_number
+from serve.repository.manifest import FileRecord, Manifest
+from serve.repository.repository import Repository
+from serve.repository.store import Store, reason
+from serve.repository.upload import upload
+
+_ATTEMPTS = 100  # publishers that may take the next number before this one gives up
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a version went and what it is."""
+
+    path: str
+    manifest: Manifest
+
+
+def publish(
+    source: Path,
+    repository: Repository,
+    name: str,
+    version: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    validate: Callable[[Path], None] | None = None,
+) -> Published:
+    """Copy a model file or folder into the repository as a new version.
+
+    `version` None takes the next number. `validate` gets the staged folder and raises if it
+    cannot be served. Raises RepositoryError; then there is no new version.
+    """
+    _check_names(repository, name, version)
+    with _staging(repository, name) as staging:
+        records = _stage(source, staging)
+        if validate:
+            validate(staging)
+        draft = _draft(name, records, dict(metadata or {}))
+        return _commit(staging, repository, draft, version)
+
+
+def _check_names(repository: Repository, name: str, version: int | None) -> None:
+    if not is_name(name) or name in RESERVED_NAMES:
+        raise RepositoryError(f"'{name}' cannot name a model; a name matches {NAME_PATTERN}")
+    if version is not None and version_number(str(version)) is None:
+        raise RepositoryError(f"version {version} must be a positive integer of at most 18 digits")
+    if repository.store.is_http:
+        raise RepositoryError(
+            f"repository '{repository.root}' is read-only over HTTP; publish to the store behind it"
+        )
+
+
+@contextmanager
+def _staging(repository: Repository, name: str) -> Iterator[Path]:
+    """Yield a hidden folder, in a local repository's own file system so that it can be renamed."""
+    parent = repository.store.local_path(name) if repository.is_local else repository.cache_dir
+    staging = parent / f".publishing-{uuid.uuid4().hex}"
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+    except OSError as err:
+        raise RepositoryError(
+            f"model '{name}' cannot be published to '{repository.root}': {_explain(err, parent)}"
+        ) from err
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _stage(source: Path, staging: Path) -> dict[str, FileRecord]:
+    files = _source_files(source)
+    if find_model(files) is None:
+        raise RepositoryError(f"'{source}' cannot be published: it holds {NO_MODEL}")
+    records = {path: copy_file(file, staging / path) for path, file in files.items()}
+    problem = examine(Store(str(staging.parent)), staging.name).problem
+    if problem:
+        raise RepositoryError(f"'{source}' cannot be published: {problem}")
+    return records
+
+
+def copy_file(source: Path, target: Path) -> FileRecord:
+    """Copy one file, making its folder, and return what was copied."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as read, target.open("xb") as written:
+        return manifests.copy(read, written)
+
+
+def _source_files(source: Path) -> dict[str, Path]:
+    """Return what is published: paths in the version to files; hidden files are left out."""
+    if source.is_file():
+        ending = ".h5" if source.suffix == ".hdf5" else source.suffix
+        return {f"model{ending}": source}
+    if not source.is_dir():
+        raise RepositoryError(f"'{source}' cannot be published: no such file or folder")
+    paths = Store(str(source)).walk("").files
+    return {
+        path: source / path for path in sorted(paths) if path != MANIFEST and not is_hidden(path)
+    }
+
+
+def _draft(name: str, records: dict[str, FileRecord], metadata: dict[str, Any]) -> Manifest:
+    """Return a manifest whose version is still to be set."""
+    model = find_model(records)
+    assert model is not None  # _stage has refused such a source
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Manifest(name, 0, model.format, created, records, metadata)
+
+
+def _commit(
+    staging: Path, repository: Repository, draft: Manifest, version: int | None
+) -> Published:
+    write = _rename if repository.is_local else upload
+    for _ in range(1 if version else _ATTEMPTS):
+        number = version or max(repository.numbers(draft.model), default=0) + 1
+        manifest = _numbered(draft, number)
+        (staging / MANIFEST).write_bytes(manifest.to_json())
+        if write(staging, repository.store, manifest):
+            return Published(repository.path(draft.model, number), manifest)
+    if version is None:
+        raise RepositoryError(f"model '{draft.model}': others keep taking the next number; retry")
+    raise RepositoryError(
+        f"model '{draft.model}' has a version {version} already, and versions never change; "
+        "leave the version out to take the next number"
+    )
+
+
+def _numbered(draft: Manifest, version: int) -> Manifest:
+    return Manifest(draft.model, version, draft.format, draft.created, draft.files, draft.metadata)
+
+
+def _rename(staging: Path, store: Store, manifest: Manifest) -> bool:
+    """Give the staged folder its name and tell whether the name was free."""
+    target = store.local_path(f"{manifest.model}/{manifest.version}")
+    if target.exists():
+        return False
+    try:
+        os.rename(staging, target)
+    except OSError as err:
+        if err.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def _explain(err: OSError, folder: Path) -> str:
+    if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return reason(err)
+    return f"no space is left on the disk of '{folder}'; nothing was published"

@@ -1,0 +1,56 @@
+"""Upload a staged version to an object store, which has no rename.
+
+A marker is made first, which of two publishers only one can do, and which keeps replicas away;
+the files follow, and the manifest, whose presence makes the version servable, is last. Called by
+publish.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from serve.errors import RepositoryError
+from serve.repository.layout import MANIFEST, PUBLISHING
+from serve.repository.manifest import Manifest
+from serve.repository.store import Store
+
+
+def upload(staging: Path, store: Store, manifest: Manifest) -> bool:
+    """Upload a version and tell whether its number was free. Raises RepositoryError.
+
+    What was uploaded before an error is removed, as far as the store still answers; the marker
+    goes last, so that a rest is never taken for a version.
+    """
+    folder = f"{manifest.model}/{manifest.version}"
+    if not _claim(store, folder):
+        return False
+    paths = [*manifest.files, MANIFEST]
+    try:
+        for path in paths:
+            store.upload(staging / path, f"{folder}/{path}")
+    except BaseException:
+        _undo(store, folder, [MANIFEST, *manifest.files])
+        raise
+    with suppress(RepositoryError):  # with the manifest there, the marker means nothing
+        store.remove(f"{folder}/{PUBLISHING}")
+    return True
+
+
+def _claim(store: Store, folder: str) -> bool:
+    if store.children(folder):
+        return False
+    marker = f"{folder}/{PUBLISHING}"
+    if not store.create(marker):
+        return False
+    if set(store.children(folder)) == {PUBLISHING}:
+        return True
+    store.remove(marker)  # another publisher began and ended since the first look
+    return False
+
+
+def _undo(store: Store, folder: str, paths: list[str]) -> None:
+    with suppress(RepositoryError):
+        present = store.walk(folder).files
+        for path in paths:
+            if path in present:
+                store.remove(f"{folder}/{path}")
+        store.remove(f"{folder}/{PUBLISHING}")

@@ -1,0 +1,278 @@
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve.batching.batcher import Batcher, BatchPolicy
+from serve.config import Batching
+from serve.errors import DeadlineExceeded, InferenceFailed, QueueFull
+
+
+class Doubler:
+    """An engine that doubles x, refuses the number 13, and holds still while `gate` is closed."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.threads: set[int] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def __call__(self, signature, inputs):
+        self.entered.set()
+        assert self.gate.wait(10)
+        self.sizes.append(len(inputs["x"]))
+        self.threads.add(threading.get_ident())
+        if (inputs["x"] == 13).any():
+            raise InferenceFailed("thirteen")
+        return {"y": inputs["x"] * 2}
+
+
+def _x(*values):
+    return {"x": np.array(values, np.float32)}
+
+
+def _batcher(engine, runs=None, max_queued_requests=100, **batching):
+    policy = BatchPolicy(Batching(**batching), max_queued_requests)
+    return Batcher(engine, policy, lambda run, timing: None if runs is None else runs.append(run))
+
+
+async def _infer(batcher, *values, timeout_s=10.0, alone=False, batched=True):
+    outputs, timing = await batcher.infer(
+        "serve", _x(*values), batched=batched, timeout_s=timeout_s, is_alone=lambda: alone
+    )
+    return outputs["y"].tolist(), timing
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.lists(st.integers(20, 99), min_size=1, max_size=11), min_size=1, max_size=12),
+    st.integers(1, 8),
+)
+def test_every_request_gets_its_own_rows_in_every_composition(requests, max_batch_size):
+    async def scenario():
+        batcher = _batcher(Doubler(), max_batch_size=max_batch_size)
+        return await asyncio.gather(*(_infer(batcher, *values) for values in requests))
+
+    for values, (answer, _) in zip(requests, asyncio.run(scenario()), strict=True):
+        assert answer == [2 * value for value in values]
+
+
+def test_requests_that_arrive_together_share_one_padded_batch():
+    engine, runs = Doubler(), []
+
+    async def scenario():
+        batcher = _batcher(engine, runs, max_batch_size=8)
+        answers = await asyncio.gather(*(_infer(batcher, value) for value in (1, 2, 3)))
+        return [timing.batch_rows for _, timing in answers]
+
+    assert asyncio.run(scenario()) == [3, 3, 3]
+    assert engine.sizes == [4]
+    assert [(run.rows, run.padded_rows) for run in runs] == [(3, 4)]
+
+
+def test_what_arrives_while_the_engine_works_forms_the_next_batch():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=8)
+        first = asyncio.create_task(_infer(batcher, 1))
+        await asyncio.to_thread(engine.entered.wait)
+        rest = [asyncio.create_task(_infer(batcher, value)) for value in (2, 3, 4, 5)]
+        while batcher.queued < 4:
+            await asyncio.sleep(0)
+        engine.gate.set()
+        return await asyncio.gather(first, *rest)
+
+    timings = [timing for _, timing in asyncio.run(scenario())]
+    assert engine.sizes == [1, 4]
+    assert timings[1].queue_s > timings[1].batch_wait_s
+
+
+def test_a_full_batch_waits_in_the_engines_thread_and_a_partial_one_stays_open():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=2)
+        running = asyncio.create_task(_infer(batcher, 1))
+        await asyncio.to_thread(engine.entered.wait)
+        full = asyncio.create_task(_infer(batcher, 2, 3))
+        while batcher.queued != 0 or full.done():
+            await asyncio.sleep(0)
+        open_one = asyncio.create_task(_infer(batcher, 4))
+        while batcher.queued != 1:
+            await asyncio.sleep(0)
+        joins = asyncio.create_task(_infer(batcher, 5))
+        while batcher.queued != 2:
+            await asyncio.sleep(0)
+        engine.gate.set()
+        return await asyncio.gather(running, full, open_one, joins)
+
+    assert [answer for answer, _ in asyncio.run(scenario())] == [[2], [4, 6], [8], [10]]
+    assert engine.sizes == [1, 2, 2]
+
+
+def test_a_wait_lets_later_rows_join_and_ends_early_when_the_batch_is_full():
+    engine = Doubler()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=2, batch_wait_timeout_s=10)
+        first = asyncio.create_task(_infer(batcher, 1))
+        while batcher.queued < 1:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(_infer(batcher, 2))
+        return await asyncio.wait_for(asyncio.gather(first, second), 5)
+
+    asyncio.run(scenario())
+    assert engine.sizes == [2]
+
+
+def test_requests_of_other_shapes_do_not_share_a_batch():
+    engine = Doubler()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=8)
+        wide = {"x": np.ones((1, 2), np.float32)}
+        return await asyncio.gather(
+            _infer(batcher, 1),
+            batcher.infer("serve", wide, batched=True, timeout_s=10),
+            _infer(batcher, 2),
+        )
+
+    asyncio.run(scenario())
+    assert sorted(engine.sizes) == [1, 2]
+
+
+def test_a_request_that_the_model_refuses_fails_alone():
+    async def scenario():
+        batcher = _batcher(Doubler(), max_batch_size=8)
+        return await asyncio.gather(
+            *(_infer(batcher, value) for value in (1, 13, 2)), return_exceptions=True
+        )
+
+    good, bad, other = asyncio.run(scenario())
+    assert good[0] == [2]
+    assert isinstance(bad, InferenceFailed)
+    assert other[0] == [4]
+
+
+def test_any_exception_of_an_engine_reaches_the_caller_as_inference_failed():
+    def broken(signature, inputs):
+        raise ZeroDivisionError
+
+    with pytest.raises(InferenceFailed, match="ZeroDivisionError"):
+        asyncio.run(_infer(_batcher(broken), 1))
+
+
+def test_a_full_queue_refuses_and_still_answers_the_others():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_queued_requests=2, max_batch_size=1)
+        running = asyncio.create_task(_infer(batcher, 1))
+        await asyncio.to_thread(engine.entered.wait)
+        waiting = [asyncio.create_task(_infer(batcher, value)) for value in (2, 3)]
+        while batcher.queued < 2:
+            await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await _infer(batcher, 4)
+        engine.gate.set()
+        return await asyncio.gather(running, *waiting)
+
+    assert [answer for answer, _ in asyncio.run(scenario())] == [[2], [4], [6]]
+
+
+def test_a_request_past_its_deadline_is_told_so_and_is_not_computed():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=1)
+        running = asyncio.create_task(_infer(batcher, 1))
+        await asyncio.to_thread(engine.entered.wait)
+        with pytest.raises(DeadlineExceeded, match=r"0\.01 s"):
+            await _infer(batcher, 2, timeout_s=0.01)
+        engine.gate.set()
+        await running
+        return await _infer(batcher, 3)
+
+    assert asyncio.run(scenario())[0] == [6]
+    assert engine.sizes == [1, 1]
+
+
+def test_a_caller_that_goes_away_leaves_the_others_alone():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=4)
+        running = asyncio.create_task(_infer(batcher, 1))
+        await asyncio.to_thread(engine.entered.wait)
+        gone = asyncio.create_task(_infer(batcher, 2))
+        stays = asyncio.create_task(_infer(batcher, 3))
+        while batcher.queued < 2:
+            await asyncio.sleep(0)
+        gone.cancel()
+        engine.gate.set()
+        await running
+        return await stays
+
+    assert asyncio.run(scenario())[0] == [6]
+    assert engine.sizes == [1, 1]
+
+
+def test_a_lonely_short_request_runs_on_the_event_loop_once_its_size_is_known():
+    engine = Doubler()
+
+    async def scenario():
+        batcher = _batcher(engine)
+        await _infer(batcher, 1, alone=True)
+        engine.threads.clear()
+        await _infer(batcher, 2, alone=True)
+        return threading.get_ident()
+
+    assert engine.threads == {asyncio.run(scenario())} or engine.threads == {
+        threading.main_thread().ident
+    }
+
+
+def test_a_signature_without_a_batch_dimension_runs_by_itself_unpadded():
+    engine = Doubler()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=8)
+        return await asyncio.gather(
+            _infer(batcher, 1, 2, 3, batched=False), _infer(batcher, 4, 5, 6, batched=False)
+        )
+
+    assert [answer for answer, _ in asyncio.run(scenario())] == [[2, 4, 6], [8, 10, 12]]
+    assert engine.sizes == [3, 3]
+
+
+def test_no_rows_at_all_is_a_request_too():
+    async def scenario():
+        batcher = _batcher(Doubler(), max_batch_size=8)
+        return await _infer(batcher)
+
+    assert asyncio.run(scenario())[0] == []
+
+
+def test_closing_lets_what_waits_finish():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=1)
+        tasks = [asyncio.create_task(_infer(batcher, value)) for value in (1, 2, 3)]
+        await asyncio.to_thread(engine.entered.wait)
+        batcher.close()
+        engine.gate.set()
+        return await asyncio.gather(*tasks)
+
+    assert [answer for answer, _ in asyncio.run(scenario())] == [[2], [4], [6]]

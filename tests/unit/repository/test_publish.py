@@ -1,0 +1,247 @@
+import contextlib
+import errno
+import multiprocessing
+import threading
+import uuid
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serve.errors import RepositoryError
+from serve.repository import publish as publishing
+from serve.repository.publish import publish
+from serve.repository.repository import Repository
+from serve.repository.store import Store
+
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def test_a_published_version_is_fetched_as_it_was(repository, saved_model):
+    published = publish(saved_model, repository, "digits", metadata={"accuracy": 0.97})
+    assert published.manifest.format == "savedmodel"
+    assert published.path == repository.path("digits", 1)
+    fetched = repository.fetch("digits", 1)
+    for path in published.manifest.files:
+        assert (fetched / path).read_bytes() == (saved_model / path).read_bytes()
+    assert repository.manifest("digits", 1) == published.manifest
+    assert repository.manifest("digits", 1).metadata == {"accuracy": 0.97}
+
+
+def test_files_beside_the_model_are_kept_and_hidden_ones_left_out(repository, make, tmp_path):
+    source = tmp_path / "trained"
+    source.mkdir()
+    make.keras(source / "model.keras")
+    (source / "learning_curves.png").write_bytes(b"png")
+    (source / ".DS_Store").write_bytes(b"x")
+    published = publish(source, repository, "digits")
+    assert set(published.manifest.files) == {"model.keras", "learning_curves.png"}
+
+
+def test_the_next_number_is_above_incomplete_ones(repository, keras_file, put, tmp_path):
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half/model.keras").write_bytes(b"PK")
+    put(repository, tmp_path / "half", "digits", 6)
+    assert publish(keras_file, repository, "digits").manifest.version == 7
+
+
+def test_a_version_never_changes(repository, make, keras_file):
+    before = publish(keras_file, repository, "digits", 3).manifest
+    with pytest.raises(RepositoryError, match="has a version 3 already"):
+        publish(make.keras(keras_file), repository, "digits", 3)
+    assert repository.manifest("digits", 3) == before
+    assert repository.versions("digits") == [3]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "../a", ".a", "a" * 64, "gateway", "a b"])
+def test_a_name_that_cannot_be_served_is_refused(local, keras_file, name):
+    with pytest.raises(RepositoryError, match="cannot name a model"):
+        publish(keras_file, local, name)
+
+
+@pytest.mark.parametrize("version", [0, -1, 10**18])
+def test_a_number_that_is_no_version_is_refused(local, keras_file, version):
+    with pytest.raises(RepositoryError, match="positive integer"):
+        publish(keras_file, local, "digits", version)
+
+
+def test_a_model_that_does_not_validate_leaves_nothing(repository, keras_file):
+    seen = []
+
+    def validate(folder):
+        seen.append((folder / "model.keras").read_bytes())
+        raise RepositoryError("a layer is unknown")
+
+    with pytest.raises(RepositoryError, match="a layer is unknown"):
+        publish(keras_file, repository, "digits", validate=validate)
+    assert seen == [keras_file.read_bytes()]
+    assert repository.numbers("digits") == []
+
+
+def test_a_source_that_is_cut_off_is_refused(repository, keras_file):
+    keras_file.write_bytes(keras_file.read_bytes()[:-30])
+    with pytest.raises(RepositoryError, match="cut off"):
+        publish(keras_file, repository, "digits")
+
+
+def test_metadata_that_is_not_json_is_refused(repository, keras_file):
+    with pytest.raises(RepositoryError, match="metadata is not JSON"):
+        publish(keras_file, repository, "digits", metadata={"accuracy": object()})
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(local, keras_file, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(publishing, "copy_file", full)
+    with pytest.raises(RepositoryError, match="no space is left"):
+        publish(keras_file, local, "digits")
+    assert list(local.store.local_path("digits").iterdir()) == []
+
+
+class Interrupted(BaseException):
+    """Like KeyboardInterrupt: nothing catches it on the way."""
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(local=st.booleans(), at=st.integers(0, 12), killed=st.booleans())
+def test_no_interruption_leaves_a_broken_version(tmp_path_factory, make, local, at, killed):
+    """`killed` also takes away the clearing up, as the end of the process does."""
+    tmp_path = tmp_path_factory.mktemp("publish")
+    source = make.saved_model(tmp_path / "source")
+    root = str(tmp_path / "root") if local else f"memory://{tmp_path.name}-{at}-{killed}"
+    repository = Repository(root, tmp_path / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        _interrupt(patch, at, killed)
+        with contextlib.suppress(Interrupted):
+            publish(source, repository, "digits")
+    watcher = Repository(root, tmp_path / "cache")
+    (tmp_path / "root").mkdir(exist_ok=True)
+    for version in watcher.versions("digits"):
+        fetched = watcher.fetch("digits", version)
+        for path in (p for p in source.rglob("*") if p.is_file()):
+            assert (fetched / path.relative_to(source)).read_bytes() == path.read_bytes()
+    again = publish(source, watcher, "digits").manifest.version
+    assert again in watcher.versions("digits")
+
+
+def _interrupt(patch, at, killed):
+    """Stop at the `at`-th step, a step being a file copied, uploaded, made or removed."""
+    steps = iter(range(1000))
+
+    def stopping(action):
+        def step(*args):
+            number = next(steps)
+            if number == at or (killed and number > at):
+                raise Interrupted
+            return action(*args)
+
+        return step
+
+    patch.setattr(publishing, "copy_file", stopping(publishing.copy_file))
+    patch.setattr(publishing.os, "rename", stopping(publishing.os.rename))
+    for name in ("create", "upload", "remove"):
+        patch.setattr(Store, name, stopping(getattr(Store, name)))
+    if killed:
+        patch.setattr(publishing.shutil, "rmtree", lambda *args, **kwargs: None)
+
+
+def test_a_replica_sees_nothing_of_an_upload_before_its_manifest(make, tmp_path, monkeypatch):
+    repository = Repository(f"memory://{uuid.uuid4().hex}", tmp_path / "cache")
+    upload, seen = Store.upload, []
+
+    def watched(store, source, path):
+        upload(store, source, path)
+        seen.append((path.rpartition("/")[2], Repository(repository.root, tmp_path).versions("d")))
+
+    monkeypatch.setattr(Store, "upload", watched)
+    publish(make.keras(tmp_path / "a.keras"), repository, "d")
+    assert seen == [("model.keras", []), ("manifest.json", [1])]
+
+
+def test_a_rival_that_takes_the_number_first_keeps_it(local, make, tmp_path, monkeypatch):
+    rename = publishing.os.rename
+
+    def slow(staging, target):
+        monkeypatch.setattr(publishing.os, "rename", rename)
+        publish(make.keras(tmp_path / "rival.keras"), local, "digits")
+        rename(staging, target)
+
+    monkeypatch.setattr(publishing.os, "rename", slow)
+    second = publish(make.keras(tmp_path / "own.keras"), local, "digits")
+    assert second.manifest.version == 2
+    first = local.fetch("digits", 1) / "model.keras"
+    assert first.read_bytes() == (tmp_path / "rival.keras").read_bytes()
+
+
+def _publish_some(root, cache, source, count, numbers):
+    for _ in range(count):
+        numbers.put(publish(source, Repository(root, cache), "digits").manifest.version)
+
+
+def test_processes_that_publish_at_once_get_a_number_each(tmp_path, keras_file):
+    numbers = CONTEXT.Queue()
+    arguments = (str(tmp_path / "root"), tmp_path / "cache", keras_file, 8, numbers)
+    workers = [CONTEXT.Process(target=_publish_some, args=arguments) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    taken = sorted(numbers.get(timeout=60) for _ in range(24))
+    for worker in workers:
+        worker.join()
+    assert taken == list(range(1, 25))
+    assert Repository(str(tmp_path / "root"), tmp_path).versions("digits") == taken
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    s3fs = pytest.importorskip("s3fs", minversion="2025.3")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    for key, value in {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(key, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # the one before knows another server
+    bucket = f"models-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    yield f"s3://{bucket}"
+    server.stop()
+
+
+@pytest.mark.parametrize("prefix", ["", "/some/prefix"])
+def test_s3_holds_a_repository_from_an_empty_bucket_on(
+    s3, prefix, saved_model, keras_file, tmp_path
+):
+    repository = Repository(s3 + prefix, tmp_path / "cache")
+    assert repository.versions("digits") == []
+    publish(saved_model, repository, "digits")
+    publish(keras_file, repository, "digits")
+    assert repository.models() == ["digits"]
+    assert repository.versions("digits") == [1, 2]
+    assert (repository.fetch("digits", 2) / "model.keras").read_bytes() == keras_file.read_bytes()
+    with pytest.raises(RepositoryError, match="s3://elsewhere"):
+        Repository("s3://elsewhere", tmp_path).versions("digits")
+
+
+def test_publishers_to_s3_at_once_get_a_number_each(s3, keras_file, tmp_path):
+    taken = []
+
+    def some():
+        for _ in range(3):
+            repository = Repository(s3, tmp_path / "cache")
+            taken.append(publish(keras_file, repository, "digits").manifest.version)
+
+    threads = [threading.Thread(target=some) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(taken)) == 9
+    assert Repository(s3, tmp_path / "cache").versions("digits") == sorted(taken)
