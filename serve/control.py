@@ -62,15 +62,18 @@ class Control:
         return {name: _state(name, tree) for name, tree in applications.items()}
 
     def _request(self, method: str, body: dict[str, Any] | None = None) -> requests.Response:
-        headers = {"Authorization": f"Bearer {token}"} if (token := _auth_token()) else {}
         try:
             return requests.request(
-                method, self._url, json=body, headers=headers, timeout=_TIMEOUT_S
+                method, self._url, json=body, headers=self._headers(), timeout=_TIMEOUT_S
             )
         except requests.RequestException as err:
             raise PlatformUnreachable(
                 f"nothing answers at {self._url}; start the platform with strata up"
             ) from err
+
+    def _headers(self) -> dict[str, str]:
+        token = _auth_token()
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _auth_token() -> str | None:

@@ -5,6 +5,7 @@ set, because it reads its settings while it is imported.
 """
 
 import os
+import resource
 import shutil
 import socket
 import tempfile
@@ -46,7 +47,7 @@ class LocalPlatform:
         """Start Ray and deploy the config. Raises ConfigError for a port that is taken."""
         _check_ports(self.config)
         self._folder = Path(tempfile.mkdtemp(prefix="strata-"))
-        os.environ.update(ray_environment(self.config.http))
+        os.environ.update(ray_environment(self.config.http, open_files()))
         os.environ.update(_haproxy_files(self._folder))
         report("starting Ray")
         import ray
@@ -91,6 +92,13 @@ class LocalPlatform:
         ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
+
+
+def open_files() -> int:
+    """Raise this process's limit of open files as far as it may, and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def _check_ports(config: Config) -> None:

@@ -6,10 +6,27 @@ inherits them. The chart renders the same list for its pods.
 
 from serve.config import Http
 
+# HAProxy refuses to start with fewer open files than this for each connection that it may hold.
+_FILES_PER_CONNECTION = 2.5
+_FILES_BESIDES = 500
+_CONNECTIONS = 20_000
 
-def ray_environment(http: Http) -> dict[str, str]:
-    """Return the variables for an ingress; figures behind them are in docs/performance.md."""
-    return {**_ALWAYS, **(_HAPROXY if http.haproxy else {})}
+
+def ray_environment(http: Http, open_files: int) -> dict[str, str]:
+    """Return the variables for an ingress; figures behind them are in docs/performance.md.
+
+    `open_files` is how many files a process may hold: it bounds HAProxy's connections.
+    """
+    if not http.haproxy:
+        return dict(_ALWAYS)
+    # Idle connections cost little; Ray's 4096 would let them keep other clients out.
+    connections = connections_allowed(open_files)
+    return {**_ALWAYS, **_HAPROXY, "RAY_SERVE_HAPROXY_MAXCONN": str(connections)}
+
+
+def connections_allowed(open_files: int) -> int:
+    """Return the client connections that HAProxy can hold with so many open files."""
+    return min(_CONNECTIONS, int((open_files - _FILES_BESIDES) / _FILES_PER_CONNECTION))
 
 
 _ALWAYS = {
@@ -30,6 +47,8 @@ _HAPROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # One thread forwards far more than the replicas of one machine can answer.
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    # Connections that send nothing go after a minute; Ray's own default is an hour.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
     # Ray would parse one log line a request in Python; the replicas count requests already.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
 }

@@ -24,6 +24,7 @@ from serve.types import Tensors, Timing
 
 # Longest expected engine call that may block the event loop for a request that is alone.
 INLINE_LIMIT_S = 0.005
+_FORGET = 0.95  # a run, of how long the slowest one of late took
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Batcher:
         pieces = chunks(inputs, self._sizes[-1]) if batched else [inputs]
         entries = [self._submit(signature, piece, batched) for piece in pieces]
         if len(entries) == 1 and is_alone() and self._is_short(entries[0]):
-            self._run_inline()
+            self._run_inline(timeout_s)
         answers = await self._answers(entries, timeout_s)
         return _joined(answers), _total([entry.timing for entry in entries])
 
@@ -184,13 +185,16 @@ class Batcher:
         self._queued_rows = sum(entry.rows for entry in left)
         return taken
 
-    def _run_inline(self) -> None:
+    def _run_inline(self, timeout_s: float) -> None:
         if self._next is not None:
             self._next.cancel()
             self._next = None
         entries = self._take()
         self._running += 1
-        self._finish(entries, *run(self._compute, entries, self._sizes))
+        answers, outcome = run(self._compute, entries, self._sizes)
+        if outcome.engine_s > timeout_s:
+            _expire(entries, timeout_s)
+        self._finish(entries, answers, outcome)
 
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop, entries: list[Entry]) -> None:
         live = [entry for entry in entries if not entry.answer.done()]
@@ -213,7 +217,9 @@ class Batcher:
             else:
                 entry.answer.set_result(answer)
         if entries:
-            self._seconds_by_size[run.padded_rows] = run.engine_s
+            # The slowest of late, so that one quick run does not make slow ones look short.
+            before = self._seconds_by_size.get(run.padded_rows, 0.0)
+            self._seconds_by_size[run.padded_rows] = max(run.engine_s, before * _FORGET)
             self._observe(run, entries[0].timing)
         self._release_if_idle()
 

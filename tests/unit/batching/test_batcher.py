@@ -242,6 +242,21 @@ def test_a_lonely_short_request_runs_on_the_event_loop_once_its_size_is_known():
     }
 
 
+def test_a_lonely_request_that_takes_too_long_after_all_is_told_so():
+    def sometimes_slow(signature, inputs):
+        if inputs["x"][0] == 2:
+            threading.Event().wait(0.03)
+        return {"y": inputs["x"]}
+
+    async def scenario():
+        batcher = _batcher(sometimes_slow)
+        await _infer(batcher, 1, alone=True)
+        with pytest.raises(DeadlineExceeded):
+            await _infer(batcher, 2, alone=True, timeout_s=0.01)
+
+    asyncio.run(scenario())
+
+
 def test_a_signature_without_a_batch_dimension_runs_by_itself_unpadded():
     engine = Doubler()
 
