@@ -29,8 +29,8 @@ log = logging.getLogger("ray.serve")
 _SAMPLE_PERIOD_S = 1.0
 
 # The engine's thread waits this long for the interpreter while the event loop is busy; Python's
-# default of 5 ms is several engine calls long and halved the throughput at 16 connections.
-_SWITCH_INTERVAL_S = 0.0002
+# default of 5 ms is several engine calls long (docs/performance.md).
+_SWITCH_INTERVAL_S = 0.00003
 
 
 @ray_serve.ingress()

@@ -47,6 +47,8 @@ _HAPROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # One thread forwards far more than the replicas of one machine can answer.
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    # A body of 32 images in two pieces instead of seven: a tenth more images a second.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
     # Connections that send nothing go after a minute; Ray's own default is an hour.
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
     # Ray would parse one log line a request in Python; the replicas count requests already.

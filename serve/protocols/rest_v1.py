@@ -126,9 +126,12 @@ def _without_b64(data: Any, name: str) -> Any:
     if not isinstance(data, dict):
         return data
     try:
-        return base64.b64decode(data["b64"], validate=True)
-    except (KeyError, TypeError, ValueError, binascii.Error) as err:
-        raise InvalidRequest(f"input '{name}': an object must be {{\"b64\": <base64>}}") from err
+        ((key, text),) = data.items()
+        if key == "b64":
+            return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError, binascii.Error) as err:
+        raise InvalidRequest(f"input '{name}': not base64 in {str(data)[:50]}") from err
+    raise InvalidRequest(f"input '{name}': an object must be {{\"b64\": <base64>}}")
 
 
 def encode_predict(response: InferResponse, signature: Signature, row_form: bool) -> bytes:

@@ -110,7 +110,16 @@ def as_array(data: Any, datatype: Datatype, name: str) -> Array:
         array = np.asarray(data)
     except (ValueError, OverflowError, TypeError) as err:
         raise InvalidRequest(f"tensor '{name}': data is ragged or too deep") from err
+    if datatype.name == "UINT64" and array.dtype.kind == "f":
+        array = _whole_numbers(data, array)
     return _converted(array, datatype, name)
+
+
+def _whole_numbers(data: Any, array: Array) -> Array:
+    """Undo what numpy does to a list with integers below and above 2**63: it makes them floats."""
+    exact = np.array(data, object)
+    fits = all(type(item) is int and 0 <= item < 2**64 for item in exact.flat)
+    return exact.astype(np.uint64) if fits else array
 
 
 def _converted(array: Array, datatype: Datatype, name: str) -> Array:

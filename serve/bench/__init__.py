@@ -1,0 +1,1 @@
+"""Measure a platform against the bare engine and against Ray Serve's own Keras example."""
