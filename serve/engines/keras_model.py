@@ -16,6 +16,7 @@ from serve.errors import RepositoryError
 from serve.types import Signature, TensorSpec
 
 SIGNATURE = "serving_default"
+_MISSING_CLASS = re.compile(r"Could not locate class '[^']+'")
 _COUNTED_NAME = re.compile(r"(input_layer|input)_\d+")
 
 
@@ -66,7 +67,9 @@ def _load_legacy(path: Path, first: Exception) -> Any:
 
 
 def _unloadable(path: Path, err: Exception) -> RepositoryError:
-    reason = " ".join(str(err).split()) or type(err).__name__
+    text = " ".join(str(err).split()) or type(err).__name__
+    found = _MISSING_CLASS.search(text)  # Keras says it at the end of a long story
+    reason = found[0] if found else text
     return RepositoryError(
         f"{path}: cannot be loaded by Keras: {reason[:300]}; "
         "export it as a SavedModel with the Keras that wrote it"

@@ -68,20 +68,14 @@ def _unloadable(path: Path, err: Exception) -> RepositoryError:
 
 def _compiled(name: str, function: Any) -> CompiledFunction | None:
     """Return a signature's function, None if a datatype has no word in the protocols."""
-    keywords = function.structured_input_signature[1]
+    keywords = function.structured_input_signature[1]  # in the order that the function had
     try:
-        inputs = tuple(_spec(key, keywords[key]) for key in _input_order(function, keywords))
+        inputs = tuple(_spec(key, spec) for key, spec in keywords.items())
         outputs = tuple(_spec(key, spec) for key, spec in function.structured_outputs.items())
     except KeyError:
         return None
     signature = Signature(name, inputs, outputs, is_batched(inputs, outputs))
     return CompiledFunction(signature, lambda tensors: function(**tensors))
-
-
-def _input_order(function: Any, keywords: dict[str, Any]) -> list[str]:
-    """Return input names in the function's own order; the mapping itself is sorted by name."""
-    order = [name for name in getattr(function, "_arg_keywords", ()) if name in keywords]
-    return order if len(order) == len(keywords) else list(keywords)
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

@@ -1,0 +1,106 @@
+import asyncio
+import gzip
+
+import pytest
+
+from serve.edge.http import (
+    COMPRESS_FROM_BYTES,
+    Disconnected,
+    HttpRequest,
+    HttpResponse,
+    error_response,
+    read_request,
+    send_response,
+)
+from serve.edge.middleware import middlewares
+from serve.errors import BodyTooLarge, InvalidRequest, ModelNotReady, QueueFull
+
+
+def _read(messages, headers=(), limit=100, method="POST"):
+    queue = list(messages)
+
+    async def receive():
+        return queue.pop(0)
+
+    scope = {"method": method, "path": "/p", "headers": list(headers)}
+    return asyncio.run(read_request(scope, receive, limit))
+
+
+def _chunk(body, more=False):
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_a_body_in_pieces_is_put_together():
+    request = _read([_chunk(b"a", True), _chunk(b"b", True), _chunk(b"c")])
+    assert (request.method, request.path, request.body) == ("POST", "/p", b"abc")
+
+
+def test_too_much_is_refused_by_its_length_or_while_it_comes():
+    with pytest.raises(BodyTooLarge, match="at least 101 bytes"):
+        _read([], [(b"content-length", b"101")])
+    with pytest.raises(BodyTooLarge):
+        _read([_chunk(b"x" * 60, True), _chunk(b"x" * 60)])
+
+
+def test_a_length_that_is_no_number_is_refused():
+    with pytest.raises(InvalidRequest, match="content-length"):
+        _read([], [(b"content-length", b"many")])
+
+
+def test_a_client_that_hangs_up_is_noticed():
+    with pytest.raises(Disconnected):
+        _read([_chunk(b"a", True), {"type": "http.disconnect"}])
+
+
+def test_a_compressed_body_is_decompressed():
+    body = gzip.compress(b"plain")
+    assert _read([_chunk(body)], [(b"content-encoding", b"gzip")]).body == b"plain"
+
+
+def _send(response, request=None):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(send_response(response, request, send))
+    start, body = sent
+    return start["status"], dict(start["headers"]), body["body"]
+
+
+def test_a_response_has_its_length():
+    status, headers, body = _send(HttpResponse(200, b"abc"))
+    assert (status, headers[b"content-length"], body) == (200, b"3", b"abc")
+
+
+@pytest.mark.parametrize(
+    ("size", "accepted", "compressed"),
+    [(COMPRESS_FROM_BYTES, b"gzip", True), (10, b"gzip", False), (COMPRESS_FROM_BYTES, b"", False)],
+)
+def test_only_large_bodies_are_compressed_and_only_if_accepted(size, accepted, compressed):
+    request = HttpRequest("GET", "/", {b"accept-encoding": accepted})
+    _, headers, body = _send(HttpResponse(200, b"a" * size), request)
+    assert (headers.get(b"content-encoding") == b"gzip") is compressed
+    assert (gzip.decompress(body) if compressed else body) == b"a" * size
+    assert int(headers[b"content-length"]) == len(body)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(QueueFull("full"), 429), (ModelNotReady("no"), 503)]
+)
+def test_overload_says_when_to_come_back(error, status):
+    response = error_response(error)
+    assert response.status == status
+    assert (b"retry-after", b"1") in response.headers
+
+
+def test_the_middleware_tells_ray_not_to_watch_for_disconnects():
+    seen = {}
+
+    async def app(scope, receive, send):
+        seen.update(scope)
+
+    (middleware,) = middlewares()
+    wrapped = middleware.cls(app, *middleware.args, **middleware.kwargs)
+    asyncio.run(wrapped({"type": "http", "headers": []}, None, None))
+    assert (b"x-request-disconnect-disabled", b"?1") in seen["headers"]

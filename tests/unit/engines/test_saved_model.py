@@ -1,0 +1,133 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from serve.datatypes import DATATYPES
+from serve.engines.engine import EngineOptions
+from serve.engines.loading import load
+from serve.errors import InferenceFailed, RepositoryError
+
+_OPTIONS = EngineOptions(num_threads=1)
+
+
+def _shapes(specs):
+    return [(spec.name, spec.datatype, spec.shape) for spec in specs]
+
+
+def test_every_signature_that_the_protocols_can_express_is_there(many_signatures):
+    engine = load(many_signatures, _OPTIONS)
+    assert engine.platform == "tensorflow_savedmodel"
+    assert engine.default_signature == "serving_default"
+    assert set(engine.signatures) == {"serving_default", "upper", "double", "no_zero"}
+
+
+def test_inputs_keep_their_order_and_shapes_say_what_is_unknown(many_signatures):
+    engine = load(many_signatures, _OPTIONS)
+    combine = engine.signatures["serving_default"]
+    assert _shapes(combine.inputs) == [("zeta", "FP32", (-1, -1)), ("alpha", "INT64", (-1,))]
+    assert combine.batched
+    double = engine.signatures["double"]
+    assert _shapes(double.inputs) == [("x", "FP32", None)]
+    assert not double.batched
+
+
+def test_signatures_compute(many_signatures):
+    engine = load(many_signatures, _OPTIONS)
+    inputs = {"zeta": np.ones((2, 3), np.float32), "alpha": np.array([1, 2])}
+    assert engine.infer("serving_default", inputs)["total"].tolist() == [4, 5]
+    text = {"text": np.array([b"a\xff", b""], object)}
+    outputs = engine.infer("upper", text)
+    assert set(outputs) == {"upper", "length"}
+    assert outputs["upper"].tolist() == [b"A\xff", b""]
+    assert outputs["upper"].dtype == object
+    for shape in ((), (2,), (1, 2, 3)):
+        x = np.ones(shape, np.float32)
+        assert engine.infer("double", {"x": x})["y"].shape == shape
+
+
+def test_every_datatype_goes_through_unchanged(every_dtype):
+    engine = load(every_dtype, _OPTIONS)
+    inputs = {
+        name: np.array([b"\x00x", b""], object)
+        if name == "BYTES"
+        else np.array([1, 0]).astype(row.numpy)
+        for name, row in DATATYPES.items()
+    }
+    outputs = engine.infer("serving_default", inputs)
+    for name, array in inputs.items():
+        assert outputs[f"out_{name}"].dtype == array.dtype
+        assert outputs[f"out_{name}"].tolist() == array.tolist()
+
+
+def test_warmup_runs_every_signature_and_survives_one_that_refuses_zeros(many_signatures, caplog):
+    engine = load(many_signatures, _OPTIONS)
+    engine.warmup((1, 4))
+    assert "no_zero" in caplog.text
+    assert engine.retraces == 0
+    assert engine.infer("no_zero", {"n": np.array([1], np.int32)})["n"].tolist() == [1]
+
+
+def test_what_the_model_raises_becomes_a_short_message(many_signatures):
+    engine = load(many_signatures, _OPTIONS)
+    with pytest.raises(InferenceFailed, match="InvalidArgumentError") as caught:
+        engine.infer("no_zero", {"n": np.array([0], np.int32)})
+    assert len(str(caught.value)) < 200
+    assert caught.value.__cause__ is not None
+
+
+def test_a_keras_2_model_with_its_optimizer_loads_in_a_fresh_process(folder):
+    """Without tf_keras TensorFlow fails on it: '_UserObject' object has no attribute 'add_slot'."""
+    write = (
+        "import tf_keras as k, numpy as np, sys\n"
+        "m = k.Sequential([k.layers.Dense(2, input_shape=(3,))])\n"
+        "m.compile(k.optimizers.legacy.Adam(), 'mse')\n"
+        "m.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)\n"
+        "m.save(sys.argv[1], save_format='tf')\n"
+    )
+    read = (
+        "import sys, pathlib, numpy as np\n"
+        "from serve.engines.loading import load\n"
+        "from serve.engines.engine import EngineOptions\n"
+        "e = load(pathlib.Path(sys.argv[1]), EngineOptions())\n"
+        "s = e.signatures['serving_default']\n"
+        "o = e.infer(s.name, {s.inputs[0].name: np.ones((5, 3), np.float32)})\n"
+        "print(o[s.outputs[0].name].shape)\n"
+    )
+    path = str(folder / "keras2")
+    for code in (write, read):
+        done = subprocess.run(
+            [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "(5, 2)"
+
+
+def test_a_saved_model_may_stand_in_a_folder_of_tritons_name(many_signatures, tmp_path):
+    (tmp_path / "model.savedmodel").symlink_to(many_signatures)
+    assert load(tmp_path, _OPTIONS).platform == "tensorflow_savedmodel"
+
+
+def test_a_corrupt_saved_model_is_an_error_that_names_it(many_signatures, tmp_path):
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "saved_model.pb").write_bytes(b"nothing of the kind")
+    with pytest.raises(RepositoryError) as caught:
+        load(tmp_path, _OPTIONS)
+    assert str(tmp_path) in str(caught.value)
+    assert "export it again" in str(caught.value)
+
+
+def test_a_model_without_a_usable_signature_says_so(folder):
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.complex64, name="c")])
+        def conjugate(self, c):
+            return {"y": tf.math.conj(c)}
+
+    module = Module()
+    path = folder / "complex"
+    tf.saved_model.save(module, str(path), signatures=module.conjugate)
+    with pytest.raises(RepositoryError, match="none of its signatures"):
+        load(path, _OPTIONS)
