@@ -11,8 +11,6 @@ from typing import Any
 
 import requests
 
-from serve.app import deploy_config
-from serve.config import Config
 from serve.errors import ConfigError, ModelNotReady
 
 _TIMEOUT_S = 30.0
@@ -45,9 +43,9 @@ class Control:
     def __init__(self, dashboard_url: str) -> None:
         self._url = f"{dashboard_url.rstrip('/')}/api/serve/applications/"
 
-    def deploy(self, config: Config) -> None:
-        """Make the platform what the config says; returns before it is. Raises ConfigError."""
-        response = self._request("PUT", deploy_config(config))
+    def deploy(self, deploy_config: dict[str, Any]) -> None:
+        """Make the platform what app.deploy_config says; returns before it is so."""
+        response = self._request("PUT", deploy_config)
         if response.status_code != 200:
             raise ConfigError(f"Ray Serve refused the configuration: {response.text[:2000]}")
 

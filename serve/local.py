@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from serve.app import deploy_config
 from serve.config import Config
 from serve.control import ApplicationState, Control
 from serve.errors import ConfigError, ModelNotReady, RepositoryError
@@ -27,8 +28,11 @@ _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 class LocalPlatform:
     """Ray on this machine, from `start` to `stop`; also a context manager that stops it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, applications: Callable[[Config], dict[str, Any]] = deploy_config
+    ) -> None:
         self.config = config
+        self._applications = applications
         self.control = Control(f"http://127.0.0.1:{config.ports.dashboard}")
         self._folder: Path | None = None
 
@@ -63,7 +67,7 @@ class LocalPlatform:
             configure_logging=True,
         )
         report("deploying")
-        self.control.deploy(self.config)
+        self.control.deploy(self._applications(self.config))
 
     def wait_ready(
         self,

@@ -76,3 +76,10 @@ def split(outputs: Tensors, row_counts: Sequence[int], size: int) -> list[Tensor
         answers.append({name: array[start : start + rows] for name, array in outputs.items()})
         start += rows
     return answers
+
+
+def join(answers: Sequence[Tensors]) -> Tensors:
+    """Undo chunks: put the answers to the pieces of one request together."""
+    if len(answers) == 1:
+        return answers[0]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}

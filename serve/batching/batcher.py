@@ -14,10 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
-from serve.batching.batch import chunks, padded_size, rows_of, shape_key
-from serve.batching.execution import BatchRun, Compute, Entry, run
+from serve.batching.batch import chunks, join, padded_size, rows_of, shape_key
+from serve.batching.execution import BatchRun, Compute, Entry, run, total
 from serve.config import Batching
 from serve.errors import DeadlineExceeded, QueueFull, ServeError
 from serve.types import Tensors, Timing
@@ -85,7 +83,7 @@ class Batcher:
         if len(entries) == 1 and is_alone() and self._is_short(entries[0]):
             self._run_inline(timeout_s)
         answers = await self._answers(entries, timeout_s)
-        return _joined(answers), _total([entry.timing for entry in entries])
+        return join(answers), total([entry.timing for entry in entries])
 
     def close(self) -> None:
         """Take no thread longer than the requests that are here need it."""
@@ -257,20 +255,3 @@ def _abandon(answer: asyncio.Future[Tensors]) -> None:
     """Cancel what is not done, and look at what failed beside the piece that was reported."""
     if not answer.cancel() and not answer.cancelled():
         answer.exception()
-
-
-def _joined(answers: list[Tensors]) -> Tensors:
-    if len(answers) == 1:
-        return answers[0]
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
-
-
-def _total(timings: list[Timing]) -> Timing:
-    if len(timings) == 1:
-        return timings[0]
-    return Timing(
-        queue_s=timings[0].queue_s,
-        batch_wait_s=timings[0].batch_wait_s,
-        engine_s=sum(timing.engine_s for timing in timings),
-        batch_rows=max(timing.batch_rows for timing in timings),
-    )

@@ -72,3 +72,15 @@ def _attempt(compute: Compute, entries: Sequence[Entry], size: int) -> list[Tens
         failed = InferenceFailed(f"the model raised {type(err).__name__}")
         failed.__cause__ = err
         return [failed] * len(entries)
+
+
+def total(timings: Sequence[Timing]) -> Timing:
+    """Return the timing of a request from those of its pieces."""
+    if len(timings) == 1:
+        return timings[0]
+    return Timing(
+        queue_s=timings[0].queue_s,
+        batch_wait_s=timings[0].batch_wait_s,
+        engine_s=sum(timing.engine_s for timing in timings),
+        batch_rows=max(timing.batch_rows for timing in timings),
+    )

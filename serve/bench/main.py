@@ -28,7 +28,7 @@ from serve.types import InferRequest
 _CONNECTIONS = (1, 16, 64)
 _PORTS = {"http": 18000, "metrics": 18001, "dashboard": 18002}
 _EXAMPLE_PORT = 18003
-_MODEL = "digits"
+MODEL = "digits"
 
 
 def bench(
@@ -41,7 +41,7 @@ def bench(
     ),
 ) -> None:
     """Measure throughput and latency over HTTP against the engine and Ray's Keras example."""
-    folder = repository.resolve() / _MODEL / "1"
+    folder = repository.resolve() / MODEL / "1"
     err.print("the engine in process")
     engine = _in_process(folder)
     rows: dict[str, Measured] = {}
@@ -52,7 +52,7 @@ def bench(
             rows[f"ray example, JSON, {connections}"] = measure(url, body, connections, seconds)
     err.print("strata up")
     with _platform(repository.resolve()) as (url, ready_s, memory_mb):
-        for name, body in _bodies().items():
+        for name, body in bodies().items():
             for connections in _CONNECTIONS:
                 rows[f"{name}, {connections}"] = measure(url, body, connections, seconds)
     again = _in_process(folder)  # the machine is shared: the bound is taken before and after
@@ -97,22 +97,27 @@ def _platform(repository: Path) -> Iterator[tuple[str, float, float]]:
     """Start a platform; yield the infer URL, seconds until ready, and the replica's MB."""
     from serve.local import LocalPlatform
 
-    tree: dict[str, Any] = {
-        "repository": {"root": str(repository)},
-        "http": {"port": _PORTS["http"]},
-        "ports": {"metrics": _PORTS["metrics"], "dashboard": _PORTS["dashboard"]},
-        "models": [{"name": _MODEL}],
-    }
     started = time.perf_counter()
-    with LocalPlatform(Config.model_validate(tree)) as platform:
+    with LocalPlatform(platform_config(repository)) as platform:
         platform.start()
         platform.wait_ready(300)
         ready_s = time.perf_counter() - started
         yield (
-            f"http://127.0.0.1:{_PORTS['http']}/v2/models/{_MODEL}/infer",
+            f"http://127.0.0.1:{_PORTS['http']}/v2/models/{MODEL}/infer",
             ready_s,
             _replica_memory_mb(),
         )
+
+
+def platform_config(repository: Path) -> Config:
+    """Return a platform with the digits model on ports of its own."""
+    tree: dict[str, Any] = {
+        "repository": {"root": str(repository)},
+        "http": {"port": _PORTS["http"]},
+        "ports": {"metrics": _PORTS["metrics"], "dashboard": _PORTS["dashboard"]},
+        "models": [{"name": MODEL}],
+    }
+    return Config.model_validate(tree)
 
 
 def _replica_memory_mb() -> float:
@@ -122,18 +127,19 @@ def _replica_memory_mb() -> float:
             title = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if title.startswith(f"ray::ServeReplica:{_MODEL}:".encode()):
+        if title.startswith(f"ray::ServeReplica:{MODEL}:".encode()):
             return rss_mb(process.name)
     return float("nan")
 
 
-def _bodies() -> dict[str, Body]:
-    bodies = {}
+def bodies() -> dict[str, Body]:
+    """Return the requests that are sent: one image as JSON and raw, 32 images raw."""
+    made = {}
     for name, rows, binary in (("JSON", 1, False), ("binary", 1, True), ("binary x32", 32, True)):
         images = np.full((rows, 28, 28, 1), 0.25, np.float32)
         request = InferRequest({"image": images})
-        bodies[name] = Body(*rest_v2.encode_request(request, binary=binary))
-    return bodies
+        made[name] = Body(*rest_v2.encode_request(request, binary=binary))
+    return made
 
 
 def _ratios(

@@ -9,6 +9,7 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config import Config
 from serve.config_file import load
+from serve.control import Control
 from serve.errors import ModelNotReady, RepositoryError
 
 _POLL_S = 0.2
@@ -25,11 +26,11 @@ def apply(
     Example: strata apply --config strata.yaml
     """
     tree = load(config)
-    from serve.control import Control  # brings Ray
+    from serve.app import deploy_config  # brings Ray
 
     control = Control(f"http://127.0.0.1:{tree.ports.dashboard}")
     before = set(control.states())
-    control.deploy(tree)
+    control.deploy(deploy_config(tree))
     if wait:
         _wait(control, tree, timeout_s)
     after = {"gateway", *(model.name for model in tree.models)}
@@ -38,10 +39,7 @@ def apply(
         out.print(f"{name}: {change}")
 
 
-def _wait(control: object, tree: Config, timeout_s: float) -> None:
-    from serve.control import Control
-
-    assert isinstance(control, Control)
+def _wait(control: Control, tree: Config, timeout_s: float) -> None:
     wanted = {"gateway", *(model.name for model in tree.models)}
     deadline = time.monotonic() + timeout_s
     while True:

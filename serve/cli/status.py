@@ -10,6 +10,7 @@ import typer
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, print_table
 from serve.config_file import load
+from serve.control import Control
 
 
 def status(
@@ -22,8 +23,6 @@ def status(
     Example: strata status
     """
     tree = load(config)
-    from serve.control import Control  # brings Ray
-
     states = Control(f"http://127.0.0.1:{tree.ports.dashboard}").states()
     index = _index(f"http://127.0.0.1:{tree.http.port}")
     labels = {model.name: model.version_labels for model in tree.models}
