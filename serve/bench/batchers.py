@@ -33,11 +33,13 @@ class RayBatcher:
 
     def __init__(self, compute: Callable[[str, Tensors], Tensors]) -> None:
         self._compute = compute
+        batched = ray_serve.batch(max_batch_size=_SIZES[-1], batch_wait_timeout_s=_WAIT_S)
+        self._batched: Any = batched(self._batch)
 
     async def infer(self, signature: str, inputs: Tensors, **_: Any) -> tuple[Tensors, Timing]:
-        return await self._batch((signature, inputs)), Timing()
+        answer: Tensors = await self._batched((signature, inputs))
+        return answer, Timing()
 
-    @ray_serve.batch(max_batch_size=_SIZES[-1], batch_wait_timeout_s=_WAIT_S)
     async def _batch(self, requests: list[tuple[str, Tensors]]) -> list[Tensors]:
         parts = [inputs for _, inputs in requests]
         rows = [rows_of(part) for part in parts]
@@ -45,7 +47,7 @@ class RayBatcher:
         return split(self._compute(requests[0][0], merge(parts, size)), rows, size)
 
 
-class RayBatchedModel(ModelDeployment):  # type: ignore[misc]
+class RayBatchedModel(ModelDeployment):
     """A model's replica whose versions batch with `@serve.batch`."""
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """`strata status`: the running models, their versions and replicas."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, print_table
 from serve.config_file import load
-from serve.control import Control
+from serve.control import ApplicationState, Control
 
 
 def status(
@@ -40,20 +41,30 @@ def status(
                 name,
                 state.status.lower(),
                 f"{state.running_replicas}/{state.target_replicas}",
-                ", ".join(_version_text(entry) for entry in index.get(name, [])) or "-",
+                ", ".join(_versions(index.get(name, []), "READY")) or "-",
                 ", ".join(f"{key}={value}" for key, value in labels.get(name, {}).items()) or "-",
             )
             for name, state in sorted(states.items())
         ],
     )
+    for line in _problems(states, index):
+        out.print(line, markup=False)
+
+
+def _versions(entries: list[dict[str, Any]], state: str) -> list[str]:
+    return [str(e["version"]) for e in entries if e["state"] == state and "version" in e]
+
+
+def _problems(
+    states: dict[str, ApplicationState], index: dict[str, list[dict[str, Any]]]
+) -> Iterator[str]:
+    """Yield a line for each model that does not run and each version that is not served."""
     for name, state in states.items():
         if state.status != "RUNNING" and state.message:
-            out.print(f"\n{name}: {state.reason}", markup=False)
-
-
-def _version_text(entry: dict[str, Any]) -> str:
-    number = entry.get("version", "")
-    return str(number) if entry.get("state") == "READY" else f"{number} ({entry.get('reason')})"
+            yield f"{name}: {state.reason}"
+        for entry in index.get(name, []):
+            if entry["state"] != "READY" and "version" in entry:
+                yield f"{name} version {entry['version']} is not served: {entry['reason']}"
 
 
 def _index(url: str) -> dict[str, list[dict[str, Any]]]:
