@@ -130,7 +130,7 @@ def _converted(array: Array, datatype: Datatype, name: str) -> Array:
     if kind == "b" and array.dtype.kind == "b":
         return array
     if kind == "f" and array.dtype.kind in "iuf":
-        return array.astype(datatype.numpy)
+        return _to_floats(array, datatype, name)
     if kind in "iu" and array.dtype.kind in "iu":
         limits = np.iinfo(datatype.numpy.name)
         if int(array.min()) >= limits.min and int(array.max()) <= limits.max:
@@ -138,6 +138,16 @@ def _converted(array: Array, datatype: Datatype, name: str) -> Array:
     raise InvalidRequest(
         f"tensor '{name}': data has an element that is not of expected type: {datatype.name}"
     )
+
+
+def _to_floats(array: Array, datatype: Datatype, name: str) -> Array:
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(datatype.numpy)
+    except FloatingPointError as err:
+        raise InvalidRequest(
+            f"tensor '{name}': data has a number that is too large for {datatype.name}"
+        ) from err
 
 
 def _strings_from_json(data: Any, name: str) -> Array:

@@ -197,6 +197,7 @@ def _body(**tensor):
         ({"data": [1, 2], "datatype": "BF16"}, "receiving BF16 data via JSON"),
         ({"data": [1, 2], "datatype": "BYTES"}, "not of expected type: BYTES"),
         ({"data": [2**70, 2], "datatype": "INT64"}, "not of expected type: INT64"),
+        ({"data": [1e300, 2]}, "too large for FP32"),
         ({"data": [1, 2], "name": 3}, "'name' that is a string"),
         ({"data": [1, 2], "parameters": []}, "must be a JSON object"),
     ],
