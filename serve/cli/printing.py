@@ -1,5 +1,7 @@
 """What commands print: tables, bars, progress; plain where the output is no terminal."""
 
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -22,6 +24,20 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)
+
+
+@contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """Import TensorFlow in this without the lines that its C++ part writes at any log level."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 @contextmanager

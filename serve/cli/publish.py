@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import bytes_text, out
+from serve.cli.printing import bytes_text, out, quiet_tensorflow
 from serve.config_file import load
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
@@ -32,7 +32,10 @@ def publish(
 def try_loading(path: Path) -> None:
     """Load a model and run it once. Raises RepositoryError if it cannot be served."""
     from serve.engines.engine import EngineOptions
-    from serve.engines.loading import load as load_engine
+
+    with quiet_tensorflow():
+        from serve.engines import keras_model, saved_model  # noqa: F401
+        from serve.engines.loading import load as load_engine
 
     load_engine(path, EngineOptions()).warmup((1,))
 

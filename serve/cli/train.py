@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import out, progress_bar
+from serve.cli.printing import out, progress_bar, quiet_tensorflow
 from serve.cli.publish import report, try_loading
 from serve.config_file import load
-from serve.learn.recipes import RECIPES
+from serve.learn.recipes import RECIPES, prepare
 from serve.learn.recipes import train as train_recipe
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
@@ -34,6 +34,8 @@ def train(
     if if_missing and _has_version(repository, name):
         return
     with tempfile.TemporaryDirectory(prefix="strata-train-") as folder:
+        with quiet_tensorflow():
+            prepare(name)
         with progress_bar(f"training {name}") as progress:
             trained = train_recipe(name, Path(folder) / name, epochs, progress)
         out.print(

@@ -27,7 +27,8 @@ def configure(options: EngineOptions) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
         _configure_gpus(tf.config.list_physical_devices("GPU"), options.gpu_share)
     except RuntimeError as err:
-        log.warning("TensorFlow was in use already; its threads stay as they are: %s", err)
+        # In a replica this comes first; after a training in the same process it comes too late.
+        log.info("TensorFlow was in use already; its threads stay as they are: %s", err)
 
 
 def _configure_gpus(gpus: Sequence[object], share: float | None) -> None:

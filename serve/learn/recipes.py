@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from serve.errors import ConfigError
 
@@ -26,9 +27,14 @@ class Trained:
     seconds: float
 
 
-def train(name: str, folder: Path, epochs: int | None, progress: Progress) -> Trained:
-    """Train a reference model into a folder; `epochs` None is the recipe's own number."""
+def prepare(name: str) -> Any:
+    """Import a recipe's file and with it Keras, which takes seconds. Raises ConfigError."""
     if name not in RECIPES:
         raise ConfigError(f"'{name}' has no recipe (known: {', '.join(sorted(RECIPES))})")
-    trained: Trained = import_module(RECIPES[name]).train(folder, epochs, progress)
+    return import_module(RECIPES[name])
+
+
+def train(name: str, folder: Path, epochs: int | None, progress: Progress) -> Trained:
+    """Train a reference model into a folder; `epochs` None is the recipe's own number."""
+    trained: Trained = prepare(name).train(folder, epochs, progress)
     return trained
