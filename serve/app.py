@@ -13,6 +13,8 @@ from ray import serve as ray_serve
 from ray.serve import Application
 
 from serve.config import Config, Model, Repository
+from serve.config_pipelines import Pipeline, nested_in
+from serve.config_sections import Served
 
 # Requests that may be in a replica beyond those that wait: two batches, one computed, one encoded.
 _BATCHES_IN_FLIGHT = 2
@@ -31,29 +33,49 @@ def deploy_config(config: Config) -> dict[str, Any]:
         "applications": [
             _gateway_application(config),
             *(_model_application(model, config.repository) for model in config.models),
+            *(_pipeline_application(pipeline, config) for pipeline in config.pipelines),
         ],
     }
 
 
 def _model_application(model: Model, repository: Repository) -> dict[str, Any]:
-    policy = model.version_policy.model_dump(mode="json", exclude_unset=True)
     in_place = {"version_policy", "version_labels", "autoscaling"}
+    args = {
+        "served": model.model_dump(mode="json", exclude=in_place, exclude_defaults=True),
+        "repository": repository.model_dump(mode="json"),
+    }
+    policy = model.version_policy.model_dump(mode="json", exclude_unset=True)
+    labels = dict(model.version_labels)
+    return _application(model, args, {"version_policy": policy, "version_labels": labels})
+
+
+def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
+    nested = nested_in(pipeline, {other.name: other for other in config.pipelines})
+    args = {
+        "served": _dump(pipeline),
+        "repository": config.repository.model_dump(mode="json"),
+        "pipelines": [_dump(other) for other in nested],
+    }
+    return _application(pipeline, args, {"version_policy": {"all": True}, "version_labels": {}})
+
+
+def _dump(pipeline: Pipeline) -> dict[str, Any]:
+    return pipeline.model_dump(mode="json", exclude={"autoscaling"}, exclude_none=True)
+
+
+def _application(
+    model: Served, args: dict[str, Any], user_config: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "name": model.name,
         "route_prefix": f"/v2/models/{model.name}",
         "import_path": "serve.app:build_model",
-        "args": {
-            "model": model.model_dump(mode="json", exclude=in_place, exclude_defaults=True),
-            "repository": repository.model_dump(mode="json"),
-        },
+        "args": args,
         "deployments": [
             {
                 "name": "model",
                 **_replicas(model),
-                "user_config": {
-                    "version_policy": policy,
-                    "version_labels": dict(model.version_labels),
-                },
+                "user_config": user_config,
                 "ray_actor_options": model.ray_actor_options.model_dump(exclude_none=True),
                 "max_ongoing_requests": model.limits.max_queued_requests
                 + _BATCHES_IN_FLIGHT * model.batching.max_batch_size,
@@ -64,7 +86,7 @@ def _model_application(model: Model, repository: Repository) -> dict[str, Any]:
     }
 
 
-def _replicas(model: Model) -> dict[str, Any]:
+def _replicas(model: Served) -> dict[str, Any]:
     scaling = model.autoscaling
     if scaling.min_replicas == scaling.max_replicas:
         return {"num_replicas": scaling.max_replicas}
@@ -72,7 +94,7 @@ def _replicas(model: Model) -> dict[str, Any]:
 
 
 def _gateway_application(config: Config) -> dict[str, Any]:
-    models = [{"name": model.name} for model in config.models]
+    models = [{"name": served.name} for served in (*config.models, *config.pipelines)]
     return {
         "name": "gateway",
         "route_prefix": "/",
@@ -95,7 +117,7 @@ def build_model(args: dict[str, Any]) -> Application:
     from serve.deployments import ModelDeployment
 
     deployment = ray_serve.deployment(name="model")(ModelDeployment)
-    return deployment.bind(args["model"], args["repository"])
+    return deployment.bind(args["served"], args["repository"], args.get("pipelines"))
 
 
 def build_gateway(args: dict[str, Any]) -> Application:

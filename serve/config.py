@@ -1,184 +1,30 @@
 """The tree of `strata.yaml`: every key, its unit, its default and why that default.
 
 Read by config_file (YAML to this tree), by app (this tree to Ray Serve's deploy config) and by
-the parts that each get their own branch. The same `models:` are the Helm chart's values.
-Keys that Ray Serve has keep Ray Serve's names; units are suffixes.
+the parts that each get their own branch. The same `models:` and `pipelines:` are the Helm
+chart's values.
 """
 
-import math
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+from serve.config_pipelines import Pipeline
+from serve.config_sections import NAME_PATTERN, Name, Positive, Section, Served, VersionPolicy
+
 RESERVED_NAMES = ("gateway",)
 
-Positive = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
+class Model(Served):
+    """One served model of the repository."""
 
-class Section(BaseModel):
-    """Base of every section: unknown keys are refused and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class VersionPolicy(Section):
-    """Which versions of a model are loaded; exactly one key, `latest: 1` when left out."""
-
-    latest: Positive | None = Field(None, description="load this many of the highest versions")
-    all: Literal[True] | None = Field(None, description="load every version")
-    specific: tuple[Positive, ...] | None = Field(
-        None, min_length=1, description="load exactly these versions"
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            raise ValueError("latest: give exactly one of latest, all, specific")
-        return self
-
-
-class Batching(Section):
-    """How requests are stacked into one call of the model."""
-
-    max_batch_size: Positive = Field(
-        64,
-        description=(
-            "rows in one call of the model; 1 turns batching off; beyond 64 a small model on a CPU "
-            "gains little, a large one on a GPU may gain more"
-        ),
-    )
-    batch_wait_timeout_s: float = Field(
-        0.0,
-        ge=0,
-        le=10,
-        description=(
-            "seconds a batch may wait for more rows while the engine is free; 0 because rows that "
-            "arrive while the engine works already form the next batch, and waiting taxes a lonely "
-            "request"
-        ),
-    )
-    allowed_batch_sizes: tuple[Positive, ...] | None = Field(
-        None,
-        min_length=1,
-        description=(
-            "sizes a batch is padded up to, ascending, ending with max_batch_size; default: powers "
-            "of two, so that few shapes are compiled and warmed"
-        ),
-    )
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The allowed batch sizes, ascending; the last one is max_batch_size."""
-        if self.allowed_batch_sizes is not None:
-            return self.allowed_batch_sizes
-        powers = [2**i for i in range(self.max_batch_size.bit_length())]
-        return tuple(sorted({*powers, self.max_batch_size}))
-
-    @model_validator(mode="after")
-    def _sizes_ascend(self) -> Self:
-        sizes = self.allowed_batch_sizes
-        if sizes is not None and list(sizes) != sorted(set(sizes)):
-            raise ValueError("allowed_batch_sizes: must ascend without repetition")
-        if sizes is not None and sizes[-1] != self.max_batch_size:
-            raise ValueError(
-                f"allowed_batch_sizes: must end with max_batch_size ({self.max_batch_size})"
-            )
-        return self
-
-
-class Autoscaling(Section):
-    """How many replicas a model has; Ray Serve's `autoscaling_config`, same names."""
-
-    min_replicas: int = Field(1, ge=0, description="replicas at rest; 0 scales to zero")
-    max_replicas: Positive = Field(1, description="replicas at most")
-    initial_replicas: int | None = Field(None, ge=0, description="replicas at first")
-    target_ongoing_requests: float = Field(
-        16.0,
-        gt=0,
-        description="requests in flight per replica to aim at; a quarter of a default batch",
-    )
-    look_back_period_s: float = Field(30.0, gt=0, description="seconds that load is averaged over")
-    upscale_delay_s: float = Field(30.0, ge=0, description="seconds of load before adding replicas")
-    downscale_delay_s: float = Field(
-        600.0, ge=0, description="seconds of less load before removing replicas"
-    )
-    downscale_to_zero_delay_s: float | None = Field(
-        None, ge=0, description="seconds without load before the last replica goes"
-    )
-
-    @model_validator(mode="after")
-    def _bounds_ordered(self) -> Self:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(
-                f"min_replicas: {self.min_replicas} exceeds max_replicas ({self.max_replicas})"
-            )
-        return self
-
-
-class RayActorOptions(Section):
-    """What one replica takes from a node; Ray's `ray_actor_options`, same names."""
-
-    num_cpus: float = Field(
-        1.0, ge=0, description="cores to reserve; also TensorFlow's threads, rounded up"
-    )
-    num_gpus: float = Field(
-        0.0,
-        ge=0,
-        description="GPUs to reserve; below 1, TensorFlow's memory is capped to that share",
-    )
-    memory: int | None = Field(None, ge=1, description="bytes of memory to reserve")
-    resources: dict[str, float] | None = Field(None, description="custom Ray resources to reserve")
-
-    @property
-    def num_threads(self) -> int:
-        return max(1, math.ceil(self.num_cpus))
-
-    @model_validator(mode="after")
-    def _whole_gpus_above_one(self) -> Self:
-        if self.num_gpus > 1 and not self.num_gpus.is_integer():
-            raise ValueError(f"num_gpus: {self.num_gpus} must be whole above 1")
-        return self
-
-
-class Limits(Section):
-    """What one replica accepts before it says no."""
-
-    request_timeout_s: float = Field(
-        30.0, gt=0, description="seconds until a request is answered with 504; clients may ask less"
-    )
-    max_queued_requests: Positive = Field(
-        1024, description="requests waiting in one replica before the next one gets 429"
-    )
-    max_body_bytes: Positive = Field(
-        64 * 2**20, description="bytes of a request body, before and after decompression"
-    )
-
-
-class Model(Section):
-    """One served model: an application of its own with its own replicas."""
-
-    name: Name = Field(description="name in the repository and in URLs")
     version_policy: VersionPolicy = Field(
         default_factory=lambda: VersionPolicy(latest=1), description="which versions are loaded"
     )
     version_labels: dict[Name, Positive] = Field(
         default_factory=dict, description="names for versions, such as stable: 3"
     )
-    batching: Batching = Field(default_factory=Batching, description="how requests share a call")
-    autoscaling: Autoscaling = Field(
-        default_factory=Autoscaling, description="how many replicas there are"
-    )
-    ray_actor_options: RayActorOptions = Field(
-        default_factory=RayActorOptions, description="what one replica takes from a node"
-    )
-    limits: Limits = Field(default_factory=Limits, description="what one replica accepts")
-    graceful_shutdown_timeout_s: float = Field(
-        60.0, gt=0, description="seconds a stopping replica may finish its requests in"
-    )
-    health_check_period_s: float = Field(10.0, gt=0, description="seconds between health checks")
 
 
 class Repository(Section):
@@ -225,10 +71,13 @@ class Config(Section):
     http: Http = Field(default_factory=Http, description="the ingress")
     ports: Ports = Field(default_factory=Ports, description="other ports of a local platform")
     models: tuple[Model, ...] = Field((), description="the models to serve")
+    pipelines: tuple[Pipeline, ...] = Field(
+        (), description="pipelines of models and of other pipelines, served like models"
+    )
 
     @model_validator(mode="after")
     def _names_unique(self) -> Self:
-        names = [model.name for model in self.models]
+        names = [served.name for served in (*self.models, *self.pipelines)]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"models: the name '{name}' is given more than once")

@@ -15,14 +15,16 @@ from ray import serve as ray_serve
 
 from serve.config import Model as ModelConfig
 from serve.config import Repository as RepositoryConfig
-from serve.config import VersionPolicy
+from serve.config_pipelines import PIPELINE, Pipeline
+from serve.config_sections import Served, VersionPolicy
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.endpoint import ModelEndpoint
 from serve.errors import ModelNotReady, ServeError
 from serve.gateway import Gateway
 from serve.metrics import Recorder
-from serve.model import Model
+from serve.model import Model, Source
 from serve.repository.repository import Repository
+from serve.sources import PipelineSource, RepositorySource
 
 log = logging.getLogger("ray.serve")
 
@@ -35,17 +37,22 @@ _SWITCH_INTERVAL_S = 0.00003
 
 @ray_serve.ingress()
 class ModelDeployment:
-    """A replica of one model."""
+    """A replica of one model or pipeline; `pipelines` are those that are nested in it."""
 
-    def __init__(self, model: dict[str, Any], repository: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        served: dict[str, Any],
+        repository: dict[str, Any],
+        pipelines: list[dict[str, Any]] | None = None,
+    ) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        config = ModelConfig.model_validate(model)
-        source = RepositoryConfig.model_validate(repository)
+        where = RepositoryConfig.model_validate(repository)
+        config, source = _parse(served, where, pipelines or [])
         recorder = Recorder(config.name)
-        self._model = Model(config, Repository(source.root, Path(source.cache_dir)), recorder)
+        self._model = Model(config, source, recorder)
         self._endpoint = ModelEndpoint(self._model, config.limits.max_body_bytes, recorder)
         self._recorder = recorder
-        self._poll_interval_s = source.poll_interval_s
+        self._poll_interval_s = where.poll_interval_s
         self._tasks: list[asyncio.Task[None]] = []
 
     def __serve_build_asgi_app__(self) -> ModelEndpoint:
@@ -93,6 +100,18 @@ class ModelDeployment:
         self._recorder.gauge("model_requests_in_flight", self._endpoint.in_flight)
         self._model.sample()
         self._recorder.flush()
+
+
+def _parse(
+    served: dict[str, Any], where: RepositoryConfig, pipelines: list[dict[str, Any]]
+) -> tuple[Served, Source]:
+    repository = Repository(where.root, Path(where.cache_dir))
+    if "kind" not in served:
+        model = ModelConfig.model_validate(served)
+        return model, RepositorySource(repository, model.name, model.ray_actor_options)
+    nested: list[Pipeline] = [PIPELINE.validate_python(tree) for tree in pipelines]
+    pipeline: Pipeline = PIPELINE.validate_python(served)
+    return pipeline, PipelineSource(repository, pipeline, {p.name: p for p in nested})
 
 
 async def _repeat(action: Callable[[], Awaitable[None]], period_s: float) -> None:

@@ -33,7 +33,7 @@ from serve.metrics import Recorder
 from serve.model import Model
 from serve.protocols import metadata_v2, rest_v1, rest_v2
 from serve.protocols.errors import encode_error, encode_json
-from serve.types import InferResponse
+from serve.types import InferResponse, Timing
 
 log = logging.getLogger("ray.serve")
 
@@ -204,21 +204,21 @@ class ModelEndpoint:
         self._recorder.observe(
             "model_request_duration_seconds", seconds, version=version, protocol=protocol
         )
-        answer.response.headers.append(
-            (
-                b"server-timing",
-                b"queue;dur=%.3f, batch;dur=%.3f, engine;dur=%.3f, total;dur=%.3f"
-                % (
-                    timing.queue_s * 1e3,
-                    timing.batch_wait_s * 1e3,
-                    timing.engine_s * 1e3,
-                    seconds * 1e3,
-                ),
-            )
-        )
+        answer.response.headers.append((b"server-timing", _server_timing(timing, seconds)))
 
     def _count(self, protocol: str, version: str, status: int) -> None:
         self._recorder.count("model_requests", version=version, protocol=protocol, code=str(status))
+
+
+def _server_timing(timing: Timing, seconds: float) -> bytes:
+    parts = [
+        ("queue", timing.queue_s),
+        ("batch", timing.batch_wait_s),
+        ("engine", timing.engine_s),
+        *((f"layer-{label}", layer_s) for label, layer_s in timing.layers),
+        ("total", seconds),
+    ]
+    return ", ".join(f"{name};dur={part_s * 1e3:.3f}" for name, part_s in parts).encode()
 
 
 def _parse_target(path: str) -> _Target | None:

@@ -79,6 +79,22 @@ METRICS: Mapping[str, Metric] = {
     "model_ready": Metric(
         "gauge", "1 while the version answers, 0 once it is unloaded.", ("model", "version")
     ),
+    "pipeline_layer_rows": Metric(
+        "counter",
+        "Rows of a pipeline's layer, by outcome: answered, passed, abstained, degraded.",
+        ("model", "version", "layer", "outcome"),
+    ),
+    "pipeline_layer_duration_seconds": Metric(
+        "histogram",
+        "Seconds of one call of a pipeline's layer.",
+        ("model", "version", "layer"),
+        LATENCY_BUCKETS_S,
+    ),
+    "pipeline_compute_saved_ratio": Metric(
+        "gauge",
+        "Part of the computation saved against the last layer alone, by measured seconds a row.",
+        ("model", "version"),
+    ),
     "model_retraces": Metric(
         "gauge",
         "Traces of the model's functions since warm-up; anything above 0 costs latency.",

@@ -12,17 +12,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from serve.batching.batcher import Batcher, BatchPolicy
 from serve.batching.execution import BatchRun
-from serve.config import Model as ModelConfig
-from serve.config import VersionPolicy
-from serve.engines.engine import Engine, EngineOptions
-from serve.engines.loading import load
+from serve.config_sections import Served, VersionPolicy
+from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
 from serve.metrics import Recorder
+from serve.pipelines.engine import PipelineEngine
 from serve.protocols.check import check
-from serve.repository.repository import Repository
 from serve.repository.versions import resolve, select
 from serve.types import InferRequest, InferResponse, Signature, Timing
 
@@ -49,17 +48,27 @@ class LoadedVersion:
         return chosen
 
 
+class Source(Protocol):
+    """Where a model's versions come from; its methods block and run in a thread."""
+
+    def versions(self) -> list[int]:
+        """Return the versions that could be loaded, ascending."""
+
+    def load(self, version: int) -> Engine:
+        """Return a version's engine, not yet warm. Raises ServeError."""
+
+
 class Model:
     """The loaded versions of one model; all methods run on the replica's event loop."""
 
-    def __init__(self, config: ModelConfig, repository: Repository, recorder: Recorder) -> None:
+    def __init__(self, config: Served, source: Source, recorder: Recorder) -> None:
         self.name = config.name
         self.versions: dict[int, LoadedVersion] = {}
         self.failures: dict[int, str] = {}
-        self.labels: Mapping[str, int] = config.version_labels
+        self.labels: Mapping[str, int] = {}
         self._config = config
-        self._policy: VersionPolicy = config.version_policy
-        self._repository = repository
+        self._policy = VersionPolicy(latest=1)
+        self._source = source
         self._recorder = recorder
         self._changing = asyncio.Lock()
 
@@ -107,7 +116,7 @@ class Model:
         it disappears; `latest` then falls back to the next lower one.
         """
         async with self._changing:
-            available = await asyncio.to_thread(self._repository.versions, self.name)
+            available = await asyncio.to_thread(self._source.versions)
             self.failures = {n: why for n, why in self.failures.items() if n in available}
             wanted = await self._load_wanted(available)
             if wanted:
@@ -119,6 +128,17 @@ class Model:
             version = str(number)
             self._recorder.gauge("model_requests_queued", loaded.batcher.queued, version=version)
             self._recorder.gauge("model_retraces", loaded.engine.retraces, version=version)
+            if isinstance(loaded.engine, PipelineEngine):
+                self._sample_pipeline(loaded.engine, version)
+
+    def _sample_pipeline(self, engine: PipelineEngine, version: str) -> None:
+        for (layer, outcome), rows in engine.observe.take_rows().items():
+            self._recorder.count(
+                "pipeline_layer_rows", rows, version=version, layer=layer, outcome=outcome
+            )
+        saved = engine.compute_saved()
+        if saved is not None:
+            self._recorder.gauge("pipeline_compute_saved_ratio", saved, version=version)
 
     async def _load_wanted(self, available: list[int]) -> set[int]:
         """Load until the policy is satisfied; return the versions that satisfy it."""
@@ -148,12 +168,11 @@ class Model:
         log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
 
     def _load_blocking(self, number: int) -> LoadedVersion:
-        path = self._repository.fetch(self.name, number)
-        options = self._config.ray_actor_options
-        share = options.num_gpus if 0 < options.num_gpus < 1 else None
-        engine = load(path, EngineOptions(options.num_threads, share))
+        engine = self._source.load(number)
         engine.warmup(self._config.batching.sizes)
-        policy = BatchPolicy(self._config.batching, self._config.limits.max_queued_requests)
+        layers = engine.layers if isinstance(engine, PipelineEngine) else tuple
+        limit = self._config.limits.max_queued_requests
+        policy = BatchPolicy(self._config.batching, limit, layers)
         batcher = Batcher(engine.infer, policy, partial(self._observe, str(number)))
         return LoadedVersion(number, engine, batcher)
 
@@ -163,6 +182,10 @@ class Model:
         recorder.observe("model_batch_wait_duration_seconds", oldest.batch_wait_s, version=version)
         recorder.observe("model_engine_duration_seconds", run.engine_s, version=version)
         recorder.observe("model_batch_rows", run.rows, version=version)
+        for layer, seconds in run.layers:
+            recorder.observe(
+                "pipeline_layer_duration_seconds", seconds, version=version, layer=layer
+            )
         if run.padded_rows > run.rows:
             recorder.count("model_padding_rows", run.padded_rows - run.rows, version=version)
 

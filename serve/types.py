@@ -63,13 +63,15 @@ class Timing:
     """Where a request's time went, in seconds.
 
     `queue_s` waiting for the engine to be free, `batch_wait_s` waiting for others to share
-    a batch, `engine_s` in the model. `batch_rows` is the batch it rode in, without padding.
+    a batch, `engine_s` in the model. `batch_rows` is the batch it rode in, without padding;
+    `layers` are a pipeline's members with their seconds.
     """
 
     queue_s: float = 0.0
     batch_wait_s: float = 0.0
     engine_s: float = 0.0
     batch_rows: int = 0
+    layers: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(slots=True)

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from serve.batching.batch import chunks, join, padded_size, rows_of, shape_key
-from serve.batching.execution import BatchRun, Compute, Entry, run, total
-from serve.config import Batching
+from serve.batching.execution import BatchRun, Compute, Entry, Layers, run, total
+from serve.config_sections import Batching
 from serve.errors import DeadlineExceeded, QueueFull, ServeError
 from serve.types import Tensors, Timing
 
@@ -27,10 +27,11 @@ _FORGET = 0.95  # a run, of how long the slowest one of late took
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """The limits of one batcher."""
+    """The limits of one batcher, and how it learns of the engine's layers."""
 
     batching: Batching
     max_queued_requests: int
+    layers: Layers = tuple
 
 
 class Batcher:
@@ -189,15 +190,18 @@ class Batcher:
             self._next = None
         entries = self._take()
         self._running += 1
-        answers, outcome = run(self._compute, entries, self._sizes)
+        answers, outcome = self._run(entries)
         if outcome.engine_s > timeout_s:
             _expire(entries, timeout_s)
         self._finish(entries, answers, outcome)
 
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop, entries: list[Entry]) -> None:
         live = [entry for entry in entries if not entry.answer.done()]
-        outcome = run(self._compute, live, self._sizes)
+        outcome = self._run(live)
         loop.call_soon_threadsafe(self._finish, live, *outcome)
+
+    def _run(self, entries: list[Entry]) -> tuple[list[Tensors | ServeError], BatchRun]:
+        return run(self._compute, entries, self._sizes, self._policy.layers)
 
     def _finish(
         self, entries: list[Entry], answers: list[Tensors | ServeError], run: BatchRun
@@ -242,6 +246,7 @@ def _stamp(entries: list[Entry], run: BatchRun, free_since: float) -> None:
         entry.timing.batch_wait_s = run.started - free_at
         entry.timing.engine_s = run.engine_s
         entry.timing.batch_rows = run.rows
+        entry.timing.layers = run.layers
 
 
 def _expire(entries: list[Entry], timeout_s: float) -> None:

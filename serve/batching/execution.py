@@ -13,6 +13,8 @@ from serve.errors import InferenceFailed, ServeError
 from serve.types import Tensors, Timing
 
 Compute = Callable[[str, Tensors], Tensors]
+# Tells the layers of the engine's latest call, and seconds for each.
+Layers = Callable[[], tuple[tuple[str, float], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class BatchRun:
     padded_rows: int
     started: float
     engine_s: float
+    layers: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +45,7 @@ class Entry:
 
 
 def run(
-    compute: Compute, entries: Sequence[Entry], sizes: Sequence[int]
+    compute: Compute, entries: Sequence[Entry], sizes: Sequence[int], layers: Layers = tuple
 ) -> tuple[list[Tensors | ServeError], BatchRun]:
     """Compute the entries as one batch padded to one of `sizes`; answers come in their order."""
     started = time.perf_counter()
@@ -56,7 +59,7 @@ def run(
         answers = [
             _attempt(compute, [entry], padded_size(entry.rows, sizes))[0] for entry in entries
         ]
-    return answers, BatchRun(rows, size, started, time.perf_counter() - started)
+    return answers, BatchRun(rows, size, started, time.perf_counter() - started, layers())
 
 
 def _attempt(compute: Compute, entries: Sequence[Entry], size: int) -> list[Tensors | ServeError]:
@@ -83,4 +86,5 @@ def total(timings: Sequence[Timing]) -> Timing:
         batch_wait_s=timings[0].batch_wait_s,
         engine_s=sum(timing.engine_s for timing in timings),
         batch_rows=max(timing.batch_rows for timing in timings),
+        layers=tuple(layer for timing in timings for layer in timing.layers),
     )

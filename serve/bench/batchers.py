@@ -60,7 +60,7 @@ class RayBatchedModel(ModelDeployment):
 def build(args: dict[str, Any]) -> Any:
     """Build the application; Ray calls it in the cluster."""
     deployment = ray_serve.deployment(name="model")(RayBatchedModel)
-    return deployment.bind(args["model"], args["repository"])
+    return deployment.bind(args["served"], args["repository"])
 
 
 def _with_ray_batching(config: Config) -> dict[str, Any]:

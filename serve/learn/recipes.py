@@ -14,7 +14,11 @@ from serve.errors import ConfigError
 # Called after each step with the part done (0..1) and a line that says how it goes.
 Progress = Callable[[float, str], None]
 
-RECIPES = {"digits": "serve.learn.digits"}
+RECIPES = {
+    "digits": "serve.learn.digits",
+    "digits-large": "serve.learn.digits_large",
+    "digits-small": "serve.learn.digits_small",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.app import deploy_config
-from serve.config import Batching, Config
+from serve.config import Config
 from serve.config_file import load
+from serve.config_sections import Batching
 from serve.errors import ConfigError
 
 

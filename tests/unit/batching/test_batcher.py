@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.batching.batcher import Batcher, BatchPolicy
-from serve.config import Batching
+from serve.config_sections import Batching
 from serve.errors import DeadlineExceeded, InferenceFailed, QueueFull
 
 

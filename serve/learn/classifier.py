@@ -1,0 +1,76 @@
+"""What the digit classifiers share: training with figures, and how a classifier is saved.
+
+Called by digits, digits_small and digits_large, whose files say what differs.
+"""
+
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from serve.learn.data import Split
+from serve.learn.plots import plot_learning_curves
+from serve.learn.progress import ReportProgress
+from serve.learn.recipes import Progress, Trained
+
+SEED = 42
+
+
+def fit(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    data: Split,
+    folder: Path,
+    epochs: int,
+    progress: Progress,
+) -> Trained:
+    """Train a compiled classifier on batches, save it with its curves, measure it held out."""
+    started = time.perf_counter()
+    history = model.fit(
+        batches,
+        epochs=epochs,
+        validation_data=(data.x_test, data.y_test),
+        callbacks=[ReportProgress(epochs, progress)],
+        verbose=0,
+    )
+    save(model, folder)
+    plot_learning_curves(history.history, model.name, folder / "learning_curves.png")
+    _, accuracy = model.evaluate(data.x_test, data.y_test, verbose=0)
+    return Trained(folder, float(accuracy), epochs, time.perf_counter() - started)
+
+
+def shuffled(data: Split, batch_size: int) -> tf.data.Dataset:
+    """Return the training digits as batches, in a new order every epoch."""
+    rows = tf.data.Dataset.from_tensor_slices((data.x_train, data.y_train))
+    return rows.shuffle(len(data.x_train), seed=SEED).batch(batch_size)
+
+
+def augmented(data: Split, batch_size: int) -> tf.data.Dataset:
+    """Return batches of digits that were moved, turned and scaled a little, each time anew."""
+    moves = keras.Sequential(
+        [
+            keras.layers.RandomTranslation(0.1, 0.1, fill_mode="constant", seed=SEED),
+            keras.layers.RandomRotation(0.04, fill_mode="constant", seed=SEED + 1),
+            keras.layers.RandomZoom(0.1, fill_mode="constant", seed=SEED + 2),
+        ]
+    )
+    return shuffled(data, batch_size).map(lambda x, y: (moves(x, training=True), y)).prefetch(2)
+
+
+def save(model: keras.Model, folder: Path) -> None:
+    """Save as SavedModel, which is served, and as `model.h5`, for those who read that.
+
+    The signature is `image` float32 [N, 28, 28, 1] to `probabilities` float32 [N, 10].
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": model(image, training=False)}
+
+    # Only variables are tracked: the layers' own functions would be traced and saved for nothing.
+    module = tf.Module()
+    module.variables_ = [variable.value for variable in model.variables]
+    image = tf.TensorSpec((None, 28, 28, 1), tf.float32, name="image")
+    tf.saved_model.save(module, str(folder), signatures=tf.function(serve, [image]))
+    model.save(folder / "model.h5")

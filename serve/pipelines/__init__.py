@@ -1,0 +1,1 @@
+"""Pipelines: models put together, each kind an engine like a model's own."""

@@ -1,0 +1,92 @@
+"""From the config to a pipeline: members by name, nested pipelines, and no circles.
+
+Called by the pipeline's replica, and by `strata apply` to check a file before it is applied.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from serve.config_pipelines import (
+    Cascade,
+    Ensemble,
+    Exit,
+    Member,
+    Pipeline,
+    Splitter,
+    Switch,
+    members_of,
+    nested_in,
+)
+from serve.config_pipelines import (
+    Sequence as SequenceConfig,
+)
+from serve.pipelines.cascade import CascadeKind, LayerRule
+from serve.pipelines.engine import Kind, PipelineEngine
+from serve.pipelines.ensemble import EnsembleKind
+from serve.pipelines.member import ColocatedMember
+from serve.pipelines.member import Member as BuiltMember
+from serve.pipelines.observe import Observer
+from serve.pipelines.sequence import SequenceKind
+from serve.pipelines.splitter import SplitterKind
+from serve.pipelines.switch import DEFAULT, SwitchKind
+
+# Gives the member for a model of the repository: (member's label, model, version).
+FindModel = Callable[[str, str, int | None], BuiltMember]
+
+
+def build(
+    pipeline: Pipeline, pipelines: Mapping[str, Pipeline], find_model: FindModel
+) -> PipelineEngine:
+    """Return the engine of a pipeline. Raises ConfigError, RepositoryError.
+
+    `pipelines` are all that are configured, by name: members may be pipelines themselves.
+    """
+    nested_in(pipeline, pipelines)  # refuses circles
+    members = [_member(member, pipelines, find_model, pipeline) for member in members_of(pipeline)]
+    observe = Observer()
+    kind = _kind(pipeline, members, observe)
+    return PipelineEngine(kind, members, observe)
+
+
+def _member(
+    member: Member,
+    pipelines: Mapping[str, Pipeline],
+    find_model: FindModel,
+    around: Pipeline,
+) -> BuiltMember:
+    nested = pipelines.get(member.model)
+    if nested is None:
+        return find_model(member.label, member.model, member.version)
+    engine = build(nested, pipelines, find_model)
+    return ColocatedMember(member.label, engine, around.batching.sizes)
+
+
+def _kind(pipeline: Pipeline, members: Sequence[BuiltMember], observe: Observer) -> Kind:
+    where = f"pipelines[{pipeline.name}]"
+    wires = [dict(member.inputs) for member in members_of(pipeline)]
+    match pipeline:
+        case SequenceConfig():
+            return SequenceKind(where, members, wires, observe)
+        case Ensemble():
+            return EnsembleKind(where, members, wires, pipeline.combine, observe)
+        case Splitter():
+            return SplitterKind(where, members, wires, pipeline.weights, pipeline.key, observe)
+        case Switch():
+            return SwitchKind(where, members, wires, pipeline.tensor, _branches(pipeline), observe)
+        case Cascade():
+            rules = [_rule(layer.exit, layer.deadline_s) for layer in pipeline.layers]
+            late = pipeline.on_timeout == "answer"
+            return CascadeKind(where, members, wires, rules, late, observe)
+
+
+def _branches(pipeline: Switch) -> dict[str, int]:
+    """Return each value's place among the members: the chooser has 0, the default the last."""
+    places = {value: index for index, value in enumerate(pipeline.branches, 1)}
+    if pipeline.default is not None:
+        places[DEFAULT] = len(pipeline.branches) + 1
+    return places
+
+
+def _rule(exit_rule: Exit | None, deadline_s: float | None) -> LayerRule:
+    if exit_rule is None:
+        return LayerRule(None, 0.0, None, deadline_s)
+    return LayerRule(exit_rule.rule, exit_rule.threshold, exit_rule.output, deadline_s)

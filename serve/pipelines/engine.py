@@ -1,0 +1,75 @@
+"""A pipeline as an engine: what the batcher, the protocols and the metrics see of it.
+
+Built by build from the config; being an engine, it is batched, warmed, versioned and served like a
+model, and can itself be a member of another pipeline.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from serve.datatypes import DATATYPES
+from serve.pipelines.member import Member
+from serve.pipelines.observe import Observer
+from serve.types import Signature, Tensors
+
+SIGNATURE = "serving_default"
+
+
+class Kind(Protocol):
+    """One way to put members together."""
+
+    signature: Signature
+
+    def compute(self, inputs: Tensors) -> Tensors:
+        """Return the outputs for checked inputs."""
+
+
+class PipelineEngine:
+    """Runs one kind over its members."""
+
+    platform = "strata_pipeline"
+    default_signature = SIGNATURE
+
+    def __init__(self, kind: Kind, members: Sequence[Member], observe: Observer) -> None:
+        self.signatures: Mapping[str, Signature] = {SIGNATURE: kind.signature}
+        self.observe = observe
+        self.members = members
+        self._kind = kind
+
+    def infer(self, signature: str, inputs: Tensors) -> Tensors:
+        """Compute checked inputs; a mistake of a member is raised as it is."""
+        self.observe.begin()
+        rows = len(next(iter(inputs.values()))) if inputs else 0
+        if self.signatures[signature].batched and rows == 0:
+            return self._nothing()
+        return self._kind.compute(inputs)
+
+    def _nothing(self) -> Tensors:
+        shapes = {
+            spec.name: [0, *(max(size, 0) for size in (spec.shape or (-1,))[1:])]
+            for spec in self._kind.signature.outputs
+        }
+        return {
+            spec.name: np.zeros(shapes[spec.name], DATATYPES[spec.datatype].numpy)
+            for spec in self._kind.signature.outputs
+        }
+
+    def layers(self) -> tuple[tuple[str, float], ...]:
+        """Return the layers of the latest call in the order they ran, with seconds."""
+        return tuple(self.observe.latest)
+
+    def compute_saved(self) -> float | None:
+        """Return the part saved against the last member for every row; None if unknown."""
+        return self.observe.compute_saved(self.members[-1].label)
+
+    def warmup(self, batch_sizes: Sequence[int]) -> None:
+        """Make every member ready; each one is warm at all sizes, since rows part ways."""
+        for member in self.members:
+            member.warmup()
+
+    @property
+    def retraces(self) -> int:
+        """Traces of the members' functions since warm-up."""
+        return sum(member.retraces for member in self.members)

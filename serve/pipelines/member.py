@@ -1,0 +1,56 @@
+"""A member of a pipeline: something with one signature that computes rows.
+
+Used by the kinds; a member is a colocated engine here, and a model's own replicas in remote.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from serve.batching.batch import chunks, join, merge, padded_size, rows_of
+from serve.engines.engine import Engine
+from serve.types import Signature, Tensors
+
+
+class Member(Protocol):
+    """What a pipeline needs of the models in it; `label` is the pipeline's name for it."""
+
+    label: str
+    signature: Signature
+
+    def compute(self, inputs: Tensors) -> Tensors:
+        """Return the outputs for any number of rows, without padding."""
+
+    def warmup(self) -> None:
+        """Make ready for the first request."""
+
+    @property
+    def retraces(self) -> int:
+        """Traces of the member's functions since warm-up."""
+
+
+class ColocatedMember:
+    """An engine in the pipeline's own process; rows are padded to the sizes it is warm at."""
+
+    def __init__(self, label: str, engine: Engine, sizes: Sequence[int]) -> None:
+        self.label = label
+        self.signature = engine.signatures[engine.default_signature]
+        self._engine = engine
+        self._sizes = sizes
+
+    def compute(self, inputs: Tensors) -> Tensors:
+        if not self.signature.batched:
+            return self._engine.infer(self.signature.name, inputs)
+        return join([self._compute_piece(piece) for piece in chunks(inputs, self._sizes[-1])])
+
+    def _compute_piece(self, piece: Tensors) -> Tensors:
+        rows = rows_of(piece)
+        padded = merge([piece], padded_size(rows, self._sizes)) if rows else piece
+        outputs = self._engine.infer(self.signature.name, padded)
+        return {name: array[:rows] for name, array in outputs.items()}
+
+    def warmup(self) -> None:
+        self._engine.warmup(self._sizes)
+
+    @property
+    def retraces(self) -> int:
+        return self._engine.retraces

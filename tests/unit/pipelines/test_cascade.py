@@ -1,0 +1,175 @@
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from serve.config_pipelines import PIPELINE
+from serve.errors import ConfigError, DeadlineExceeded, InferenceFailed
+from serve.types import TensorSpec
+from tests.unit.pipelines.fakes import Fake, assemble, infer, one_hot, refuse, sure_of
+
+_RULE = {"max_probability": 0.9}
+
+
+def _cascade(*layers, **more):
+    return {"kind": "cascade", "layers": list(layers), **more}
+
+
+def _two(first, last, rule=None, **more):
+    tree = _cascade({"model": "small", "exit": rule or _RULE}, {"model": "large"}, **more)
+    return assemble(tree, first, last)
+
+
+@given(
+    st.lists(st.integers(0, 9), max_size=40), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9))
+)
+def test_every_row_keeps_its_place_for_every_pattern_of_exits(values, first_knows, second_knows):
+    small = Fake("small", sure_of(*first_knows, tag=0))
+    middle = Fake("middle", sure_of(*second_knows, tag=1))
+    large = Fake("large", lambda x: one_hot(np.full(len(x), 2)))
+    layers = (
+        {"model": "small", "exit": _RULE},
+        {"model": "middle", "exit": _RULE},
+        {"model": "large"},
+    )
+    engine = assemble(_cascade(*layers), small, middle, large)
+    answer = infer(engine, values)
+    expected = [
+        "small" if v in first_knows else "middle" if v in second_knows else "large" for v in values
+    ]
+    assert [label.decode() for label in answer["layer"]] == expected
+    tags = ["small", "middle", "large"]
+    assert answer["p"].argmax(axis=1).tolist() == [tags.index(label) for label in expected]
+    assert not answer["degraded"].any()
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.sets(st.integers(0, 9)))
+def test_only_rows_that_did_not_exit_go_on(values, known):
+    small, large = Fake("small", sure_of(*known)), Fake("large", sure_of())
+    infer(_two(small, large), values)
+    assert small.rows == values
+    assert large.rows == [value for value in values if value not in known]
+
+
+@pytest.mark.parametrize(
+    ("rule", "stays"),
+    [
+        ({"max_probability": 0.6}, [False, True, True]),
+        ({"margin": 0.35}, [False, False, True]),
+        ({"margin": 0.45}, [False, True, True]),
+        ({"entropy": 0.5}, [False, True, True]),
+        ({"entropy": 1.0}, [False, False, True]),
+    ],
+)
+def test_each_rule_decides_by_its_own_measure(rule, stays):
+    table = np.array([[0.9, 0.05, 0.05], [0.55, 0.15, 0.3], [1 / 3, 1 / 3, 1 / 3]], np.float32)
+    if rule == {"margin": 0.35}:
+        table[1] = [0.6, 0.2, 0.2]
+    small = Fake("small", lambda x: table[x.astype(int)])
+    large = Fake("large", lambda x: one_hot(np.zeros(len(x))))
+    answer = infer(_two(small, large, rule), [0, 1, 2])
+    assert [label == b"large" for label in answer["layer"]] == stays
+
+
+def test_a_score_layer_abstains_from_what_it_does_not_know():
+    score = TensorSpec("error", "FP32", (-1,))
+    vae = Fake("vae", lambda x: x * 10, outputs=(score,))
+    large = Fake("large", lambda x: one_hot(np.ones(len(x))))
+    tree = _cascade({"model": "vae", "exit": {"score_above": 50}}, {"model": "large"})
+    answer = infer(assemble(tree, vae, large), [1, 9, 2])
+    assert answer["abstained"].tolist() == [False, True, False]
+    assert answer["layer"].tolist() == [b"large", b"vae", b"large"]
+    assert np.isnan(answer["p"][1]).all()
+    assert large.rows == [1, 2]
+
+
+def test_a_failing_later_layer_leaves_the_best_answer_so_far_marked():
+    engine = _two(Fake("small", sure_of(1)), Fake("large", refuse))
+    answer = infer(engine, [1, 2])
+    assert answer["degraded"].tolist() == [False, True]
+    assert answer["layer"].tolist() == [b"small", b"small"]
+    assert np.allclose(answer["p"][1], 1 / 3)
+
+
+def test_a_late_layer_is_not_waited_for():
+    gate = threading.Event()
+
+    def late(x):
+        gate.wait(5)
+        return one_hot(np.zeros(len(x)))
+
+    layers = ({"model": "small", "exit": _RULE}, {"model": "large", "deadline_s": 0.01})
+    engine = assemble(_cascade(*layers), Fake("small", sure_of()), Fake("large", late))
+    assert infer(engine, [1])["degraded"].tolist() == [True]
+    strict = assemble(
+        _cascade(*layers, on_timeout="fail"), Fake("small", sure_of()), Fake("large", late)
+    )
+    with pytest.raises(DeadlineExceeded, match="'large' took longer than"):
+        infer(strict, [1])
+    gate.set()
+
+
+def test_a_failing_layer_fails_the_request_where_nobody_can_answer():
+    with pytest.raises(InferenceFailed, match="'small' failed"):
+        infer(_two(Fake("small", refuse), Fake("large", sure_of())), [1])
+    strict = _two(Fake("small", sure_of()), Fake("large", refuse), on_timeout="fail")
+    with pytest.raises(InferenceFailed, match="'large' failed"):
+        infer(strict, [1])
+
+
+def test_no_rows_are_an_answer_too():
+    answer = infer(_two(Fake("small", sure_of()), Fake("large", sure_of())), [])
+    assert answer["p"].shape == (0, 3)
+    assert answer["layer"].shape == (0,)
+
+
+def test_figures_tell_who_answered_and_what_was_saved():
+    engine = _two(Fake("small", sure_of(1, 2, 3)), Fake("large", sure_of()))
+    infer(engine, [1, 2, 3, 4])
+    rows = engine.observe.rows
+    assert (rows["small", "answered"], rows["small", "passed"], rows["large", "answered"]) == (
+        3,
+        1,
+        1,
+    )
+    assert [label for label, _ in engine.observe.latest] == ["small", "large"]
+    engine.observe.seconds.update({"small": 1 - engine.observe.seconds["small"]})
+    engine.observe.seconds.update({"large": 2 - engine.observe.seconds["large"]})
+    assert engine.observe.compute_saved("large") == pytest.approx(1 - 3 / 8)
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        (_cascade({"model": "a"}, {"model": "b"}), "every layer but the last needs one"),
+        (_cascade({"model": "a", "exit": _RULE}, {"model": "b", "exit": _RULE}), "the last layer"),
+        (_cascade({"model": "a", "exit": {"max_probability": 1.5}}, {"model": "b"}), "less than"),
+        (
+            _cascade({"model": "a", "exit": {"margin": 0.1, "entropy": 1}}, {"model": "b"}),
+            "exactly one",
+        ),
+        (_cascade({"model": "a", "exit": {}}, {"model": "b"}), "exactly one"),
+        (_cascade({"model": "a"}), "at least 2"),
+    ],
+)
+def test_a_wrong_cascade_is_refused(tree, said):
+    with pytest.raises(ValidationError) as caught:
+        PIPELINE.validate_python({"name": "p", **tree})
+    assert said in str(caught.value)
+
+
+def test_layers_that_do_not_answer_alike_are_refused_with_both_named():
+    other = Fake("small", sure_of(), outputs=(TensorSpec("q", "FP32", (-1, 3)),))
+    with pytest.raises(ConfigError, match="'small' does not answer p like the last layer"):
+        _two(other, Fake("large", sure_of()))
+
+
+def test_a_rule_for_a_tensor_that_is_not_there_is_refused():
+    rule = {"max_probability": 0.5, "output": "nothing"}
+    with pytest.raises(
+        ConfigError, match=r"layers\[0\]\.exit\.output: 'nothing' is no float output"
+    ):
+        _two(Fake("small", sure_of()), Fake("large", sure_of()), rule)
