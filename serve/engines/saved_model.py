@@ -4,6 +4,7 @@ Called by loading. A SavedModel's own function is called with tensors by name; i
 function, which never traces again.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,21 @@ def _unloadable(path: Path, err: Exception) -> RepositoryError:
 
 def _compiled(name: str, function: Any) -> CompiledFunction | None:
     """Return a signature's function, None if a datatype has no word in the protocols."""
-    keywords = function.structured_input_signature[1]  # in the order that the function had
+    # A SavedModel keeps its tensors in maps without an order; by name it is the same at each load.
     try:
-        inputs = tuple(_spec(key, spec) for key, spec in keywords.items())
-        outputs = tuple(_spec(key, spec) for key, spec in function.structured_outputs.items())
+        inputs = _specs(function.structured_input_signature[1])
+        outputs = _specs(function.structured_outputs)
     except KeyError:
         return None
     signature = Signature(name, inputs, outputs, is_batched(inputs, outputs))
     return CompiledFunction(signature, lambda tensors: function(**tensors))
 
 
-def _spec(name: str, spec: Any) -> TensorSpec:
-    return TensorSpec(name, datatype_of(spec.dtype), shape_of(spec.shape))
+def _specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name, datatype_of(spec.dtype), shape_of(spec.shape))
+        for name, spec in sorted(tensors.items())
+    )
 
 
 def datatype_of(dtype: Any) -> str:

@@ -23,10 +23,10 @@ def test_every_signature_that_the_protocols_can_express_is_there(many_signatures
     assert set(engine.signatures) == {"serving_default", "upper", "double", "no_zero"}
 
 
-def test_inputs_keep_their_order_and_shapes_say_what_is_unknown(many_signatures):
+def test_inputs_are_in_order_of_their_names_and_shapes_say_what_is_unknown(many_signatures):
     engine = load(many_signatures, _OPTIONS)
     combine = engine.signatures["serving_default"]
-    assert _shapes(combine.inputs) == [("zeta", "FP32", (-1, -1)), ("alpha", "INT64", (-1,))]
+    assert _shapes(combine.inputs) == [("alpha", "INT64", (-1,)), ("zeta", "FP32", (-1, -1))]
     assert combine.batched
     double = engine.signatures["double"]
     assert _shapes(double.inputs) == [("x", "FP32", None)]
