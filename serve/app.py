@@ -94,7 +94,7 @@ def _replicas(model: Served) -> dict[str, Any]:
 
 
 def _gateway_application(config: Config) -> dict[str, Any]:
-    models = [{"name": served.name} for served in (*config.models, *config.pipelines)]
+    models = [{"name": served.name} for served in config.served]
     return {
         "name": "gateway",
         "route_prefix": "/",

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from serve.config_pipelines import Pipeline
+from serve.config_pipelines import Pipeline, members_of, nested_in
 from serve.config_sections import NAME_PATTERN, Name, Positive, Section, Served, VersionPolicy
+from serve.errors import ConfigError
 
 RESERVED_NAMES = ("gateway",)
 
@@ -75,14 +76,41 @@ class Config(Section):
         (), description="pipelines of models and of other pipelines, served like models"
     )
 
+    @property
+    def served(self) -> tuple[Served, ...]:
+        """Everything that becomes an application: models and pipelines."""
+        return (*self.models, *self.pipelines)
+
     @model_validator(mode="after")
     def _names_unique(self) -> Self:
-        names = [served.name for served in (*self.models, *self.pipelines)]
+        names = [served.name for served in self.served]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"models: the name '{name}' is given more than once")
             if name in RESERVED_NAMES:
                 raise ValueError(f"models: the name '{name}' is reserved")
+        return self
+
+    @model_validator(mode="after")
+    def _members_are_served(self) -> Self:
+        names = {served.name for served in self.served}
+        for index, pipeline in enumerate(self.pipelines):
+            for member in members_of(pipeline):
+                if pipeline.placement == "deployment" and member.model not in names:
+                    raise ValueError(
+                        f"pipelines[{index}].placement: deployment calls the replicas of "
+                        f"'{member.model}', which is not among models or pipelines; add it there"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _pipelines_are_no_circle(self) -> Self:
+        by_name = {pipeline.name: pipeline for pipeline in self.pipelines}
+        for pipeline in self.pipelines:
+            try:
+                nested_in(pipeline, by_name)
+            except ConfigError as err:
+                raise ValueError(str(err)) from err
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from serve.errors import ModelNotReady, ServeError
 from serve.gateway import Gateway
 from serve.metrics import Recorder
 from serve.model import Model, Source
+from serve.pipelines.remote import RemoteMember
 from serve.repository.repository import Repository
 from serve.sources import PipelineSource, RepositorySource
+from serve.types import InferRequest, InferResponse, Signature
 
 log = logging.getLogger("ray.serve")
 
@@ -39,13 +42,12 @@ _SWITCH_INTERVAL_S = 0.00003
 class ModelDeployment:
     """A replica of one model or pipeline; `pipelines` are those that are nested in it."""
 
-    def __init__(
+    async def __init__(  # type: ignore[misc]  # Ray awaits it, on the loop that members need
         self,
         served: dict[str, Any],
         repository: dict[str, Any],
         pipelines: list[dict[str, Any]] | None = None,
     ) -> None:
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         where = RepositoryConfig.model_validate(repository)
         config, source = _parse(served, where, pipelines or [])
         recorder = Recorder(config.name)
@@ -80,6 +82,14 @@ class ModelDeployment:
         """Answer a request that the gateway passes on."""
         return await self._endpoint.answer(request)
 
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Answer a pipeline that has this model as a member."""
+        return await self._model.infer(request)
+
+    async def signature(self, version: int | None) -> Signature:
+        """Return a version's default signature, for a pipeline that is being built."""
+        return self._model.choose(version, None).signature(None)
+
     async def describe(self) -> dict[str, Any]:
         """Return the versions, labels and failures of this replica, for status and index."""
         return {
@@ -91,6 +101,7 @@ class ModelDeployment:
     def _start_tasks(self) -> None:
         if self._tasks:
             return
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)  # once imports and loading no longer suffer
         self._tasks.append(asyncio.create_task(_repeat(self._sample, _SAMPLE_PERIOD_S)))
         if self._poll_interval_s:
             poll = _repeat(self._model.refresh, self._poll_interval_s)
@@ -111,7 +122,11 @@ def _parse(
         return model, RepositorySource(repository, model.name, model.ray_actor_options)
     nested: list[Pipeline] = [PIPELINE.validate_python(tree) for tree in pipelines]
     pipeline: Pipeline = PIPELINE.validate_python(served)
-    return pipeline, PipelineSource(repository, pipeline, {p.name: p for p in nested})
+    remote = partial(
+        RemoteMember, timeout_s=pipeline.limits.request_timeout_s, loop=asyncio.get_running_loop()
+    )
+    by_name = {other.name: other for other in nested}
+    return pipeline, PipelineSource(repository, pipeline, by_name, remote)
 
 
 async def _repeat(action: Callable[[], Awaitable[None]], period_s: float) -> None:

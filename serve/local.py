@@ -7,10 +7,12 @@ set, because it reads its settings while it is imported.
 import os
 import resource
 import shutil
+import signal
 import socket
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -75,7 +77,7 @@ class LocalPlatform:
         progress: Callable[[dict[str, ApplicationState]], None] = lambda states: None,
     ) -> None:
         """Return once every application runs. Raises RepositoryError, ModelNotReady."""
-        wanted = {"gateway", *(model.name for model in self.config.models)}
+        wanted = {"gateway", *(served.name for served in self.config.served)}
         deadline = time.monotonic() + timeout_s
         while True:
             states = self.control.states()
@@ -94,6 +96,7 @@ class LocalPlatform:
         import ray
 
         ray.shutdown()
+        _end_haproxy(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
 
@@ -139,6 +142,15 @@ def _haproxy_files(folder: Path) -> dict[str, str]:
     }
 
 
+def _end_haproxy(folder: Path) -> None:
+    """End an HAProxy that was started while Ray was being ended, so that no one knew of it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            if command[0].endswith(b"haproxy") and any(bytes(folder) in part for part in command):
+                os.kill(int(process.name), signal.SIGTERM)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -147,7 +159,7 @@ def _free_port() -> int:
 
 def _cpus_wanted(config: Config) -> int:
     """Return the logical CPUs that all replicas reserve; a small machine may share its cores."""
-    wanted = sum(m.ray_actor_options.num_cpus * m.autoscaling.max_replicas for m in config.models)
+    wanted = sum(m.ray_actor_options.num_cpus * m.autoscaling.max_replicas for m in config.served)
     return int(wanted) + 2
 
 

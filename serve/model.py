@@ -33,6 +33,7 @@ class LoadedVersion:
     """A version that can answer: its engine and the batcher in front of it."""
 
     number: int
+    revision: object
     engine: Engine
     batcher: Batcher
 
@@ -54,6 +55,9 @@ class Source(Protocol):
     def versions(self) -> list[int]:
         """Return the versions that could be loaded, ascending."""
 
+    def revision(self, version: int) -> object:
+        """Return what a version would be loaded from now; another value has it loaded again."""
+
     def load(self, version: int) -> Engine:
         """Return a version's engine, not yet warm. Raises ServeError."""
 
@@ -70,6 +74,7 @@ class Model:
         self._policy = VersionPolicy(latest=1)
         self._source = source
         self._recorder = recorder
+        self._failed: dict[int, object] = {}  # the revisions that could not be loaded
         self._changing = asyncio.Lock()
 
     def choose(self, version: int | None, label: str | None) -> LoadedVersion:
@@ -113,14 +118,22 @@ class Model:
         """Load what the policy asks for, then unload what it no longer asks for.
 
         A version that cannot be loaded is remembered in `failures` and not tried again until
-        it disappears; `latest` then falls back to the next lower one.
+        it disappears or has another revision; `latest` then falls back to the next lower one.
         """
         async with self._changing:
-            available = await asyncio.to_thread(self._source.versions)
-            self.failures = {n: why for n, why in self.failures.items() if n in available}
-            wanted = await self._load_wanted(available)
+            revisions = await asyncio.to_thread(self._revisions)
+            self._forget_failures(revisions)
+            wanted = await self._load_wanted(revisions)
             if wanted:
                 self._unload_except(wanted)
+
+    def _revisions(self) -> dict[int, object]:
+        return {number: self._source.revision(number) for number in self._source.versions()}
+
+    def _forget_failures(self, revisions: Mapping[int, object]) -> None:
+        for number, revision in list(self._failed.items()):
+            if revisions.get(number) != revision:
+                del self._failed[number], self.failures[number]
 
     def sample(self) -> None:
         """Record what is measured by looking rather than by counting."""
@@ -140,41 +153,48 @@ class Model:
         if saved is not None:
             self._recorder.gauge("pipeline_compute_saved_ratio", saved, version=version)
 
-    async def _load_wanted(self, available: list[int]) -> set[int]:
+    async def _load_wanted(self, revisions: Mapping[int, object]) -> set[int]:
         """Load until the policy is satisfied; return the versions that satisfy it."""
         while True:
-            candidates = [number for number in available if number not in self.failures]
+            candidates = [n for n in revisions if n in self.versions or n not in self._failed]
             wanted = select(candidates, latest=self._policy.latest, specific=self._policy.specific)
-            missing = [number for number in wanted if number not in self.versions]
+            missing = [number for number in wanted if self._is_missing(number, revisions[number])]
             if not missing:
                 return set(wanted)
-            await self._load(missing[0])
+            await self._load(missing[0], revisions[missing[0]])
 
-    async def _load(self, number: int) -> None:
+    def _is_missing(self, number: int, revision: object) -> bool:
+        loaded = self.versions.get(number)
+        return loaded is None or (loaded.revision != revision and number not in self._failed)
+
+    async def _load(self, number: int, revision: object) -> None:
         started = time.perf_counter()
         version = str(number)
         try:
-            loaded = await asyncio.to_thread(self._load_blocking, number)
+            loaded = await asyncio.to_thread(self._load_blocking, number, revision)
         except ServeError as err:
-            self.failures[number] = str(err)
+            self.failures[number], self._failed[number] = str(err), revision
             self._recorder.count("model_loads", version=version, outcome="failed")
             log.error("model '%s' version %d cannot be loaded: %s", self.name, number, err)
             return
+        before = self.versions.get(number)
         self.versions[number] = loaded
+        if before is not None:
+            before.batcher.close()
         seconds = time.perf_counter() - started
         self._recorder.count("model_loads", version=version, outcome="ok")
         self._recorder.observe("model_load_duration_seconds", seconds, version=version)
         self._recorder.gauge("model_ready", 1, version=version)
         log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
 
-    def _load_blocking(self, number: int) -> LoadedVersion:
+    def _load_blocking(self, number: int, revision: object) -> LoadedVersion:
         engine = self._source.load(number)
         engine.warmup(self._config.batching.sizes)
         layers = engine.layers if isinstance(engine, PipelineEngine) else tuple
         limit = self._config.limits.max_queued_requests
-        policy = BatchPolicy(self._config.batching, limit, layers)
+        policy = BatchPolicy(self._config.batching, limit, layers, engine.may_block_loop)
         batcher = Batcher(engine.infer, policy, partial(self._observe, str(number)))
-        return LoadedVersion(number, engine, batcher)
+        return LoadedVersion(number, revision, engine, batcher)
 
     def _observe(self, version: str, run: BatchRun, oldest: Timing) -> None:
         recorder = self._recorder

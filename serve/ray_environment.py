@@ -35,6 +35,8 @@ _ALWAYS = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge.middleware:middlewares",
     # Replicas compete with nothing that should come before them.
     "RAY_worker_niceness": "0",
+    # A platform of many models starts many processes at once; Ray would warn of it on the terminal.
+    "RAY_worker_maximum_startup_concurrency": "64",
     # 0.5 ms to 30 s: Ray's own default begins at 1 ms and jumps from 500 ms to 1 s.
     "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": (
         "0.5,1,2,3,5,7.5,10,15,20,30,50,75,100,150,200,300,500,750,1000,2000,5000,10000,30000"

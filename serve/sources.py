@@ -3,14 +3,14 @@
 Built by deployments, called by model in a thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from serve.config_pipelines import Pipeline
+from serve.config_pipelines import Pipeline, members_of, nested_in
 from serve.config_sections import RayActorOptions
 from serve.engines.engine import Engine, EngineOptions
 from serve.engines.loading import load
 from serve.errors import RepositoryError
-from serve.pipelines.build import build
+from serve.pipelines.build import FindModel, build
 from serve.pipelines.engine import PipelineEngine
 from serve.pipelines.member import ColocatedMember, Member
 from serve.repository.repository import Repository
@@ -27,17 +27,29 @@ class RepositorySource:
     def versions(self) -> list[int]:
         return self._repository.versions(self._model)
 
+    def revision(self, version: int) -> object:
+        return version  # versions never change
+
     def load(self, version: int) -> Engine:
         return load(self._repository.fetch(self._model, version), self._options)
 
 
 class PipelineSource:
-    """The one version of a pipeline; its members are loaded into the same process."""
+    """The one version of a pipeline: its members in the same process, or by their own replicas.
+
+    `remote` gives the member for a model that is called through its handle:
+    (label, model, version).
+    """
 
     def __init__(
-        self, repository: Repository, pipeline: Pipeline, pipelines: Mapping[str, Pipeline]
+        self,
+        repository: Repository,
+        pipeline: Pipeline,
+        pipelines: Mapping[str, Pipeline],
+        remote: FindModel,
     ) -> None:
         self._repository = repository
+        self._remote = remote
         self._pipeline = pipeline
         self._pipelines = pipelines
         self._options = engine_options(pipeline.ray_actor_options)
@@ -45,26 +57,44 @@ class PipelineSource:
     def versions(self) -> list[int]:
         return [self._pipeline.version]
 
-    def load(self, version: int) -> PipelineEngine:
-        return build(self._pipeline, self._pipelines, self._find)
+    def revision(self, version: int) -> object:
+        """Return the versions of all colocated members: a newer one is taken up."""
+        if self._pipeline.placement == "deployment":
+            return ()
+        inside = [self._pipeline, *nested_in(self._pipeline, self._pipelines)]
+        return tuple(
+            (member.model, self._number(member.model, member.version))
+            for pipeline in inside
+            for member in members_of(pipeline)
+            if member.model not in self._pipelines
+        )
 
-    def _find(self, label: str, model: str, version: int | None) -> Member:
-        available = self._repository.versions(model)
-        number = version or max(available, default=0)
-        if number not in available:
+    def load(self, version: int) -> PipelineEngine:
+        if self._pipeline.placement == "deployment":
+            # A nested pipeline is an application too, with members where its own placement says.
+            return build(self._pipeline, {}, self._remote)
+        return build(self._pipeline, self._pipelines, self._load_member)
+
+    def _load_member(self, label: str, model: str, version: int | None) -> Member:
+        number = self._number(model, version)
+        if number is None:
             raise RepositoryError(
                 f"pipeline '{self._pipeline.name}': model '{model}' has no version "
-                f"{version or 'at all'} to use (available: {_listed(available)})"
+                f"{version or 'at all'} to use (available: {self._available(model)})"
             )
         engine = load(self._repository.fetch(model, number), self._options)
         return ColocatedMember(label, engine, self._pipeline.batching.sizes)
+
+    def _number(self, model: str, version: int | None) -> int | None:
+        available = self._repository.versions(model)
+        number = version or max(available, default=0)
+        return number if number in available else None
+
+    def _available(self, model: str) -> str:
+        return ", ".join(map(str, self._repository.versions(model))) or "none"
 
 
 def engine_options(options: RayActorOptions) -> EngineOptions:
     """Return what an engine may take of a replica's share of the machine."""
     share = options.num_gpus if 0 < options.num_gpus < 1 else None
     return EngineOptions(options.num_threads, share)
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers)) or "none"

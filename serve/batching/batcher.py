@@ -32,6 +32,7 @@ class BatchPolicy:
     batching: Batching
     max_queued_requests: int
     layers: Layers = tuple
+    may_block_loop: bool = True
 
 
 class Batcher:
@@ -122,7 +123,8 @@ class Batcher:
 
     def _is_short(self, entry: Entry) -> bool:
         seconds = self._seconds_by_size.get(padded_size(entry.rows, self._sizes))
-        return not self._running and seconds is not None and seconds < INLINE_LIMIT_S
+        may_block = self._policy.may_block_loop and not self._running
+        return may_block and seconds is not None and seconds < INLINE_LIMIT_S
 
     def _schedule(self, delay_s: float = 0.0) -> None:
         if self._next is not None:

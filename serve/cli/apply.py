@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from serve.cli.checking import load_checked
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config import Config
-from serve.config_file import load
 from serve.control import Control
 from serve.errors import ModelNotReady, RepositoryError
 
@@ -25,7 +25,7 @@ def apply(
     \b
     Example: strata apply --config strata.yaml
     """
-    tree = load(config)
+    tree = load_checked(config)
     from serve.app import deploy_config  # brings Ray
 
     control = Control(f"http://127.0.0.1:{tree.ports.dashboard}")
@@ -33,14 +33,14 @@ def apply(
     control.deploy(deploy_config(tree))
     if wait:
         _wait(control, tree, timeout_s)
-    after = {"gateway", *(model.name for model in tree.models)}
+    after = {"gateway", *(served.name for served in tree.served)}
     for name in sorted(before | after):
         change = "added" if name not in before else "removed" if name not in after else "applied"
         out.print(f"{name}: {change}")
 
 
 def _wait(control: Control, tree: Config, timeout_s: float) -> None:
-    wanted = {"gateway", *(model.name for model in tree.models)}
+    wanted = {"gateway", *(served.name for served in tree.served)}
     deadline = time.monotonic() + timeout_s
     while True:
         states = control.states()

@@ -11,6 +11,7 @@ from serve.config_file import load
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
 from serve.repository.repository import Repository
+from serve.types import Signature
 
 
 def publish(
@@ -29,15 +30,17 @@ def publish(
     report(publish_version(path, repository, name, version, validate=try_loading))
 
 
-def try_loading(path: Path) -> None:
-    """Load a model and run it once. Raises RepositoryError if it cannot be served."""
+def try_loading(path: Path) -> Signature:
+    """Load a model, run it once, return its default signature. Raises RepositoryError."""
     from serve.engines.engine import EngineOptions
 
     with quiet_tensorflow():
         from serve.engines import keras_model, saved_model  # noqa: F401
         from serve.engines.loading import load as load_engine
 
-    load_engine(path, EngineOptions()).warmup((1,))
+    engine = load_engine(path, EngineOptions())
+    engine.warmup((1,))
+    return engine.signatures[engine.default_signature]
 
 
 def report(published: Published) -> None:

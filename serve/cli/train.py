@@ -39,14 +39,12 @@ def train(
         with progress_bar(f"training {name}") as progress:
             trained = train_recipe(name, Path(folder) / name, epochs, progress)
         out.print(
-            f"{name}: {trained.held_out_accuracy:.1%} held-out accuracy after "
+            f"{name}: {trained.held_out_accuracy:.1%} {trained.measure} after "
             f"{trained.epochs} epochs, {trained.seconds:.0f} s"
         )
         metadata = {"held_out_accuracy": trained.held_out_accuracy, "epochs": trained.epochs}
-        published = publish(
-            trained.folder, repository, name, metadata=metadata, validate=try_loading
-        )
-    report(published)
+        for model, path in {name: trained.folder, **trained.also}.items():
+            report(publish(path, repository, model, metadata=metadata, validate=try_loading))
 
 
 def _has_version(repository: Repository, name: str) -> bool:

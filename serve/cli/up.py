@@ -8,10 +8,10 @@ from typing import Any
 
 import requests
 
+from serve.cli.checking import load_checked
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import err, out
 from serve.config import Config
-from serve.config_file import load
 
 _READY_TIMEOUT_S = 300.0
 _LONGEST_EXAMPLE = 20  # numbers in the example request before the shell writes them
@@ -23,7 +23,7 @@ def up(config: ConfigPath = DEFAULT_CONFIG) -> None:
     \b
     Example: strata up --config strata.yaml
     """
-    tree = load(config)
+    tree = load_checked(config)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

@@ -26,6 +26,10 @@ class Engine(Protocol):
     signatures: Mapping[str, Signature]
     default_signature: str
 
+    @property
+    def may_block_loop(self) -> bool:
+        """Tell whether a short call may run on the replica's event loop."""
+
     def infer(self, signature: str, inputs: Tensors) -> Tensors:
         """Compute checked inputs; outputs come in the signature's order.
 

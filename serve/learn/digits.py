@@ -9,9 +9,10 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from serve.learn.classifier import SEED, fit, shuffled
+from serve.learn.classifier import fit, shuffled
 from serve.learn.data import digits
 from serve.learn.recipes import Progress, Trained
+from serve.learn.saving import SEED
 
 EPOCHS = 10
 BATCH_SIZE = 32

@@ -9,9 +9,10 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from serve.learn.classifier import SEED, augmented, fit
+from serve.learn.classifier import augmented, fit
 from serve.learn.data import digits
 from serve.learn.recipes import Progress, Trained
+from serve.learn.saving import SEED
 
 EPOCHS = 40
 BATCH_SIZE = 64

@@ -26,9 +26,11 @@ class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self._report(done, f"epoch {self._epoch + 1}/{self._epochs}{self._held_out}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        accuracy = (logs or {}).get("val_accuracy")
-        if accuracy is not None:
-            self._held_out = f"  held-out accuracy {accuracy:.1%}"
+        logs = logs or {}
+        if "val_accuracy" in logs:
+            self._held_out = f"  held-out accuracy {logs['val_accuracy']:.1%}"
+        elif "val_loss" in logs:
+            self._held_out = f"  held-out loss {logs['val_loss']:.1f}"
         self._report(
             (epoch + 1) / self._epochs, f"epoch {epoch + 1}/{self._epochs}{self._held_out}"
         )

@@ -3,8 +3,8 @@
 Called by `strata train`. A recipe's file is imported only when it is trained: it brings Keras.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,25 @@ RECIPES = {
     "digits": "serve.learn.digits",
     "digits-large": "serve.learn.digits_large",
     "digits-small": "serve.learn.digits_small",
+    "digits-vae": "serve.learn.digits_vae",
+    "language": "serve.learn.language",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained model in a folder, and its accuracy (0..1) on data that it has not seen."""
+    """A trained model in a folder, and how good it is (0..1) on data that it has not seen.
+
+    `measure` says of what that is the part; `also` are folders of further models by name, which
+    the same training made.
+    """
 
     folder: Path
     held_out_accuracy: float
     epochs: int
     seconds: float
+    measure: str = "held-out accuracy"
+    also: Mapping[str, Path] = field(default_factory=dict)
 
 
 def prepare(name: str) -> Any:

@@ -56,6 +56,11 @@ class PipelineEngine:
             for spec in self._kind.signature.outputs
         }
 
+    @property
+    def may_block_loop(self) -> bool:
+        """Tell whether a call may run on the event loop, which members elsewhere need free."""
+        return all(member.may_block_loop for member in self.members)
+
     def layers(self) -> tuple[tuple[str, float], ...]:
         """Return the layers of the latest call in the order they ran, with seconds."""
         return tuple(self.observe.latest)

@@ -16,6 +16,7 @@ class Member(Protocol):
 
     label: str
     signature: Signature
+    may_block_loop: bool
 
     def compute(self, inputs: Tensors) -> Tensors:
         """Return the outputs for any number of rows, without padding."""
@@ -34,6 +35,7 @@ class ColocatedMember:
     def __init__(self, label: str, engine: Engine, sizes: Sequence[int]) -> None:
         self.label = label
         self.signature = engine.signatures[engine.default_signature]
+        self.may_block_loop = engine.may_block_loop
         self._engine = engine
         self._sizes = sizes
 

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from serve.errors import RepositoryError
 from serve.repository.layout import MANIFEST, Format, is_inside
+from serve.types import Signature
 
 _CHUNK_BYTES = 2**20
 
@@ -28,7 +29,10 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a version is; `created` is ISO 8601 in UTC, `metadata` any JSON such as accuracy."""
+    """What a version is; `created` is ISO 8601 in UTC, `metadata` any JSON such as accuracy.
+
+    `signature` is the default one, None if the version was published without loading it.
+    """
 
     model: str
     version: int
@@ -36,6 +40,7 @@ class Manifest:
     created: str
     files: Mapping[str, FileRecord]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    signature: Signature | None = None
 
     def to_json(self) -> bytes:
         """Write the manifest. Raises RepositoryError if its metadata is not JSON."""

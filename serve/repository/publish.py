@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from serve.repository.manifest import FileRecord, Manifest
 from serve.repository.repository import Repository
 from serve.repository.store import Store, reason
 from serve.repository.upload import upload
+from serve.types import Signature
 
 _ATTEMPTS = 100  # publishers that may take the next number before this one gives up
 
@@ -44,19 +45,19 @@ def publish(
     name: str,
     version: int | None = None,
     metadata: Mapping[str, Any] | None = None,
-    validate: Callable[[Path], None] | None = None,
+    validate: Callable[[Path], Signature] | None = None,
 ) -> Published:
     """Copy a model file or folder into the repository as a new version.
 
-    `version` None takes the next number. `validate` gets the staged folder and raises if it
-    cannot be served. Raises RepositoryError; then there is no new version.
+    `version` None takes the next number. `validate` gets the staged folder and returns its default
+    signature for the manifest, or raises if it cannot be served. Raises RepositoryError; then
+    there is no new version.
     """
     _check_names(repository, name, version)
     with _staging(repository, name) as staging:
         records = _stage(source, staging)
-        if validate:
-            validate(staging)
-        draft = _draft(name, records, dict(metadata or {}))
+        signature = validate(staging) if validate else None
+        draft = _draft(name, records, dict(metadata or {}), signature)
         return _commit(staging, repository, draft, version)
 
 
@@ -118,12 +119,17 @@ def _source_files(source: Path) -> dict[str, Path]:
     }
 
 
-def _draft(name: str, records: dict[str, FileRecord], metadata: dict[str, Any]) -> Manifest:
+def _draft(
+    name: str,
+    records: dict[str, FileRecord],
+    metadata: dict[str, Any],
+    signature: Signature | None,
+) -> Manifest:
     """Return a manifest whose version is still to be set."""
     model = find_model(records)
     assert model is not None  # _stage has refused such a source
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return Manifest(name, 0, model.format, created, records, metadata)
+    return Manifest(name, 0, model.format, created, records, metadata, signature)
 
 
 def _commit(
@@ -132,7 +138,7 @@ def _commit(
     write = _rename if repository.is_local else upload
     for _ in range(1 if version else _ATTEMPTS):
         number = version or max(repository.numbers(draft.model), default=0) + 1
-        manifest = _numbered(draft, number)
+        manifest = replace(draft, version=number)
         (staging / MANIFEST).write_bytes(manifest.to_json())
         if write(staging, repository.store, manifest):
             return Published(repository.path(draft.model, number), manifest)
@@ -142,10 +148,6 @@ def _commit(
         f"model '{draft.model}' has a version {version} already, and versions never change; "
         "leave the version out to take the next number"
     )
-
-
-def _numbered(draft: Manifest, version: int) -> Manifest:
-    return Manifest(draft.model, version, draft.format, draft.created, draft.files, draft.metadata)
 
 
 def _rename(staging: Path, store: Store, manifest: Manifest) -> bool:

@@ -24,6 +24,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+PLACEMENTS = ("colocated", "deployment")
+
+
+def pipelines_of_every_kind(placement: str) -> dict[str, dict]:
+    """Return a pipeline of each kind over low, high and twice, and one that holds another."""
+    low, high, twice = {"model": "low"}, {"model": "high"}, {"model": "twice"}
+    doubled = {"x": "twice.y"}
+    inner = f"cascade-{placement}"
+    return {
+        "sequence": {"kind": "sequence", "steps": [twice, {**high, "inputs": doubled}]},
+        "ensemble": {"kind": "ensemble", "members": [low, high]},
+        "switch": {"kind": "switch", "by": low, "branches": {"0": low, "1": high}},
+        "splitter": {"kind": "splitter", "members": [low, high], "weights": [0.5, 0.5]},
+        "cascade": {
+            "kind": "cascade",
+            "layers": [{**low, "exit": {"max_probability": 0.9}}, high],
+        },
+        "nested": {"kind": "sequence", "steps": [twice, {"model": inner, "inputs": doubled}]},
+    }
+
+
 @dataclass
 class Served:
     """A running platform and where its parts are."""
@@ -60,51 +81,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three small SavedModels: text, calc and busy."""
-    import tensorflow as tf
-
-    class Text(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-        def upper(self, text):
-            return {"upper": tf.strings.upper(text), "length": tf.strings.length(text)}
-
-    class Calc(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.bias = tf.Variable(1.0)
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, None], tf.float32, name="zeta"),
-                tf.TensorSpec([None], tf.int64, name="alpha"),
-            ]
-        )
-        def combine(self, zeta, alpha):
-            total = tf.reduce_sum(zeta, 1) + tf.cast(alpha, tf.float32) + self.bias
-            return {"total": total, "odd": alpha % 2 == 1}
-
-        @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
-        def double(self, x):
-            return {"doubled": 2 * x}
-
-    class Busy(tf.Module):
-        """Works for as many steps as the largest number in its batch; 13 is refused."""
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="steps")])
-        def work(self, steps):
-            square = tf.ones((256, 256)) / 256
-            with tf.control_dependencies([tf.debugging.assert_none_equal(steps, 13)]):
-                last = tf.reduce_max(steps)
-            turn = lambda i, m: (i + 1, m @ m)  # noqa: E731
-            _, result = tf.while_loop(lambda i, m: i < last, turn, (0, square))
-            return {"done": steps + tf.cast(result[0, 0] * 0, tf.int32)}
+    """The SavedModels of graphs.py, in folders of their names."""
+    from tests.integration.graphs import write_graphs
 
     folder = tmp_path_factory.mktemp("graphs")
-    text, calc, busy = Text(), Calc(), Busy()
-    tf.saved_model.save(text, str(folder / "text"), signatures=text.upper)
-    signatures = {"serving_default": calc.combine, "double": calc.double}
-    tf.saved_model.save(calc, str(folder / "calc"), signatures=signatures)
-    tf.saved_model.save(busy, str(folder / "busy"), signatures=busy.work)
+    write_graphs(folder)
     return folder
 
 
@@ -112,6 +93,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(
     tmp_path_factory: pytest.TempPathFactory, trained: Path, graphs: Path
 ) -> Iterator[Served]:
+    from serve.cli.publish import try_loading
     from serve.config_file import load
     from serve.learn.data import digits
     from serve.local import LocalPlatform
@@ -121,8 +103,8 @@ def served(
     folder = tmp_path_factory.mktemp("platform")
     repository = Repository(str(folder / "models"), folder / "cache")
     publish(trained, repository, "digits")
-    for name in ("text", "calc", "busy"):
-        publish(graphs / name, repository, name)
+    for name in ("text", "calc", "busy", "low", "high", "twice"):
+        publish(graphs / name, repository, name, validate=try_loading)
     publish(trained / "model.h5", repository, "digits-h5")
     small = {"num_cpus": 0.1}
     tree = {
@@ -140,13 +122,20 @@ def served(
                 "batching": {"max_batch_size": 2},
                 "limits": {"max_queued_requests": 4, "request_timeout_s": 2.0},
             },
+            *({"name": name, "ray_actor_options": small} for name in ("low", "high", "twice")),
+        ],
+        "pipelines": [
+            {"name": f"{kind}-{placement}", "placement": placement, "ray_actor_options": small}
+            | pipeline
+            for placement in PLACEMENTS
+            for kind, pipeline in pipelines_of_every_kind(placement).items()
         ],
     }
     path = folder / "strata.yaml"
     path.write_text(yaml.safe_dump(tree))
     with LocalPlatform(load(path)) as platform:
         platform.start()
-        platform.wait_ready(180)
+        platform.wait_ready(400)
         yield Served(
             platform=platform,
             config_path=path,

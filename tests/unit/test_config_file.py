@@ -49,6 +49,15 @@ def _load(tmp_path, text):
             "models: [{name: a, ray_actor_options: {num_gpus: 1.5}}]",
             "models[0].ray_actor_options.num_gpus: 1.5 must be whole above 1",
         ),
+        (
+            "pipelines: [{name: a, kind: sequence, placement: deployment, steps: [{model: b}]}]",
+            "pipelines[0].placement: deployment calls the replicas of 'b'",
+        ),
+        (
+            "pipelines: [{name: a, kind: sequence, steps: [{model: b}]},"
+            " {name: b, kind: sequence, steps: [{model: a}]}]",
+            "a -> b -> a goes round in a circle",
+        ),
         ("http: {port: 8265}", "must differ"),
         ("http: {port: 1, port: 2}", "the key 'port' is given twice"),
         ("models: [", "not YAML"),

@@ -15,6 +15,7 @@ class Fake:
     """Computes with a function of its inputs and remembers the rows it was given."""
 
     retraces = 0
+    may_block_loop = True
 
     def __init__(self, label, function, inputs=(IN,), outputs=(OUT,)):
         self.label = label

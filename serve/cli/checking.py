@@ -1,0 +1,24 @@
+"""Read a config and check it against the repository, before anything is started or changed.
+
+Called by `strata up` and `strata apply`.
+"""
+
+from pathlib import Path
+
+from serve.cli.publish import try_loading
+from serve.config import Config
+from serve.config_file import load
+from serve.preflight import check_pipelines
+from serve.repository.repository import Repository
+
+
+def load_checked(path: Path) -> Config:
+    """Return the config. Raises ConfigError, also for pipelines that do not fit their models."""
+    tree = load(path)
+    repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
+    check_pipelines(
+        tree,
+        repository,
+        lambda model, version: try_loading(repository.fetch(model, version)),
+    )
+    return tree

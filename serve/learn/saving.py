@@ -1,0 +1,23 @@
+"""How a trained network becomes a SavedModel with the tensors that its users know.
+
+Called by the reference models' files.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+SEED = 42
+
+
+def save_functions(model: keras.Model, folder: Path, function: Any) -> None:
+    """Save a tf.function over a model's variables as the default signature of a SavedModel.
+
+    Only variables are tracked: the layers' own functions would be traced and saved for nothing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    module = tf.Module()
+    module.variables_ = [variable.value for variable in model.variables]
+    tf.saved_model.save(module, str(folder), signatures=function)
