@@ -16,8 +16,11 @@ from serve.config import Config, Model, Repository
 from serve.config_pipelines import Pipeline, nested_in
 from serve.config_sections import Served
 
-# Requests that may be in a replica beyond those that wait: two batches, one computed, one encoded.
+# Requests that may be in a replica beyond those that wait: two batches, one computed, one encoded,
+# and some to be told that the queue is full. Whatever Ray holds back in front of the replica has
+# no deadline and gets no answer of ours, so it must be ours to refuse.
 _BATCHES_IN_FLIGHT = 2
+_BEING_REFUSED = 64
 
 
 def deploy_config(config: Config) -> dict[str, Any]:
@@ -77,13 +80,17 @@ def _application(
                 **_replicas(model),
                 "user_config": user_config,
                 "ray_actor_options": model.ray_actor_options.model_dump(exclude_none=True),
-                "max_ongoing_requests": model.limits.max_queued_requests
-                + _BATCHES_IN_FLIGHT * model.batching.max_batch_size,
+                "max_ongoing_requests": _max_ongoing_requests(model),
                 "graceful_shutdown_timeout_s": model.graceful_shutdown_timeout_s,
                 "health_check_period_s": model.health_check_period_s,
             }
         ],
     }
+
+
+def _max_ongoing_requests(model: Served) -> int:
+    in_flight = _BATCHES_IN_FLIGHT * model.batching.max_batch_size
+    return model.limits.max_queued_requests + in_flight + _BEING_REFUSED
 
 
 def _replicas(model: Served) -> dict[str, Any]:

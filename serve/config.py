@@ -63,6 +63,17 @@ class Ports(Section):
     dashboard: int = Field(8265, ge=1, le=65535, description="Ray's dashboard and control API")
 
 
+class Prices(Section):
+    """What hardware costs, in any currency; `strata compare` and `strata tune` multiply with it."""
+
+    cpu_hour: float = Field(
+        0.04, ge=0, description="one core for an hour; about what clouds ask for one on demand"
+    )
+    gpu_hour: float = Field(
+        2.5, ge=0, description="one GPU for an hour; about what clouds ask for one on demand"
+    )
+
+
 class Config(Section):
     """The whole of `strata.yaml`."""
 
@@ -71,6 +82,7 @@ class Config(Section):
     )
     http: Http = Field(default_factory=Http, description="the ingress")
     ports: Ports = Field(default_factory=Ports, description="other ports of a local platform")
+    prices: Prices = Field(default_factory=Prices, description="what an hour of hardware costs")
     models: tuple[Model, ...] = Field((), description="the models to serve")
     pipelines: tuple[Pipeline, ...] = Field(
         (), description="pipelines of models and of other pipelines, served like models"

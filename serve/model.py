@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from serve.batching.batcher import Batcher, BatchPolicy
+from serve.batching.batcher import Batcher
 from serve.batching.execution import BatchRun
+from serve.batching.policy import BatchPolicy
 from serve.config_sections import Served, VersionPolicy
 from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
@@ -190,9 +191,13 @@ class Model:
     def _load_blocking(self, number: int, revision: object) -> LoadedVersion:
         engine = self._source.load(number)
         engine.warmup(self._config.batching.sizes)
-        layers = engine.layers if isinstance(engine, PipelineEngine) else tuple
-        limit = self._config.limits.max_queued_requests
-        policy = BatchPolicy(self._config.batching, limit, layers, engine.may_block_loop)
+        policy = BatchPolicy(
+            self._config.batching,
+            self._config.limits.max_queued_requests,
+            layers=engine.layers if isinstance(engine, PipelineEngine) else tuple,
+            may_block_loop=engine.may_block_loop,
+            pads=not isinstance(engine, PipelineEngine),
+        )
         batcher = Batcher(engine.infer, policy, partial(self._observe, str(number)))
         return LoadedVersion(number, revision, engine, batcher)
 

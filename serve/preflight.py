@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 
 from serve.config import Config
-from serve.errors import ConfigError
+from serve.errors import ConfigError, RepositoryError
 from serve.pipelines.build import build
 from serve.pipelines.member import Member
 from serve.repository.repository import Repository
@@ -52,24 +52,10 @@ def check_pipelines(config: Config, repository: Repository, load_signature: Load
     for pipeline in config.pipelines:
 
         def find(label: str, model: str, version: int | None, name: str = pipeline.name) -> Member:
-            number = _number(repository, name, model, version)
+            try:
+                number = repository.choose(model, version)
+            except RepositoryError as err:
+                raise ConfigError(f"pipelines[{name}]: {err}") from err
             return Outline(label, signature_of(model, number))
 
         build(pipeline, pipelines, find)
-
-
-def _number(repository: Repository, pipeline: str, model: str, version: int | None) -> int:
-    available = repository.versions(model)
-    number = version or max(available, default=0)
-    if number in available:
-        return number
-    if not available:
-        known = ", ".join(repository.models()) or "none"
-        raise ConfigError(
-            f"pipelines[{pipeline}]: there is no model or pipeline '{model}' "
-            f"(models in the repository: {known})"
-        )
-    raise ConfigError(
-        f"pipelines[{pipeline}]: model '{model}' has no version {version} "
-        f"(available: {', '.join(map(str, available))})"
-    )

@@ -76,12 +76,10 @@ class PipelineSource:
         return build(self._pipeline, self._pipelines, self._load_member)
 
     def _load_member(self, label: str, model: str, version: int | None) -> Member:
-        number = self._number(model, version)
-        if number is None:
-            raise RepositoryError(
-                f"pipeline '{self._pipeline.name}': model '{model}' has no version "
-                f"{version or 'at all'} to use (available: {self._available(model)})"
-            )
+        try:
+            number = self._repository.choose(model, version)
+        except RepositoryError as err:
+            raise RepositoryError(f"pipeline '{self._pipeline.name}': {err}") from err
         engine = load(self._repository.fetch(model, number), self._options)
         return ColocatedMember(label, engine, self._pipeline.batching.sizes)
 
@@ -89,9 +87,6 @@ class PipelineSource:
         available = self._repository.versions(model)
         number = version or max(available, default=0)
         return number if number in available else None
-
-    def _available(self, model: str) -> str:
-        return ", ".join(map(str, self._repository.versions(model))) or "none"
 
 
 def engine_options(options: RayActorOptions) -> EngineOptions:

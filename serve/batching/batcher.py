@@ -12,27 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from serve.batching.batch import chunks, join, padded_size, rows_of, shape_key
-from serve.batching.execution import BatchRun, Compute, Entry, Layers, run, total
-from serve.config_sections import Batching
+from serve.batching.execution import BatchRun, Compute, Entry, run, total
+from serve.batching.policy import BatchPolicy
 from serve.errors import DeadlineExceeded, QueueFull, ServeError
 from serve.types import Tensors, Timing
 
 # Longest expected engine call that may block the event loop for a request that is alone.
 INLINE_LIMIT_S = 0.005
 _FORGET = 0.95  # a run, of how long the slowest one of late took
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """The limits of one batcher, and how it learns of the engine's layers."""
-
-    batching: Batching
-    max_queued_requests: int
-    layers: Layers = tuple
-    may_block_loop: bool = True
 
 
 class Batcher:
@@ -47,7 +36,7 @@ class Batcher:
         self._compute = compute
         self._policy = policy
         self._observe = observe
-        self._sizes = policy.batching.sizes
+        self._sizes = policy.sizes
         self._queue: deque[Entry] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._queued_rows = 0

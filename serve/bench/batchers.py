@@ -82,7 +82,7 @@ def main() -> None:
             url = f"http://127.0.0.1:{config.http.port}/v2/models/{MODEL}/infer"
             for kind in ("JSON", "binary"):
                 for connections in (1, 16, 64):
-                    got = measure(url, bodies()[kind], connections, _SECONDS)
+                    got = measure(url, [bodies()[kind]], connections, _SECONDS)
                     rows.append(
                         (
                             f"{name}, {kind}, {connections}",

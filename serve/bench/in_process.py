@@ -12,15 +12,9 @@ import numpy as np
 
 from serve.engines.engine import EngineOptions
 from serve.engines.loading import load
+from serve.evaluation.measure import rss_mb
 
 _SECONDS = 3.0
-
-
-def rss_mb(pid: int | str = "self") -> float:
-    """Return the resident memory of a process in MB."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1000
 
 
 def median_call_ms(folder: Path, rows: int) -> tuple[float, float]:

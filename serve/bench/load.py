@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,19 +35,23 @@ class Measured:
     p99_ms: float
 
 
-def measure(url: str, body: Body, connections: int, seconds: float) -> Measured:
-    """Post a body over so many connections. Raises ServeError if any answer is not 2xx."""
+def measure(url: str, bodies: Sequence[Body], connections: int, seconds: float) -> Measured:
+    """Post bodies in turn over so many connections; their JSON parts are of one length.
+
+    Raises ServeError if any answer is not 2xx.
+    """
     if not url.startswith("http://127.0.0.1:"):
         raise ServeError(f"load goes to this machine only, not to {url}")
     wrk = shutil.which("wrk")
     if wrk is None:
         raise ServeError("wrk is not installed; on Debian: apt-get install wrk")
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(body.data)
-        file.flush()
-        environment = {**os.environ, "BODY": file.name}
-        if body.json_length is not None:
-            environment["JSON_LENGTH"] = str(body.json_length)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / str(index) for index in range(len(bodies))]
+        for path, body in zip(paths, bodies, strict=True):
+            path.write_bytes(body.data)
+        environment = {**os.environ, "BODIES": ":".join(map(str, paths))}
+        if bodies[0].json_length is not None:
+            environment["JSON_LENGTH"] = str(bodies[0].json_length)
         command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s"]
         command += ["--latency", "-s", str(_SCRIPT), url]
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)

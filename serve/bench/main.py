@@ -18,15 +18,15 @@ import numpy as np
 import orjson
 import typer
 
-from serve.bench.in_process import rss_mb
 from serve.bench.load import Body, Measured, measure
 from serve.cli.printing import err, out, print_table
 from serve.config import Config
+from serve.evaluation.measure import rss_mb
 from serve.protocols import rest_v2
 from serve.types import InferRequest
 
 _CONNECTIONS = (1, 16, 64)
-_PORTS = {"http": 18000, "metrics": 18001, "dashboard": 18002}
+PORTS = {"http": 18000, "metrics": 18001, "dashboard": 18002}
 _EXAMPLE_PORT = 18003
 MODEL = "digits"
 
@@ -49,12 +49,12 @@ def bench(
     with _ray_example(folder / "model.h5") as url:
         body = Body(orjson.dumps({"array": [0.25] * 784}))
         for connections in _CONNECTIONS:
-            rows[f"ray example, JSON, {connections}"] = measure(url, body, connections, seconds)
+            rows[f"ray example, JSON, {connections}"] = measure(url, [body], connections, seconds)
     err.print("strata up")
     with _platform(repository.resolve()) as (url, ready_s, memory_mb):
         for name, body in bodies().items():
             for connections in _CONNECTIONS:
-                rows[f"{name}, {connections}"] = measure(url, body, connections, seconds)
+                rows[f"{name}, {connections}"] = measure(url, [body], connections, seconds)
     again = _in_process(folder)  # the machine is shared: the bound is taken before and after
     engine = {key: (engine[key] + again[key]) / 2 for key in engine}
     ratios = _ratios(engine, rows, ready_s, memory_mb)
@@ -103,7 +103,7 @@ def _platform(repository: Path) -> Iterator[tuple[str, float, float]]:
         platform.wait_ready(300)
         ready_s = time.perf_counter() - started
         yield (
-            f"http://127.0.0.1:{_PORTS['http']}/v2/models/{MODEL}/infer",
+            f"http://127.0.0.1:{PORTS['http']}/v2/models/{MODEL}/infer",
             ready_s,
             _replica_memory_mb(),
         )
@@ -113,8 +113,8 @@ def platform_config(repository: Path) -> Config:
     """Return a platform with the digits model on ports of its own."""
     tree: dict[str, Any] = {
         "repository": {"root": str(repository)},
-        "http": {"port": _PORTS["http"]},
-        "ports": {"metrics": _PORTS["metrics"], "dashboard": _PORTS["dashboard"]},
+        "http": {"port": PORTS["http"]},
+        "ports": {"metrics": PORTS["metrics"], "dashboard": PORTS["dashboard"]},
         "models": [{"name": MODEL}],
     }
     return Config.model_validate(tree)

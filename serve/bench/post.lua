@@ -1,9 +1,26 @@
--- wrk posts the file $BODY; $JSON_LENGTH is the length of its JSON part if raw data follows.
-local file = io.open(os.getenv("BODY"), "rb")
+-- wrk posts the files of $BODIES (paths joined by colons), one after the other if there are several;
+-- $JSON_LENGTH is the length of their JSON part if raw data follows.
+local bodies = {}
+for path in string.gmatch(os.getenv("BODIES"), "[^:]+") do
+  local file = io.open(path, "rb")
+  bodies[#bodies + 1] = file:read("*a")
+  file:close()
+end
 wrk.method = "POST"
-wrk.body = file:read("*a")
-file:close()
+wrk.body = bodies[1]
 wrk.headers["Content-Type"] = "application/octet-stream"
 if os.getenv("JSON_LENGTH") then
   wrk.headers["Inference-Header-Content-Length"] = os.getenv("JSON_LENGTH")
+end
+if #bodies > 1 then
+  local requests, turn = {}, 0
+  init = function()
+    for index, body in ipairs(bodies) do
+      requests[index] = wrk.format(nil, nil, nil, body)
+    end
+  end
+  request = function()
+    turn = turn % #requests + 1
+    return requests[turn]
+  end
 end

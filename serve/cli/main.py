@@ -10,12 +10,14 @@ import typer
 
 from serve import __version__
 from serve.cli.apply import apply
+from serve.cli.compare import compare
 from serve.cli.models import models
 from serve.cli.predict import predict
 from serve.cli.publish import publish
 from serve.cli.schema import schema
 from serve.cli.status import status
 from serve.cli.train import train
+from serve.cli.tune import tune
 from serve.cli.up import up
 from serve.errors import ServeError
 
@@ -28,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (up, apply, status, train, publish, models, predict, schema):
+for command in (up, apply, status, train, publish, models, predict, compare, tune, schema):
     app.command()(command)
 
 

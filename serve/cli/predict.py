@@ -14,6 +14,7 @@ from serve.cli.printing import out
 from serve.config_file import load
 from serve.datatypes import DATATYPES
 from serve.errors import InvalidRequest, ModelNotReady, ServeError
+from serve.evaluation.predictions import is_distribution
 from serve.images import load_image
 from serve.protocols import rest_v2
 from serve.protocols.documents import parse_object
@@ -129,7 +130,7 @@ def _error_text(response: requests.Response) -> str:
 
 
 def _show(name: str, array: Array) -> None:
-    if _is_distribution(array):
+    if is_distribution(array):
         for row in array:
             out.print(f"{name}: [bold]{int(row.argmax())}[/bold]")
             for index in np.argsort(row)[::-1][:_TOP]:
@@ -137,16 +138,6 @@ def _show(name: str, array: Array) -> None:
                 out.print(f"  {index:>4}  {row[index]:6.1%}  {bar}")
         return
     out.print(f"{name}: {json.dumps(_plain(array))}", markup=False)
-
-
-def _is_distribution(array: Array) -> bool:
-    return (
-        array.dtype.kind == "f"
-        and array.ndim == 2
-        and array.shape[1] > 1
-        and bool((array >= 0).all())
-        and bool(np.allclose(array.sum(axis=1), 1, atol=1e-3))
-    )
 
 
 def _plain(array: Array) -> Any:

@@ -29,7 +29,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
     """Import TensorFlow in this without the lines that its C++ part writes at any log level."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -38,6 +37,7 @@ def quiet_tensorflow() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            logging.getLogger("absl").setLevel(logging.ERROR)  # its import sets a level of its own
 
 
 @contextmanager

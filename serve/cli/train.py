@@ -42,9 +42,17 @@ def train(
             f"{name}: {trained.held_out_accuracy:.1%} {trained.measure} after "
             f"{trained.epochs} epochs, {trained.seconds:.0f} s"
         )
-        metadata = {"held_out_accuracy": trained.held_out_accuracy, "epochs": trained.epochs}
-        for model, path in {name: trained.folder, **trained.also}.items():
-            report(publish(path, repository, model, metadata=metadata, validate=try_loading))
+        for made in trained.made:
+            metadata = {"data": trained.data, "epochs": trained.epochs, **made.metadata}
+            published = publish(
+                made.folder,
+                repository,
+                made.name,
+                made.version,
+                metadata=metadata,
+                validate=try_loading,
+            )
+            report(published)
 
 
 def _has_version(repository: Repository, name: str) -> bool:

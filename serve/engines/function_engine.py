@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from serve.datatypes import DATATYPES
+from serve.engines.cost import Cost, cost_of
 from serve.errors import InferenceFailed
 from serve.types import Array, Signature, Tensors, TensorSpec
 
@@ -24,6 +25,7 @@ class CompiledFunction:
 
     signature: Signature
     call: Callable[[dict[str, Any]], Mapping[str, Any]]
+    variables: Sequence[Any] = ()
 
 
 class FunctionEngine:
@@ -67,6 +69,11 @@ class FunctionEngine:
             for size in batch_sizes if signature.batched else (1,):
                 self._run_once(signature, size)
         self._warm_traces = self._trace_count()
+
+    def cost(self) -> Cost:
+        """Return what a row of the default signature costs; traces it once more."""
+        function = self._functions[self.default_signature]
+        return cost_of(function.call, function.variables, function.signature)
 
     @property
     def retraces(self) -> int:

@@ -39,7 +39,9 @@ def load_keras_model(path: Path) -> FunctionEngine:
     signature = Signature(SIGNATURE, specs, outputs, is_batched(specs, outputs))
     names = [spec.name for spec in specs]
     compiled = CompiledFunction(
-        signature, lambda tensors: concrete(*(tensors[name] for name in names))
+        signature,
+        lambda tensors: concrete(*(tensors[name] for name in names)),
+        concrete.variables,
     )
     count = function.experimental_get_tracing_count
     return FunctionEngine("keras", [compiled], SIGNATURE, count, owner=model)

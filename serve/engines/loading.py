@@ -4,13 +4,17 @@ Called by model in a replica and by `strata publish` to try a model before it is
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serve.engines.devices import configure
-from serve.engines.engine import Engine, EngineOptions
+from serve.engines.engine import EngineOptions
 from serve.repository.layout import model_path
 
+if TYPE_CHECKING:  # it imports TensorFlow, which must not happen before `configure`
+    from serve.engines.function_engine import FunctionEngine
 
-def load(folder: Path, options: EngineOptions) -> Engine:
+
+def load(folder: Path, options: EngineOptions) -> "FunctionEngine":
     """Load the version in `folder` (or a single file). Raises RepositoryError."""
     path = model_path(folder)
     configure(options)

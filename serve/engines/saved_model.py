@@ -76,7 +76,7 @@ def _compiled(name: str, function: Any) -> CompiledFunction | None:
     except KeyError:
         return None
     signature = Signature(name, inputs, outputs, is_batched(inputs, outputs))
-    return CompiledFunction(signature, lambda tensors: function(**tensors))
+    return CompiledFunction(signature, lambda tensors: function(**tensors), function.variables)
 
 
 def _specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

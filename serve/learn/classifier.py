@@ -13,7 +13,7 @@ import tensorflow as tf
 from serve.learn.data import Split
 from serve.learn.plots import plot_confusion, plot_learning_curves
 from serve.learn.progress import ReportProgress
-from serve.learn.recipes import Progress, Trained
+from serve.learn.recipes import Made, Progress, Trained
 from serve.learn.saving import SEED, save_functions
 
 
@@ -32,6 +32,7 @@ def fit(
         epochs=epochs,
         validation_data=(data.x_test, data.y_test),
         callbacks=[ReportProgress(epochs, progress)],
+        shuffle=False,  # the batches are in a new order every epoch already
         verbose=0,
     )
     save(model, folder)
@@ -39,7 +40,8 @@ def fit(
     predicted = model.predict(data.x_test, verbose=0).argmax(axis=1)
     plot_confusion(data.y_test, predicted, range(10), folder / "confusion.png")
     accuracy = float(np.mean(predicted == data.y_test))
-    return Trained(folder, accuracy, epochs, time.perf_counter() - started)
+    made = (Made(model.name, folder, metadata={"held_out_accuracy": accuracy}),)
+    return Trained(made, accuracy, epochs, time.perf_counter() - started, "digits")
 
 
 def shuffled(data: Split, batch_size: int) -> tf.data.Dataset:

@@ -7,9 +7,10 @@ import gzip
 import importlib.util
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,11 @@ from serve.errors import ConfigError
 # ISO 639-1, in the order of the language model's probabilities.
 LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pt", "ru")
 _WORDS_A_LANGUAGE = 20_000
+_UNSEEN_WORDS = 4
+
+
+# Inputs by name, and labels.
+Labelled = tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,29 @@ def phrases(
         chosen = random.integers(len(words[language]), size=size)
         made[row] = " ".join(words[language][index] for index in chosen).encode()
     return made, languages
+
+
+def unseen_phrases() -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:
+    """Return 2,000 phrases of four words that no training has seen, and their languages."""
+    return phrases(words().held_out, [_UNSEEN_WORDS], 2_000, seed=43)
+
+
+def _held_out_digits() -> Labelled:
+    split = digits()
+    return {"image": split.x_test}, split.y_test
+
+
+def _held_out_phrases() -> Labelled:
+    text, languages = unseen_phrases()
+    codes = np.array([code.encode() for code in LANGUAGES], object)
+    return {"text": text}, codes[languages]
+
+
+# By the name that a manifest's metadata gives the data.
+HELD_OUT: Mapping[str, Callable[[], Labelled]] = {
+    "digits": _held_out_digits,
+    "language": _held_out_phrases,
+}
 
 
 def _most_frequent(path: Path) -> list[str]:

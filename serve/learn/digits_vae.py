@@ -20,7 +20,7 @@ from serve.learn.data import Split
 from serve.learn.data import digits as load_digits
 from serve.learn.plots import plot_images, plot_latent_space, plot_losses
 from serve.learn.progress import ReportProgress
-from serve.learn.recipes import Progress, Trained
+from serve.learn.recipes import Made, Progress, Trained
 from serve.learn.saving import SEED, save_functions
 
 EPOCHS = 40
@@ -90,12 +90,12 @@ def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
     plot_latent_space(latent, data.y_test, folder / "latent_space.png")
     recognised = _judge(data).predict(drawn, verbose=0).argmax(axis=1) == data.y_test
     return Trained(
-        folder,
+        (Made(model.name, folder), Made("digits-generate", generate)),
         float(np.mean(recognised)),
         epochs,
         time.perf_counter() - started,
+        "digits",
         measure="of held-out reconstructions recognised by digits",
-        also={"digits-generate": generate},
     )
 
 
@@ -116,6 +116,7 @@ def fit(
         epochs=epochs,
         validation_data=(x_test, x_test),
         callbacks=[ReportProgress(epochs, progress)],
+        shuffle=False,  # the batches are in a new order every epoch already
         verbose=0,
     )
     return model, history.history
@@ -125,7 +126,7 @@ def _judge(data: Split) -> keras.Model:
     """Return the network of `digits`, trained on real digits, to tell what was drawn."""
     model = digits.network()
     model.compile("adam", loss="sparse_categorical_crossentropy")
-    model.fit(shuffled(data, digits.BATCH_SIZE), epochs=_JUDGE_EPOCHS, verbose=0)
+    model.fit(shuffled(data, digits.BATCH_SIZE), epochs=_JUDGE_EPOCHS, shuffle=False, verbose=0)
     return model
 
 

@@ -12,16 +12,15 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from serve.learn.data import LANGUAGES, phrases, words
+from serve.learn.data import LANGUAGES, phrases, unseen_phrases, words
 from serve.learn.plots import plot_confusion, plot_learning_curves
 from serve.learn.progress import ReportProgress
-from serve.learn.recipes import Progress, Trained
+from serve.learn.recipes import Made, Progress, Trained
 from serve.learn.saving import SEED, save_functions
 
 EPOCHS = 8
 BATCH_SIZE = 256
 PHRASES = 48_000
-MEASURED_WORDS = 4
 LEARNING_RATE = 4e-3
 
 LONGEST = 64  # characters that are read; what follows would not change the answer
@@ -51,7 +50,7 @@ def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
     started = time.perf_counter()
     known = words()
     text, language = phrases(known.train, range(1, 7), PHRASES, SEED)
-    unseen, unseen_language = phrases(known.held_out, [MEASURED_WORDS], 2_000, SEED + 1)
+    unseen, unseen_language = unseen_phrases()
     epochs = epochs or EPOCHS
     model = network()
     model.compile(
@@ -67,6 +66,7 @@ def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
         epochs=epochs,
         validation_data=(characters(unseen.tolist()), unseen_language),
         callbacks=[ReportProgress(epochs, progress)],
+        shuffle=False,  # the batches are in a new order every epoch already
         verbose=0,
     )
     save(model, folder)
@@ -74,7 +74,8 @@ def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
     predicted = model.predict(characters(unseen.tolist()), verbose=0).argmax(axis=1)
     plot_confusion(unseen_language, predicted, LANGUAGES, folder / "confusion.png")
     accuracy = float(np.mean(predicted == unseen_language))
-    return Trained(folder, accuracy, epochs, time.perf_counter() - started)
+    made = (Made(model.name, folder, metadata={"held_out_accuracy": accuracy}),)
+    return Trained(made, accuracy, epochs, time.perf_counter() - started, "language")
 
 
 def save(model: keras.Model, folder: Path) -> None:

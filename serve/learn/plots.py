@@ -16,7 +16,7 @@ _TRAIN, _HELD_OUT = "#9aa5b1", "#0b6e99"
 
 def plot_learning_curves(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
     """Draw loss and accuracy over epochs, for training and held-out data, into a PNG."""
-    figure = _figure((9, 3.6))
+    figure = new_figure((9, 3.6))
     left, right = figure.subplots(1, 2)
     _curves(left, history["loss"], history["val_loss"], "loss")
     _curves(right, history["accuracy"], history["val_accuracy"], "accuracy")
@@ -29,7 +29,7 @@ def plot_learning_curves(history: Mapping[str, Sequence[float]], title: str, pat
 
 def plot_losses(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
     """Draw the loss over epochs, for training and held-out data, into a PNG."""
-    figure = _figure((5.4, 3.6))
+    figure = new_figure((5.4, 3.6))
     axes = figure.subplots()
     _curves(axes, history["loss"], history["val_loss"], "loss, nats an image")
     axes.legend(frameon=False)
@@ -45,7 +45,7 @@ def plot_images(
 ) -> None:
     """Draw three rows of pictures [N, H, W, 1]: real, reconstructed, and drawn from the prior."""
     rows = {"held out": originals, "reconstructed": reconstructions, "drawn": samples}
-    figure = _figure((len(originals) * 0.75, 2.6))
+    figure = new_figure((len(originals) * 0.75, 2.6))
     grid = figure.subplots(len(rows), len(originals))
     for axes_row, (name, images) in zip(grid, rows.items(), strict=True):
         for axes, image in zip(axes_row, images, strict=True):
@@ -64,7 +64,7 @@ def plot_latent_space(
     centred = latent - latent.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     x, y = (centred @ directions[:2].T).T
-    figure = _figure((5.6, 4.8))
+    figure = new_figure((5.6, 4.8))
     axes = figure.subplots()
     for label in np.unique(labels):
         rows = labels == label
@@ -83,7 +83,7 @@ def plot_confusion(
     """Draw how often each class was taken for each other one into a PNG."""
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (truth, predicted), 1)
-    figure = _figure((5.2, 4.8))
+    figure = new_figure((5.2, 4.8))
     axes = figure.subplots()
     # The many right answers would hide the mistakes: colour by the root of the share.
     axes.imshow(np.sqrt(counts / counts.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1)
@@ -100,7 +100,8 @@ def plot_confusion(
     figure.savefig(path)
 
 
-def _figure(size: tuple[float, float]) -> Figure:
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty figure of so many inches, for `savefig` alone: no display is asked for."""
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

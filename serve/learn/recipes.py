@@ -17,6 +17,7 @@ Progress = Callable[[float, str], None]
 RECIPES = {
     "digits": "serve.learn.digits",
     "digits-large": "serve.learn.digits_large",
+    "digits-layerwise": "serve.learn.digits_layerwise",
     "digits-small": "serve.learn.digits_small",
     "digits-vae": "serve.learn.digits_vae",
     "language": "serve.learn.language",
@@ -24,19 +25,32 @@ RECIPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A trained model in a folder, and how good it is (0..1) on data that it has not seen.
+class Made:
+    """A trained model in a folder; `version` None becomes the next one, `metadata` is JSON."""
 
-    `measure` says of what that is the part; `also` are folders of further models by name, which
-    the same training made.
+    name: str
+    folder: Path
+    version: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training made, the recipe's own model first, and how good that one is (0..1).
+
+    `measure` says of what that is the part; `data` is the name of data that was held out from all.
     """
 
-    folder: Path
+    made: tuple[Made, ...]
     held_out_accuracy: float
     epochs: int
     seconds: float
+    data: str
     measure: str = "held-out accuracy"
-    also: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.made[0].folder
 
 
 def prepare(name: str) -> Any:

@@ -57,7 +57,8 @@ def _member(
     if nested is None:
         return find_model(member.label, member.model, member.version)
     engine = build(nested, pipelines, find_model)
-    return ColocatedMember(member.label, engine, around.batching.sizes)
+    any_size = range(1, around.batching.max_batch_size + 1)  # the models in it pad
+    return ColocatedMember(member.label, engine, any_size)
 
 
 def _kind(pipeline: Pipeline, members: Sequence[BuiltMember], observe: Observer) -> Kind:

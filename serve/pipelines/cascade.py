@@ -55,7 +55,7 @@ class CascadeKind:
         inputs, connected = request_of(f"{where}.layers", members, wires)
         answer = members[-1].signature.outputs
         self._answer = {spec.name for spec in answer}
-        self._layers = [
+        self.layers = [
             (member, wiring, _with_output(f"{where}.layers[{index}]", member, rule, answer))
             for index, (member, wiring, rule) in enumerate(
                 zip(members, connected, rules, strict=True)
@@ -74,7 +74,7 @@ class CascadeKind:
             "abstained": np.zeros(total, np.bool_),
         }
         rows: Rows = np.arange(total)
-        for index, (member, wiring, rule) in enumerate(self._layers):
+        for index, (member, wiring, rule) in enumerate(self.layers):
             if not len(rows):
                 break
             try:
@@ -121,11 +121,11 @@ class CascadeKind:
 
     def _degrade(self, index: int, rows: Rows, answers: Tensors, err: ServeError) -> None:
         """Let the rows keep the answer of the best layer so far, or raise where there is none."""
-        answered = [member.label for member, _, _ in self._layers[:index] if self._speaks(member)]
+        answered = [member.label for member, _, _ in self.layers[:index] if self._speaks(member)]
         if not self._answer_late or not answered:
             if isinstance(err, DeadlineExceeded):
                 raise err
-            raise InferenceFailed(f"layer '{self._layers[index][0].label}' failed: {err}") from err
+            raise InferenceFailed(f"layer '{self.layers[index][0].label}' failed: {err}") from err
         answers["degraded"][rows] = True
         self._observe.count(answered[-1], "degraded", len(rows))
 

@@ -36,7 +36,7 @@ class PipelineEngine:
         self.signatures: Mapping[str, Signature] = {SIGNATURE: kind.signature}
         self.observe = observe
         self.members = members
-        self._kind = kind
+        self.kind = kind
 
     def infer(self, signature: str, inputs: Tensors) -> Tensors:
         """Compute checked inputs; a mistake of a member is raised as it is."""
@@ -44,16 +44,16 @@ class PipelineEngine:
         rows = len(next(iter(inputs.values()))) if inputs else 0
         if self.signatures[signature].batched and rows == 0:
             return self._nothing()
-        return self._kind.compute(inputs)
+        return self.kind.compute(inputs)
 
     def _nothing(self) -> Tensors:
         shapes = {
             spec.name: [0, *(max(size, 0) for size in (spec.shape or (-1,))[1:])]
-            for spec in self._kind.signature.outputs
+            for spec in self.kind.signature.outputs
         }
         return {
             spec.name: np.zeros(shapes[spec.name], DATATYPES[spec.datatype].numpy)
-            for spec in self._kind.signature.outputs
+            for spec in self.kind.signature.outputs
         }
 
     @property

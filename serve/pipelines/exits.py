@@ -50,7 +50,11 @@ _AT_LEAST = {"max_probability", "margin"}
 
 def exits(rule: str, threshold: float, values: Array) -> npt.NDArray[np.bool_]:
     """Return which rows leave by a rule; NaN never does."""
-    scores = SCORES[rule](values)
+    return passes(rule, threshold, SCORES[rule](values))
+
+
+def passes(rule: str, threshold: float, scores: Score) -> npt.NDArray[np.bool_]:
+    """Return which scores are on the side of the threshold that leaves."""
     if rule in _AT_LEAST:
         return scores >= threshold
     return scores > threshold if rule == "score_above" else scores <= threshold

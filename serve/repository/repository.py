@@ -42,6 +42,22 @@ class Repository:
         problems = self._problems(model)
         return sorted(number for number, problem in problems.items() if problem is None)
 
+    def choose(self, model: str, version: int | None) -> int:
+        """Return a complete version, the newest for None. Raises RepositoryError."""
+        available = self.versions(model)
+        number = version or max(available, default=0)
+        if number in available:
+            return number
+        if not available:
+            known = ", ".join(self.models()) or "none"
+            raise RepositoryError(
+                f"there is no model or pipeline '{model}' (models in the repository: {known})"
+            )
+        raise RepositoryError(
+            f"model '{model}' has no version {version} "
+            f"(available: {', '.join(map(str, available))})"
+        )
+
     def incomplete(self, model: str) -> dict[int, str]:
         """Return why each version that cannot be served yet cannot be."""
         problems = self._problems(model)

@@ -135,7 +135,7 @@ def served(
     path.write_text(yaml.safe_dump(tree))
     with LocalPlatform(load(path)) as platform:
         platform.start()
-        platform.wait_ready(400)
+        platform.wait_ready(550)
         yield Served(
             platform=platform,
             config_path=path,

@@ -35,7 +35,18 @@ def test_help_lists_every_command_without_loading_tensorflow_or_ray():
         "assert not {'tensorflow', 'keras', 'ray'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("up", "apply", "status", "train", "publish", "models", "predict", "schema"):
+    for command in (
+        "up",
+        "apply",
+        "status",
+        "train",
+        "publish",
+        "models",
+        "predict",
+        "compare",
+        "tune",
+        "schema",
+    ):
         assert f"\n  {command} " in done.stdout
 
 

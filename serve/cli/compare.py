@@ -1,0 +1,90 @@
+"""`strata compare`: models and pipelines side by side, on data that they have not seen."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve.cli.options import DEFAULT_CONFIG, ConfigPath
+from serve.cli.printing import out, print_table, progress_bar
+from serve.config_file import load
+from serve.evaluation.comparison import Compared, parse_references
+from serve.evaluation.comparison import compare as compare_all
+from serve.evaluation.dataset import HELD_OUT
+from serve.repository.repository import Repository
+
+_COLUMNS = (
+    "MODEL", "ACCURACY", "ROWS/S", "P50 MS", "P99 MS", "PARAMS", "FLOPS/ROW", "MB", "COST/M",
+)  # fmt: skip
+
+
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Models and pipelines: NAME, NAME@VERSION, or NAME@all."),
+    ],
+    data: Annotated[
+        str, typer.Option(help="'held-out' for reference models, or an .npz with 'label'.")
+    ] = HELD_OUT,
+    output: Annotated[Path, typer.Option(help="Folder for the figures and pictures.")] = Path(
+        "compare"
+    ),
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Compare accuracy, speed, size and cost on the same labelled data.
+
+    Each one computes in a process of its own, with the threads that a replica has. ROWS/S is at 32
+    rows a call, the percentiles are of calls of one row, COST/M is a million requests of one row on
+    a busy replica at the prices of the file. Versions that learned from different numbers of labels
+    (strata train digits-layerwise) are also drawn against these.
+
+    \b
+    Examples:
+      strata compare digits digits-layered digits-large --data held-out
+      strata compare digits-layerwise@all digits-end-to-end@all
+    """
+    tree = load(config)
+    repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
+    references = parse_references(names, repository)
+    with progress_bar("comparing") as progress:
+        compared = compare_all(tree, config, references, data, progress)
+    print_table(_COLUMNS, [_row(row) for row in compared])
+    output.mkdir(parents=True, exist_ok=True)
+    document = {"data": data, "compared": [row.to_json() for row in compared]}
+    (output / "compare.json").write_text(json.dumps(document, indent=2) + "\n")
+    pictures = _draw(compared, output)
+    out.print(f"saved {', '.join(['compare.json', *pictures])} in {output}/", markup=False)
+
+
+def _row(row: Compared) -> tuple[str, ...]:
+    figures = row.figures
+    return (
+        row.reference.text,
+        "-" if figures.accuracy is None else f"{figures.accuracy:.1%}",
+        f"{figures.rows_per_s:,.0f}",
+        f"{figures.median_ms:.2f}",
+        f"{figures.p99_ms:.2f}",
+        f"{figures.parameters:,}",
+        "-" if figures.flops is None else _with_unit(figures.flops),
+        f"{figures.memory_mb:.0f}",
+        f"{row.cost:.3g}",
+    )
+
+
+def _with_unit(count: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f}"
+
+
+def _draw(compared: Sequence[Compared], folder: Path) -> list[str]:
+    from serve.evaluation.plots import plot_accuracy_against_cost, plot_accuracy_against_labels
+
+    plot_accuracy_against_cost(compared, folder / "compare.png")
+    if len({row.figures.labels for row in compared} - {None}) < 2:
+        return ["compare.png"]
+    plot_accuracy_against_labels(compared, folder / "labels.png")
+    return ["compare.png", "labels.png"]

@@ -1,0 +1,151 @@
+"""`strata tune`: choose a cascade's thresholds by what they give and cost, and write them down."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from serve.cli.options import DEFAULT_CONFIG, ConfigPath
+from serve.cli.printing import out, print_table, progress_bar, quiet_tensorflow
+from serve.config import Config
+from serve.config_edit import replace_value
+from serve.config_file import load
+from serve.config_pipelines import Cascade
+from serve.errors import ConfigError, InvalidRequest
+from serve.evaluation.dataset import HELD_OUT
+from serve.evaluation.layers import LayerAnswers, layer_answers
+from serve.evaluation.measure import dataset_for
+from serve.evaluation.subject import Reference, load_subject
+from serve.evaluation.thresholds import TUNED, Point, candidates, choose, evaluate
+from serve.repository.repository import Repository
+from serve.types import Array
+
+_SEED = 0
+
+
+def tune(
+    pipeline: Annotated[str, typer.Argument(help="Name of a cascade in the file.")],
+    data: Annotated[
+        str, typer.Option(help="An .npz with 'label', or 'held-out' for reference models.")
+    ] = HELD_OUT,
+    min_accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The cheapest that is so accurate (0..1).")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="The best that costs so much a million requests.")
+    ] = None,
+    write: Annotated[bool, typer.Option(help="Write the thresholds into the file.")] = True,
+    output: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("tune"),
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Choose the thresholds of a cascade on one half of the data and verify them on the other.
+
+    Every layer computes all rows once; then thresholds are tried on its answers. The chosen ones
+    are written into the file, its comments stay; strata apply brings them to a running platform.
+    They are not written if the second half does not confirm them.
+
+    \b
+    Examples:
+      strata tune digits-layered --data held-out --min-accuracy 0.985
+      strata tune digits-layered --data labelled.npz --max-cost 0.002
+    """
+    if (min_accuracy is None) == (max_cost is None):
+        raise InvalidRequest("give either --min-accuracy or --max-cost")
+    tree = load(config)
+    cascade = _cascade(tree, pipeline)
+    layers, labels = _answers(tree, cascade, data)
+    first, second = _halves(len(labels))
+    calibration = [layer.rows(first) for layer in layers]
+    verification = [layer.rows(second) for layer in layers]
+    combinations = candidates(calibration)
+    points = [evaluate(calibration, each, labels[first]) for each in combinations]
+    chosen = choose(points, min_accuracy, max_cost)
+    confirmed = evaluate(verification, chosen.thresholds, labels[second])
+    print_table(
+        ("", "ACCURACY", "COST/M", *(f"BY {layer.label}" for layer in layers)),
+        [
+            _row("chosen on the first half", chosen),
+            _row("on the second half", confirmed),
+            _row("the last layer alone", _last_alone(layers, labels)),
+        ],
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    picture = output / f"{pipeline}.png"
+    everywhere = [evaluate(verification, each, labels[second]) for each in combinations]
+    from serve.evaluation.plots import plot_sweep
+
+    plot_sweep(f"thresholds of {pipeline}", points, everywhere, (chosen, confirmed), picture)
+    out.print(f"saved {picture}", markup=False)
+    _require_confirmed(confirmed, min_accuracy, max_cost)
+    _say_and_write(config, tree, cascade, chosen.thresholds, write)
+
+
+def _cascade(tree: Config, name: str) -> Cascade:
+    found = next((pipeline for pipeline in tree.pipelines if pipeline.name == name), None)
+    cascades = [p.name for p in tree.pipelines if isinstance(p, Cascade)]
+    if not isinstance(found, Cascade):
+        raise ConfigError(f"'{name}' is no cascade of the file (it has: {', '.join(cascades)})")
+    return found
+
+
+def _answers(tree: Config, cascade: Cascade, data: str) -> tuple[list[LayerAnswers], Array]:
+    repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
+    with progress_bar(f"tuning {cascade.name}") as progress:
+        progress(0.1, "loading the layers")
+        with quiet_tensorflow():
+            subject = load_subject(tree, repository, Reference(cascade.name))
+        dataset = dataset_for(data, subject)
+        progress(0.4, f"computing {len(dataset):,} rows in every layer")
+        layers = layer_answers(subject, tree.prices, dataset)
+        progress(1.0, "done")
+    return layers, dataset.labels
+
+
+def _halves(rows: int) -> tuple[Array, Array]:
+    order = np.random.default_rng(_SEED).permutation(rows)
+    return order[: rows // 2], order[rows // 2 :]
+
+
+def _last_alone(layers: Sequence[LayerAnswers], labels: Array) -> Point:
+    last = evaluate(layers[-1:], (), labels)
+    return Point((), last.accuracy, last.cost, (*[0.0] * (len(layers) - 1), 1.0))
+
+
+def _row(name: str, point: Point) -> tuple[str, ...]:
+    shares = (f"{share:.1%}" for share in point.exits)
+    return (name, f"{point.accuracy:.2%}", f"{point.cost:.3g}", *shares)
+
+
+def _require_confirmed(
+    confirmed: Point, min_accuracy: float | None, max_cost: float | None
+) -> None:
+    if min_accuracy is not None and confirmed.accuracy < min_accuracy:
+        raise InvalidRequest(
+            f"not written: on the second half the accuracy is {confirmed.accuracy:.2%}, below "
+            f"{min_accuracy:.2%}; ask for less, or bring more data"
+        )
+    if max_cost is not None and confirmed.cost > max_cost:
+        raise InvalidRequest(
+            f"not written: on the second half the cost is {confirmed.cost:.3g}, above "
+            f"{max_cost:g}; allow more, or bring more data"
+        )
+
+
+def _say_and_write(
+    path: Path, tree: Config, cascade: Cascade, thresholds: Sequence[float], write: bool
+) -> None:
+    text = path.read_text(encoding="utf-8")
+    place = tree.pipelines.index(cascade)
+    tuned = [i for i, layer in enumerate(cascade.layers) if layer.exit and layer.exit.rule in TUNED]
+    for index, threshold in zip(tuned, thresholds, strict=True):
+        rule = cascade.layers[index].exit
+        assert rule is not None
+        keys = ("pipelines", place, "layers", index, "exit", rule.rule)
+        text = replace_value(text, keys, threshold)
+        label = cascade.layers[index].label
+        out.print(f"layer {label}: {rule.rule} {threshold:g} (was {rule.threshold:g})")
+    if write:
+        path.write_text(text, encoding="utf-8")
+        out.print(f"written to {path}; strata apply brings it to a running platform", markup=False)

@@ -1,0 +1,67 @@
+"""What a model costs whatever the machine: its parameters, and its operations a row.
+
+Called by function_engine for `strata compare`; nothing on a request's path needs it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2_as_graph,
+)
+
+from serve.datatypes import DATATYPES
+from serve.types import Signature, TensorSpec
+
+_LOOPS = {"While", "StatelessWhile", "LoopCond"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Parameters, and floating-point operations of one row (a multiplication and its addition
+    count as two); None where a loop or an unknown shape hides them.
+    """
+
+    parameters: int
+    flops: int | None
+
+
+def cost_of(call: Callable[..., Any], variables: Sequence[Any], signature: Signature) -> Cost:
+    """Count variables, and the operations of a call on a dict by TensorFlow's own profiler."""
+    parameters = sum(int(variable.shape.num_elements() or 0) for variable in variables)
+    return Cost(parameters, _flops(call, signature))
+
+
+def _flops(call: Callable[..., Any], signature: Signature) -> int | None:
+    shapes = [_shape_of_one_row(spec) for spec in signature.inputs]
+    if None in shapes:
+        return None
+    specs = [
+        tf.TensorSpec(shape, _dtype_of(spec), name=spec.name)
+        for shape, spec in zip(shapes, signature.inputs, strict=True)
+    ]
+    names = [spec.name for spec in signature.inputs]
+    one_row = tf.function(lambda *tensors: call(dict(zip(names, tensors, strict=True))))
+    # The profiler looks into no nested function; freezing puts them all into one graph.
+    _, graph_def = convert_variables_to_constants_v2_as_graph(one_row.get_concrete_function(*specs))
+    if any(node.op in _LOOPS for node in graph_def.node):
+        return None
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(graph_def, name="")
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    return int(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
+
+
+def _dtype_of(spec: TensorSpec) -> Any:
+    return tf.as_dtype(types_pb2.DataType.Value(DATATYPES[spec.datatype].tensorflow))
+
+
+def _shape_of_one_row(spec: TensorSpec) -> tuple[int, ...] | None:
+    shape = spec.shape
+    if not shape or any(size < 0 for size in shape[1:]):
+        return None
+    return (max(shape[0], 1), *shape[1:])

@@ -1,0 +1,93 @@
+"""Models and pipelines side by side on the same data: figures, and what a million requests cost.
+
+Called by `strata compare`. Each one is measured in a process of its own, one after the other.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from serve.config import Config, Prices
+from serve.config_sections import RayActorOptions
+from serve.errors import InvalidRequest, ServeError
+from serve.evaluation.measure import Figures, Task
+from serve.evaluation.subject import Reference, find_served
+from serve.repository.repository import Repository
+
+_ALL = "all"
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One row of the comparison; `cost` is for a million requests of one row, in batches."""
+
+    reference: Reference
+    figures: Figures
+    cost: float
+
+    def to_json(self) -> dict[str, object]:
+        """Return the row as JSON, units in the names."""
+        own = {"name": self.reference.name, "version": self.reference.version}
+        return {**own, **asdict(self.figures), "cost_per_million_requests": self.cost}
+
+
+def parse_references(texts: Sequence[str], repository: Repository) -> list[Reference]:
+    """Read `name`, `name@version` and `name@all`. Raises InvalidRequest, RepositoryError."""
+    found = []
+    for text in texts:
+        name, at, version = text.partition("@")
+        if version == _ALL:
+            repository.choose(name, None)  # says what there is if there is none
+            found += [Reference(name, number) for number in repository.versions(name)]
+        elif at and not version.isdigit():
+            raise InvalidRequest(f"'{text}': after @ comes a version or '{_ALL}'")
+        else:
+            found.append(Reference(name, int(version) if at else None))
+    return found
+
+
+def compare(
+    config: Config,
+    config_path: Path,
+    references: Sequence[Reference],
+    data: str,
+    progress: Callable[[float, str], None],
+) -> list[Compared]:
+    """Measure each reference. Raises ServeError with what its process said."""
+    compared = []
+    for index, reference in enumerate(references):
+        progress(index / len(references), reference.text)
+        task = Task(str(config_path), reference.name, reference.version, data)
+        figures = _in_own_process(task)
+        options = find_served(config, reference.name).ray_actor_options
+        cost = cost_of_a_million(1 / figures.rows_per_s, options, config.prices)
+        compared.append(Compared(reference, figures, cost))
+    progress(1.0, "done")
+    return compared
+
+
+def cost_of_a_million(seconds_a_row: float, options: RayActorOptions, prices: Prices) -> float:
+    """Return what a million rows cost on a replica that is never idle."""
+    an_hour = options.num_cpus * prices.cpu_hour + options.num_gpus * prices.gpu_hour
+    return seconds_a_row * _MILLION / 3600 * an_hour
+
+
+def _in_own_process(task: Task) -> Figures:
+    done = subprocess.run(
+        [sys.executable, "-m", "serve.evaluation.measure"],
+        input=json.dumps(asdict(task)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise ServeError(f"'{task.name}' cannot be measured: {last}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise ServeError(answer["error"])
+    return Figures(**answer)

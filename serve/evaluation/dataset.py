@@ -1,0 +1,87 @@
+"""Labelled data: from an .npz file, or the held-out data of a reference model.
+
+Called by `strata compare` and `strata tune`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serve.errors import ConfigError
+from serve.types import Array, Signature, Tensors
+
+HELD_OUT = "held-out"
+LABEL = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Rows by input name, and a label for each: a class number, or bytes such as b"de"."""
+
+    inputs: Tensors
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, chosen: Array | slice) -> "Dataset":
+        """Return only these rows."""
+        inputs = {name: array[chosen] for name, array in self.inputs.items()}
+        return Dataset(inputs, self.labels[chosen])
+
+    def inputs_of(self, signature: Signature, name: str) -> Tensors:
+        """Return what a model takes, in its order. Raises ConfigError for what is missing."""
+        wanted = [spec.name for spec in signature.inputs]
+        missing = [tensor for tensor in wanted if tensor not in self.inputs]
+        if missing:
+            raise ConfigError(
+                f"'{name}' takes the inputs {', '.join(wanted)}; the data has "
+                f"{', '.join(self.inputs)}"
+            )
+        return {tensor: self.inputs[tensor] for tensor in wanted}
+
+
+def read_npz(path: Path) -> Dataset:
+    """Read arrays by input name and `label`, all with the same number of rows.
+
+    Raises ConfigError. Strings may be bytes or text; text becomes UTF-8.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: _as_bytes(file[name]) for name in file.files}
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"{path}: cannot be read as .npz: {err}") from err
+    if LABEL not in arrays or len(arrays) < 2:
+        raise ConfigError(
+            f"{path}: needs '{LABEL}' and an array for each input of the model "
+            f"(it has: {', '.join(arrays)})"
+        )
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ConfigError(f"{path}: the arrays differ in rows: {shown}")
+    labels = arrays.pop(LABEL)
+    return Dataset(arrays, labels.reshape(len(labels)))
+
+
+def held_out(metadata: Mapping[str, object], model: str) -> Dataset:
+    """Return the data that a reference model was not trained on, by its manifest's metadata."""
+    from serve.learn import data
+
+    name = metadata.get("data")
+    if name not in data.HELD_OUT:
+        raise ConfigError(
+            f"'{model}' does not say what data it was held from; give --data FILE.npz with "
+            f"'{LABEL}' and the model's inputs"
+        )
+    inputs, labels = data.HELD_OUT[str(name)]()
+    return Dataset(inputs, labels)
+
+
+def _as_bytes(array: Array) -> Array:
+    """Return numpy's fixed-width strings as the objects that BYTES tensors are made of."""
+    if array.dtype.kind == "U":
+        array = np.char.encode(array, "utf-8")
+    return array.astype(object) if array.dtype.kind == "S" else array

@@ -1,0 +1,80 @@
+"""What every layer of a cascade says of every row, so that any thresholds can be tried on paper.
+
+Called by `strata tune`. A layer is computed on all rows, also on those that would not reach it; the
+pipeline itself is not run, its rules are.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.config import Prices
+from serve.errors import ConfigError
+from serve.evaluation.comparison import cost_of_a_million
+from serve.evaluation.dataset import Dataset
+from serve.evaluation.measure import compute_all
+from serve.evaluation.predictions import predicted
+from serve.evaluation.subject import Subject
+from serve.pipelines.cascade import CascadeKind
+from serve.pipelines.exits import SCORES
+from serve.types import Array, Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAnswers:
+    """One layer on all rows.
+
+    `answers` holds a prediction a row, None for a layer that only abstains; `scores` a number a row
+    for its `rule` (None for the last layer); `cost` is that of a million rows.
+    """
+
+    label: str
+    rule: str | None
+    threshold: float
+    scores: npt.NDArray[np.float64] | None
+    answers: Array | None
+    cost: float
+
+    def rows(self, chosen: Array) -> "LayerAnswers":
+        """Return only these rows."""
+        scores = None if self.scores is None else self.scores[chosen]
+        answers = None if self.answers is None else self.answers[chosen]
+        return LayerAnswers(self.label, self.rule, self.threshold, scores, answers, self.cost)
+
+
+def layer_answers(subject: Subject, prices: Prices, data: Dataset) -> list[LayerAnswers]:
+    """Compute every layer on all rows. Raises ConfigError if a layer's answer cannot be judged."""
+    assert isinstance(subject.kind, CascadeKind)
+    data.inputs_of(subject.member.signature, subject.served.name)  # says what is missing
+    found = []
+    for member, wiring, rule in subject.kind.layers:
+        named = {f"request.{name}": array for name, array in data.inputs.items()}
+        inputs = {name: named[source] for name, source in wiring.items()}
+        outputs, seconds_a_row = _timed(member.compute, inputs, len(data))
+        answers = predicted(outputs, data.labels)
+        if answers is None and rule.rule != "score_above":
+            raise ConfigError(
+                f"layer '{member.label}' has no output to compare with the labels "
+                f"(it has: {', '.join(outputs)})"
+            )
+        scores = None
+        if rule.rule is not None and rule.output is not None:
+            scores = SCORES[rule.rule](outputs[rule.output])
+        cost = cost_of_a_million(seconds_a_row, subject.served.ray_actor_options, prices)
+        found.append(LayerAnswers(member.label, rule.rule, rule.threshold, scores, answers, cost))
+    return found
+
+
+def _timed(
+    compute: Callable[[Tensors], Tensors], inputs: Tensors, rows: int
+) -> tuple[Tensors, float]:
+    """Return outputs for all rows, and seconds a row: the faster of two passes."""
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        outputs = compute_all(compute, inputs)
+        seconds.append(time.perf_counter() - started)
+    return outputs, min(seconds) / rows

@@ -1,0 +1,148 @@
+"""Measure one model or pipeline in a process of its own, so that its memory is its own.
+
+Run as `python -m serve.evaluation.measure` with a JSON task on standard input, by comparison.
+Prints one JSON object. The engine is called the way a replica calls it, with the replica's
+number of threads, on real rows: what a cascade costs depends on them.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.config_file import load
+from serve.errors import ServeError
+from serve.evaluation.dataset import HELD_OUT, Dataset, held_out, read_npz
+from serve.evaluation.predictions import predicted
+from serve.evaluation.subject import Reference, Subject, load_subject
+from serve.pipelines.rows import choose
+from serve.repository.repository import Repository
+from serve.types import Tensors
+
+BATCH_ROWS = 32
+_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to measure: a config file, a name, a version, and the data as --data names it."""
+
+    config: str
+    name: str
+    version: int | None
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured; None where there is no such figure.
+
+    `rows_per_s` at 32 rows a call, `median_ms` and `p99_ms` of calls of one row, `flops` of the
+    average row of the data, `labels` the number of labels the model was trained with.
+    """
+
+    accuracy: float | None
+    rows_per_s: float
+    median_ms: float
+    p99_ms: float
+    parameters: int
+    flops: float | None
+    memory_mb: float
+    labels: int | None
+
+
+def measure(task: Task) -> Figures:
+    """Load, compute all rows once for accuracy, then for time."""
+    config = load(Path(task.config))
+    repository = Repository(config.repository.root, Path(config.repository.cache_dir))
+    subject = load_subject(config, repository, Reference(task.name, task.version))
+    data = dataset_for(task.data, subject)
+    inputs = data.inputs_of(subject.member.signature, task.name)
+    memory = rss_mb()
+    answers = compute_all(subject.member.compute, inputs)
+    guess = predicted(answers, data.labels)
+    flops = _flops_of_a_row(subject, len(data))
+    rows_per_s, median_ms, p99_ms = _times(subject.member.compute, inputs, len(data))
+    labels = subject.metadata.get("labels")
+    return Figures(
+        accuracy=None if guess is None else float(np.mean(guess == data.labels)),
+        rows_per_s=rows_per_s,
+        median_ms=median_ms,
+        p99_ms=p99_ms,
+        parameters=sum(model.cost().parameters for model in subject.models),
+        flops=flops,
+        memory_mb=memory,
+        labels=labels if isinstance(labels, int) else None,
+    )
+
+
+def dataset_for(data: str, subject: Subject) -> Dataset:
+    """Return the data that --data names: `held-out`, or an .npz file."""
+    if data == HELD_OUT:
+        return held_out(subject.metadata, subject.served.name)
+    return read_npz(Path(data))
+
+
+def compute_all(compute: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
+    """Return the outputs for all rows, computed in batches."""
+    total = len(next(iter(inputs.values())))
+    parts = [
+        compute({name: array[start : start + BATCH_ROWS] for name, array in inputs.items()})
+        for start in range(0, total, BATCH_ROWS)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def rss_mb(pid: int | str = "self") -> float:
+    """Return the resident memory of a process in MB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1000
+
+
+def _flops_of_a_row(subject: Subject, rows: int) -> float | None:
+    """Return operations of the average row: of each model, as often as it was given one."""
+    costs = [(model.cost().flops, model.rows / rows) for model in subject.models]
+    if any(flops is None for flops, _ in costs):
+        return None
+    return sum(flops * share for flops, share in costs if flops is not None)
+
+
+def _times(
+    compute: Callable[[Tensors], Tensors], inputs: Tensors, total: int
+) -> tuple[float, float, float]:
+    many = _call_times(compute, inputs, total, BATCH_ROWS)
+    one = _call_times(compute, inputs, total, 1) * 1e3
+    return BATCH_ROWS / float(np.mean(many)), float(np.median(one)), float(np.quantile(one, 0.99))
+
+
+def _call_times(
+    compute: Callable[[Tensors], Tensors], inputs: Tensors, total: int, rows: int
+) -> npt.NDArray[np.float64]:
+    """Return seconds of calls with so many rows, drawn anew for each call."""
+    random = np.random.default_rng(0)
+    times = []
+    deadline = time.perf_counter() + _SECONDS
+    while time.perf_counter() < deadline:
+        batch = choose(inputs, random.integers(total, size=rows))
+        started = time.perf_counter()
+        compute(batch)
+        times.append(time.perf_counter() - started)
+    return np.array(times)
+
+
+def main() -> None:
+    """Read a task, write figures; an error that is meant for a person goes out as JSON too."""
+    try:
+        print(json.dumps(asdict(measure(Task(**json.load(sys.stdin))))))
+    except ServeError as err:
+        print(json.dumps({"error": str(err)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What is measured: a model or pipeline by name, loaded in this process the way a replica does.
+
+Called by measure and layers. A pipeline's members are always loaded here, whatever their placement:
+both placements give the same numbers, and here nothing else is measured with them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from serve.batching.batch import rows_of
+from serve.config import Config, Model
+from serve.config_sections import Served
+from serve.engines.loading import load
+from serve.pipelines.build import build
+from serve.pipelines.engine import Kind
+from serve.pipelines.member import ColocatedMember, Member
+from serve.repository.repository import Repository
+from serve.sources import engine_options
+from serve.types import Tensors
+
+if TYPE_CHECKING:
+    from serve.engines.cost import Cost
+    from serve.engines.function_engine import FunctionEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model or pipeline as people name it: `digits`, or `digits@3` for one version."""
+
+    name: str
+    version: int | None = None
+
+    @property
+    def text(self) -> str:
+        return self.name if self.version is None else f"{self.name}@{self.version}"
+
+
+class CountedMember(ColocatedMember):
+    """A model that counts the rows that it is given; in a cascade not every one gets all."""
+
+    def __init__(self, label: str, engine: "FunctionEngine", served: Served) -> None:
+        super().__init__(label, engine, served.batching.sizes)
+        self._function_engine = engine
+        self.rows = 0
+
+    def compute(self, inputs: Tensors) -> Tensors:
+        self.rows += rows_of(inputs)
+        return super().compute(inputs)
+
+    def cost(self) -> "Cost":
+        """Return parameters, and operations of a row."""
+        return self._function_engine.cost()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something loaded and warm: the member that answers, and every model that takes part.
+
+    `kind` is a pipeline's own, None for a model; `metadata` is what all models say alike.
+    """
+
+    served: Served
+    member: Member
+    models: tuple[CountedMember, ...]
+    metadata: Mapping[str, object]
+    kind: Kind | None
+
+
+def find_served(config: Config, name: str) -> Served:
+    """Return a model or pipeline of the file; a model of the repository alone has defaults."""
+    known = {served.name: served for served in config.served}
+    return known.get(name) or Model(name=name)
+
+
+def load_subject(config: Config, repository: Repository, reference: Reference) -> Subject:
+    """Load a model or a pipeline. Raises ConfigError, RepositoryError."""
+    served = find_served(config, reference.name)
+    models: list[CountedMember] = []
+    found: list[Mapping[str, object]] = []
+
+    def find(label: str, model: str, version: int | None) -> Member:
+        number = repository.choose(model, version)
+        manifest = repository.manifest(model, number)
+        found.append(manifest.metadata if manifest else {})
+        engine = load(repository.fetch(model, number), engine_options(served.ray_actor_options))
+        models.append(CountedMember(label, engine, served))
+        return models[-1]
+
+    kind = None
+    if isinstance(served, Model):
+        member = find(served.name, served.name, reference.version)
+    else:
+        pipelines = {pipeline.name: pipeline for pipeline in config.pipelines}
+        engine = build(pipelines[served.name], pipelines, find)
+        kind = engine.kind
+        member = ColocatedMember(served.name, engine, range(1, served.batching.max_batch_size + 1))
+    member.warmup()
+    return Subject(served, member, tuple(models), _of_all(found), kind)
+
+
+def _of_all(metadata: list[Mapping[str, object]]) -> Mapping[str, object]:
+    """Return what all models say alike."""
+    first, *others = metadata
+    return {key: value for key, value in first.items() if all(o.get(key) == value for o in others)}
