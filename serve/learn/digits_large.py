@@ -14,7 +14,7 @@ from serve.learn.data import digits
 from serve.learn.recipes import Progress, Trained
 from serve.learn.saving import SEED
 
-EPOCHS = 30
+EPOCHS = 20
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
 
@@ -34,7 +34,7 @@ def network() -> keras.Model:
 
 def _convolve(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
     x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization()(x))
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
 
 def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
