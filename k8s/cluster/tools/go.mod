@@ -289,6 +289,9 @@ require (
 	volcano.sh/apis v1.13.0 // indirect
 )
 
+// Helm asks for a newer one, which KubeRay does not compile with; Helm does with this one.
+replace sigs.k8s.io/controller-runtime => sigs.k8s.io/controller-runtime v0.22.4
+
 replace (
 	k8s.io/api => k8s.io/api v0.35.4
 	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.35.4
