@@ -54,6 +54,7 @@ def test_gpu_groups_come_after_the_cpu_group_in_the_order_given():
     ]
     assert [group["groupName"] for group in groups] == ["cpu", "gpu", "slices"]
     cpu, gpu, slices = groups
+    assert slices["minReplicas"] == 0
     assert "num-gpus" not in cpu["rayStartParams"]
     assert gpu["rayStartParams"]["num-gpus"] == "1"
     assert json.loads(json.loads(gpu["rayStartParams"]["resources"])) == {"licence": 2}
@@ -63,6 +64,15 @@ def test_gpu_groups_come_after_the_cpu_group_in_the_order_given():
     (container,) = slices["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/mig-1g.10gb"] == 2
     assert slices["rayStartParams"]["num-gpus"] == "2"
+
+
+def test_rays_object_store_fits_the_shared_memory_of_its_pod():
+    made = cluster(rendered())
+    for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
+        assert group["rayStartParams"]["object-store-memory"] == str(512 * 2**20)
+        volumes = {v["name"]: v for v in group["template"]["spec"]["volumes"]}
+        memory = {"medium": "Memory", "sizeLimit": "576Mi"}
+        assert volumes["shared-memory"]["emptyDir"] == memory
 
 
 def test_another_version_of_the_chart_makes_no_new_cluster(tmp_path):

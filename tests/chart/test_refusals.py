@@ -71,6 +71,10 @@ def model(**keys):
         ({"worker": {"minReplicas": 5}}, "'cpu': minReplicas (5) exceeds maxReplicas (4)"),
         ({"extraWorkerGroups": [GPU, GPU]}, "the name 'gpu' is given more than once"),
         ({"extraWorkerGroups": [GPU | {"name": "cpu"}]}, "'cpu' is worker's"),
+        (
+            {"worker": {"idleTimeoutSeconds": 9}, "autoscaler": {"version": "v1"}},
+            "worker group 'cpu': idleTimeoutSeconds of a group needs the autoscaler, version v2",
+        ),
         ({"drain": {"terminationGracePeriodSeconds": 40}}, "the ingress alone takes 30"),
         (model(graceful_shutdown_timeout_s=100), "exceeds the 75 seconds a pod has to drain"),
         ({"upgradeStrategy": {"type": INCREMENTAL["type"]}}, "needs upgradeStrategy.gatewayClass"),

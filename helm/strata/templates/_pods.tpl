@@ -23,6 +23,15 @@
 {{- sub .Values.drain.terminationGracePeriodSeconds (add .Values.drain.preStopSeconds 10) -}}
 {{- end -}}
 
+{{- define "strata.objectStoreBytes" -}}
+{{- mul .Values.objectStoreMemoryMiB 1048576 -}}
+{{- end -}}
+
+{{- /* An extra group, with what it leaves out from worker. */ -}}
+{{- define "strata.extraGroup" -}}
+{{- include "strata.section" (list (set (deepCopy .root.Values.worker) "minReplicas" 0) .group) -}}
+{{- end -}}
+
 {{- define "strata.rayContainer" -}}
 {{- $ports := include "strata.ports" .root | fromJson -}}
 {{- $http := include "strata.http" .root | fromJson -}}
@@ -72,7 +81,8 @@ volumeMounts:
 - name: scratch
   emptyDir: {sizeLimit: {{ .Values.scratchSize }}}
 - name: shared-memory
-  emptyDir: {medium: Memory, sizeLimit: {{ .Values.sharedMemorySize }}}
+  # A little more than the object store, or Ray would put that on the disk.
+  emptyDir: {medium: Memory, sizeLimit: {{ add .Values.objectStoreMemoryMiB 64 }}Mi}
 {{- if .Values.storage.enabled }}
 - name: repository
   persistentVolumeClaim: {claimName: {{ include "strata.claimName" . }}}
@@ -92,6 +102,8 @@ volumeMounts:
 {{- end -}}
 
 {{- define "strata.podBasics" -}}
+# A release named ray would otherwise give every pod variables that Ray reads as its own.
+enableServiceLinks: false
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
 {{- with .Values.imagePullSecrets }}
@@ -117,6 +129,7 @@ idleTimeoutSeconds: {{ . }}
 {{- end }}
 rayStartParams:
   metrics-export-port: {{ $ports.metrics | quote }}
+  object-store-memory: {{ include "strata.objectStoreBytes" .root | quote }}
   {{- with .group.cpus }}
   num-cpus: {{ . | quote }}
   {{- end }}
