@@ -69,7 +69,7 @@ def _bytes(item: Any) -> bytes:
     return item if isinstance(item, bytes) else str(item).encode()
 
 
-def predict(  # noqa: PLR0913, PLR0917  # a command's options
+def predict(
     config: Config,
     model: str,
     source: str,
@@ -134,7 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("strata.yaml"))
     parser.add_argument("--input", required=True, help=".npz file, or Parquet file, folder or URL")
     parser.add_argument("--output", required=True, help="folder or URL for Parquet files")
-    parser.add_argument("--replicas", type=int, default=1, help="actors that compute; leave a core for reading")
+    parser.add_argument(
+        "--replicas", type=int, default=1, help="actors that compute; leave a core for reading"
+    )
     options = parser.parse_args(arguments)
     name, _, version = options.model.partition("@")
     started = time.monotonic()
