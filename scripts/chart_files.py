@@ -18,7 +18,8 @@ from serve.ray_environment import ray_environment
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "strata"
-_OPEN_FILES = 65536  # what KubeRay's command line raises the limit to
+# KubeRay asks for 65536 files; where the container runtime allows less, HAProxy must start all the same.
+_OPEN_FILES = 16384
 _README = """\
 # strata
 

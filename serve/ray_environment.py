@@ -55,4 +55,8 @@ _HAPROXY = {
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
     # Ray would parse one log line a request in Python; the replicas count requests already.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # Inference changes nothing, so a request whose replica died before it answered is sent to
+    # another one; twice at most, or a request that kills replicas would go through all of them.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "2",
 }

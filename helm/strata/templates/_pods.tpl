@@ -1,20 +1,25 @@
 {{- /* The parts that the head and the workers of Ray have in common. */ -}}
 
 {{- define "strata.rayEnv" -}}
-{{- $environments := .Files.Get "files/environment.json" | fromJson -}}
-{{- $http := include "strata.http" . | fromJson -}}
+{{- $environments := .root.Files.Get "files/environment.json" | fromJson -}}
+{{- $http := include "strata.http" .root | fromJson -}}
 {{- range $name, $value := ternary $environments.haproxy $environments.proxy $http.haproxy }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
 - {name: HOME, value: /scratch}
 # HAProxy looks for the replicas' ports at each node's address.
 - {name: RAY_SERVE_DEFAULT_HTTP_HOST, value: 0.0.0.0}
+{{- if .drains }}
 # What is left of the grace period, less what Ray needs to end its processes.
-- {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: {{ include "strata.drainSeconds" . | quote }}}
-{{- if not .Values.auth.enabled }}
+- {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: {{ include "strata.drainSeconds" .root | quote }}}
+{{- else }}
+# Without requests there is nothing to drain.
+- {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: "0"}
+{{- end }}
+{{- if not .root.Values.auth.enabled }}
 - {name: RAY_AUTH_MODE, value: disabled}
 {{- end }}
-{{- with .Values.extraEnv }}
+{{- with .root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -39,7 +44,7 @@ name: ray
 image: {{ include "strata.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 env:
-  {{- include "strata.rayEnv" .root | trim | nindent 2 }}
+  {{- include "strata.rayEnv" . | trim | nindent 2 }}
 {{- if or .root.Values.objectStore.existingSecret .root.Values.extraEnvFrom }}
 envFrom:
   {{- with .root.Values.objectStore.existingSecret }}
@@ -60,9 +65,11 @@ resources:
   {{- toYaml .resources | nindent 2 }}
 securityContext:
   {{- toYaml .root.Values.securityContext | nindent 2 }}
+{{- if .drains }}
 lifecycle:
   preStop:
     sleep: {seconds: {{ .root.Values.drain.preStopSeconds }}}
+{{- end }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: scratch, mountPath: /scratch}
@@ -174,7 +181,7 @@ template:
           - {name: repository, mountPath: /strata, readOnly: true}
     {{- end }}
     containers:
-      - {{ include "strata.rayContainer" (dict "root" .root "isHead" false "resources" $resources) | nindent 8 | trim }}
+      - {{ include "strata.rayContainer" (dict "root" .root "isHead" false "drains" true "resources" $resources) | nindent 8 | trim }}
     volumes:
       {{- include "strata.rayVolumes" .root | nindent 6 }}
 {{- end -}}
