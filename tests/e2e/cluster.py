@@ -1,0 +1,134 @@
+"""kubectl and helm as functions, and the release that the tests share."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "strata"
+VALUES = Path(__file__).with_name("values.yaml")
+IMAGE = os.environ.get("STRATA_E2E_IMAGE", "localhost/strata:dev")
+NEXT_IMAGE = os.environ.get("STRATA_E2E_NEXT_IMAGE", "localhost/strata:next")
+_ASK_SERVE = """
+import os, urllib.request
+request = urllib.request.Request("http://127.0.0.1:8265/api/serve/applications/")
+request.add_header("Authorization", "Bearer " + os.environ["RAY_AUTH_TOKEN"])
+print(urllib.request.urlopen(request, timeout=20).read().decode())
+"""
+
+
+def run(*command: str, stdin: bytes | None = None, timeout_s: float = 900) -> str:
+    """Run a command; what it wrote is in the error if it fails."""
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_s, check=False)
+    if done.returncode:
+        said = (done.stderr + done.stdout)[-3000:].decode(errors="replace")
+        raise CommandFailed(f"{' '.join(command[:8])}: exit {done.returncode}\n{said}")
+    return done.stdout.decode()
+
+
+class CommandFailed(Exception):
+    """A command ended with an error; the message holds what it said."""
+
+
+def eventually(check: Callable[[], T], timeout_s: float, period_s: float = 1.0) -> T:
+    """Wait until a check returns something true; return it."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            value, said = check(), ""
+        except CommandFailed as err:
+            value, said = None, str(err)
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s, last {value!r} {said}")
+        time.sleep(period_s)
+
+
+@dataclass
+class Release:
+    """A release in a namespace of its own, changed through helm only."""
+
+    namespace: str
+    values: dict[str, Any]
+    name: str = "strata"
+
+    def kubectl(self, *words: str, stdin: bytes | None = None) -> str:
+        return run("kubectl", "--namespace", self.namespace, *words, stdin=stdin)
+
+    def get(self, kind: str, *words: str) -> list[dict[str, Any]]:
+        answer = json.loads(self.kubectl("get", kind, *words, "--output", "json"))
+        return answer["items"] if "items" in answer else [answer]
+
+    def helm(self, *words: str, timeout_s: float = 900) -> str:
+        return run("helm", "--namespace", self.namespace, *words, timeout_s=timeout_s)
+
+    def apply(self, verb: str = "upgrade", timeout_s: int = 900, **changed: Any) -> None:
+        """Install or upgrade with the shared values and these on top, which stay if that works."""
+        values = {**self.values, **changed}
+        file = Path(os.environ.get("TMPDIR", "/tmp")) / f"{self.namespace}-values.yaml"
+        file.write_text(yaml.safe_dump(values))
+        options = ("--values", str(file), "--wait", "--timeout", f"{timeout_s}s")
+        self.helm(verb, self.name, str(CHART), *options, timeout_s=timeout_s + 60)
+        self.values = values
+
+    def pods(self, component: str) -> list[dict[str, Any]]:
+        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+        return self.get("pods", "--selector", selector)
+
+    def pod_names(self, component: str) -> set[str]:
+        return {pod["metadata"]["name"] for pod in self.pods(component)}
+
+    def ready(self, component: str) -> set[str]:
+        """Return the names of the pods that are ready and not on their way out."""
+        return {
+            pod["metadata"]["name"]
+            for pod in self.pods(component)
+            if "deletionTimestamp" not in pod["metadata"]
+            and any(
+                condition["type"] == "Ready" and condition["status"] == "True"
+                for condition in pod["status"].get("conditions", [])
+            )
+        }
+
+    def exec(self, pod: str, *command: str, container: str = "ray") -> str:
+        return self.kubectl("exec", pod, "--container", container, "--", *command)
+
+    def head(self) -> str:
+        """Return the head of the cluster that serves."""
+        service = self.get("rayservice", self.name)[0]
+        cluster = service["status"]["activeServiceStatus"]["rayClusterName"]
+        heads = self.get("pods", "--selector", f"ray.io/cluster={cluster},ray.io/node-type=head")
+        return heads[0]["metadata"]["name"]
+
+    def applications(self) -> dict[str, Any]:
+        """Return what Ray Serve tells of its applications."""
+        return json.loads(self.exec(self.head(), "python", "-c", _ASK_SERVE))["applications"]
+
+    def replicas(self, model: str) -> list[dict[str, Any]]:
+        """Return a model's running replicas as Ray Serve tells them."""
+        application = self.applications().get(model, {"deployments": {}})
+        return [
+            replica
+            for deployment in application["deployments"].values()
+            for replica in deployment["replicas"]
+            if replica["state"] == "RUNNING"
+        ]
+
+    def address(self) -> tuple[str, int]:
+        """Return where any client reaches the Service: the node and the port on it."""
+        service = self.get("service", self.name)[0]
+        node = json.loads(run("kubectl", "get", "nodes", "--output", "json"))["items"][0]
+        addresses = {each["type"]: each["address"] for each in node["status"]["addresses"]}
+        return addresses["InternalIP"], service["spec"]["ports"][0]["nodePort"]
+
+    def url(self) -> str:
+        return "http://{}:{}".format(*self.address())

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import requests
+
+from tests.e2e.cluster import Release, eventually
+from tests.e2e.models import fetch
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+
+
+def test_a_release_is_installed_from_nothing_and_passes_its_own_test(release: Release):
+    assert len(release.ready("head")) == 1
+    # helm ends when the models answer; a second worker may still be on its way
+    eventually(lambda: len(release.ready("worker")) == 2, timeout_s=300)
+    status = {name: told["status"] for name, told in release.applications().items()}
+    assert status == {"gateway": "RUNNING", "digits": "RUNNING"}
+    assert "Succeeded" in release.helm("test", release.name, "--timeout", "300s")
+
+
+def test_answers_equal_those_of_the_network_in_process(
+    release: Release, pictures: np.ndarray, tmp_path
+):
+    import keras
+
+    fetch(release, "digits", 1, tmp_path)
+    network = keras.models.load_model(tmp_path / "model.h5", compile=False)
+    wanted = network.predict(pictures, verbose=0)
+    rows = {"datatype": "FP32", "shape": pictures.shape, "data": pictures.ravel().tolist()}
+    v2 = requests.post(
+        f"{release.url()}/v2/models/digits/infer",
+        json={"inputs": [{"name": "image", **rows}]},
+        timeout=60,
+    ).json()
+    np.testing.assert_allclose(
+        np.reshape(v2["outputs"][0]["data"], v2["outputs"][0]["shape"]), wanted, atol=1e-4
+    )
+    for path in ("/v1/models/digits:predict", "/v2/models/digits/v1:predict"):
+        v1 = requests.post(
+            f"{release.url()}{path}", json={"instances": pictures.tolist()}, timeout=60
+        ).json()
+        np.testing.assert_allclose(v1["predictions"], wanted, atol=1e-4)
+
+
+def test_every_pod_is_admitted_by_the_restricted_standard(release: Release):
+    labels = release.get("namespace", release.namespace)[0]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    roots = {
+        (pod["metadata"]["name"], container["name"])
+        for pod in release.get("pods")
+        for container in pod["spec"]["containers"]
+        if not container["securityContext"].get("readOnlyRootFilesystem")
+        and pod["metadata"]["name"] != "publisher"
+    }
+    assert roots == set()

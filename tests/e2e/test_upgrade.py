@@ -1,0 +1,61 @@
+import pytest
+import requests
+
+from tests.e2e.cluster import Release, eventually
+from tests.e2e.load import Call
+from tests.e2e.models import publish
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+
+TWICE = {
+    "name": "twice",
+    "ray_actor_options": {"num_cpus": 0.1},
+    "version_policy": {"all": True},
+    "version_labels": {"stable": 1},
+    "graceful_shutdown_timeout_s": 30,
+}
+
+
+def times(release: Release, path: str) -> float:
+    """Return what a model makes of a one."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1.0]}
+    answer = requests.post(f"{release.url()}{path}", json={"inputs": [tensor]}, timeout=60)
+    return answer.json()["outputs"][0]["data"][0] if answer.ok else answer.status_code
+
+
+def who(release: Release, model: str) -> set[str]:
+    return {replica["actor_id"] for replica in release.replicas(model)}
+
+
+def test_a_model_is_added_and_a_label_moved_under_load(
+    publisher: Release, graphs, digits_call, load_of
+):
+    release = publisher
+    publish(release, graphs / "twice", "twice")
+    publish(release, graphs / "thrice", "twice")
+    before = who(release, "digits")
+    cluster = release.head()
+    digits = digits_call("/v2/models/digits/infer"), digits_call("/v1/models/digits:predict")
+    with load_of(*digits) as load:
+        eventually(load.so_many_more(50), timeout_s=60)
+        models = release.values["models"]
+        release.apply(models=[*models, TWICE])
+        stable = "/v2/models/twice/labels/stable/infer"
+        eventually(lambda: times(release, stable) == 2.0, timeout_s=60)
+    assert load.failures == []
+
+    added = who(release, "twice")
+    one = Call(
+        "/v2/models/twice/infer",
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.0]}]},
+        lambda answer: answer["outputs"][0]["data"][0] in (2.0, 3.0),
+    )
+    with load_of(*digits, one) as load:
+        release.apply(models=[*models, {**TWICE, "version_labels": {"stable": 2}}])
+        eventually(lambda: times(release, stable) == 3.0, timeout_s=60)
+        eventually(load.so_many_more(50), timeout_s=60)
+    assert load.failures == []
+
+    assert who(release, "digits") == before
+    assert who(release, "twice") == added
+    assert release.head() == cluster
