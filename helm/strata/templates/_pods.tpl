@@ -131,6 +131,8 @@ groupName: {{ .name }}
 replicas: {{ .group.minReplicas }}
 minReplicas: {{ .group.minReplicas }}
 maxReplicas: {{ .group.maxReplicas }}
+# The operator writes these groups back with it and would own them then: every upgrade would conflict.
+scaleStrategy: {}
 {{- with .group.idleTimeoutSeconds }}
 idleTimeoutSeconds: {{ . }}
 {{- end }}
