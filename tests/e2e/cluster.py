@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "strata"
 VALUES = Path(__file__).with_name("values.yaml")
 IMAGE = os.environ.get("STRATA_E2E_IMAGE", "localhost/strata:dev")
+REDIS_IMAGE = os.environ.get("STRATA_E2E_REDIS_IMAGE", "localhost/redis:dev")
 NEXT_IMAGE = os.environ.get("STRATA_E2E_NEXT_IMAGE", "localhost/strata:next")
 _ASK_SERVE = """
 import os, urllib.request
@@ -66,7 +67,7 @@ class Release:
 
     def get(self, kind: str, *words: str) -> list[dict[str, Any]]:
         answer = json.loads(self.kubectl("get", kind, *words, "--output", "json"))
-        return answer["items"] if "items" in answer else [answer]
+        return answer.get("items", [answer])
 
     def helm(self, *words: str, timeout_s: float = 900) -> str:
         return run("helm", "--namespace", self.namespace, *words, timeout_s=timeout_s)

@@ -3,6 +3,7 @@
 STRATA_E2E_NAMESPACE names a namespace whose release is taken over and left, to work on one test.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -54,6 +55,7 @@ def release() -> Iterator[Release]:
     repository, _, tag = cluster.IMAGE.rpartition(":")
     values = yaml.safe_load(cluster.VALUES.read_text())
     values["image"] = {"repository": repository, "tag": tag}
+    values["redis"]["bundled"]["image"] = cluster.REDIS_IMAGE
     kept = os.environ.get("STRATA_E2E_NAMESPACE")
     release = Release(kept or f"strata-e2e-{int(time.time()) % 100000}", values)
     if not kept:
@@ -78,10 +80,8 @@ def publisher(release: Release) -> Iterator[Release]:
     """The release, with a pod that publishes models into its volume."""
     start_publisher(release)
     yield release
-    try:
+    with contextlib.suppress(CommandFailed):  # the namespace may be gone
         stop_publisher(release)
-    except CommandFailed:
-        pass  # the namespace is gone
 
 
 @pytest.fixture(scope="session")

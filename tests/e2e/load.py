@@ -30,7 +30,7 @@ class Call:
 
 @dataclass
 class Load:
-    """Use as a context; afterwards `answers` counts kinds and `failures` tells the first of them."""
+    """Use as a context; `answers` counts kinds and `failures` tells the first of them."""
 
     address: tuple[str, int]
     calls: list[Call]

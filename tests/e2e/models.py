@@ -1,5 +1,6 @@
 """Small models, published into the release's volume by a pod that mounts it, as users would."""
 
+import base64
 import io
 import json
 import tarfile
@@ -80,8 +81,6 @@ def fetch(release: Release, name: str, version: int, into: Path) -> Path:
     words = ("exec", pod, "--container", "ray", "--", "tar", "--create", "--gzip", "--directory")
     command = (*words, f"/strata/models/{name}/{version}", ".")
     encoded = run("bash", "-c", _encoded("kubectl", "--namespace", release.namespace, *command))
-    import base64
-
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(encoded))) as tar:
         tar.extractall(into, filter="data")
     return into

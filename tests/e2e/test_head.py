@@ -16,11 +16,10 @@ def test_answers_go_on_while_the_head_is_gone_and_it_comes_back(
     with load_of(*map(digits_call, paths)) as load:
         carries_on(load)
         release.kubectl("delete", "pod", head, "--grace-period=0", "--force")
-        is_back = lambda: release.ready("head") - {head}  # noqa: E731
-        eventually(is_back, timeout_s=300)
-        told = lambda: release.applications()  # noqa: E731
+        eventually(lambda: release.ready("head") - {head}, timeout_s=300)
         eventually(
-            lambda: {app["status"] for app in told().values()} == {"RUNNING"}, timeout_s=180
+            lambda: {app["status"] for app in release.applications().values()} == {"RUNNING"},
+            timeout_s=180,
         )
         carries_on(load)
     assert load.failures == []
