@@ -9,12 +9,14 @@ a route prefix cannot express, so they come here and go on to the model's replic
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from ray import serve as ray_serve
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve import __version__
@@ -35,6 +37,10 @@ from serve.protocols.errors import encode_error, encode_json
 
 _MAX_BODY_BYTES = 64 * 2**20
 _STATUS_TTL_S = 1.0
+_STATUS_TIMEOUT_S = 1.0
+_RETRIES = 2
+# Replicas that take requests: also while they take a new user_config, or leave a draining node.
+_ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION"}
 _FORWARD_TIMEOUT_S = 30.0
 _V1_MODEL = re.compile(r"/v1/models/([^/:]+)(.*)", re.IGNORECASE | re.DOTALL)
 _V2_MODEL = re.compile(r"/v2/models/([^/]+)(.*)", re.DOTALL)
@@ -45,8 +51,9 @@ class Gateway:
 
     def __init__(self) -> None:
         self.models: Sequence[str] = ()
-        self._states: dict[str, str] = {}
+        self._states: dict[str, str] | None = None
         self._states_until = 0.0
+        self._asking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,7 +96,7 @@ class Gateway:
         return _json({"live": True})
 
     async def _ready(self) -> HttpResponse:
-        states = await self._application_states()
+        states = await self._application_states() or {}
         ready = all(states.get(name) == "RUNNING" for name in self.models)
         return _json({"ready": ready}, 200 if ready else 503)
 
@@ -140,25 +147,54 @@ class Gateway:
 
     async def _call(self, name: str, method: str, *args: Any) -> Any:
         """Call a method of a model's replica; Ray's errors become ours here."""
-        state = (await self._application_states()).get(name)
+        states = await self._application_states()
+        state = "RUNNING" if states is None else states.get(name)
         if state not in {"RUNNING", "UNHEALTHY"}:
             raise ModelNotReady(f"model '{name}' is {state or 'not deployed'}; see strata status")
         handle = ray_serve.get_deployment_handle("model", app_name=name)
         try:
             async with asyncio.timeout(_FORWARD_TIMEOUT_S):
-                return await getattr(handle, method).remote(*args)
+                return await _answer(getattr(handle, method), args)
         except BackPressureError as err:
             raise QueueFull(f"model '{name}' has too many requests; try again later") from err
-        except (RayServeException, TimeoutError) as err:
+        except (RayServeException, RayActorError, TimeoutError) as err:
             raise ModelNotReady(f"model '{name}' has no replica that answers") from err
 
-    async def _application_states(self) -> dict[str, str]:
-        now = time.monotonic()
-        if now >= self._states_until:
-            self._states_until = now + _STATUS_TTL_S
-            status = await asyncio.to_thread(ray_serve.status)
-            self._states = {name: app.status for name, app in status.applications.items()}
+    async def _application_states(self) -> dict[str, str] | None:
+        """Return the applications' states, None if nobody knows: the last ones where Ray is slow.
+
+        While the head is gone nobody tells new ones, and the replicas answer all the same.
+        """
+        if time.monotonic() >= self._states_until:
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask_states())
+            await asyncio.wait({self._asking}, timeout=_STATUS_TIMEOUT_S)
+            self._states_until = time.monotonic() + _STATUS_TTL_S
         return self._states
+
+    async def _ask_states(self) -> None:
+        with contextlib.suppress(RayError, RayServeException):
+            status = await asyncio.to_thread(ray_serve.status)
+            self._states = {name: _state(app) for name, app in status.applications.items()}
+
+
+def _state(application: Any) -> str:
+    """Return an application's state; one that is being changed runs as long as a replica does."""
+    states = {
+        state
+        for deployment in application.deployments.values()
+        for state, count in deployment.replica_states.items()
+        if count
+    }
+    return "RUNNING" if states & _ANSWERING else str(application.status.value)
+
+
+async def _answer(method: Any, args: tuple[Any, ...]) -> Any:
+    """Call a replica; if it dies meanwhile another one is asked, twice at most."""
+    for _ in range(_RETRIES):
+        with contextlib.suppress(RayActorError):
+            return await method.remote(*args)
+    return await method.remote(*args)
 
 
 def _json(value: Any, status: int = 200) -> HttpResponse:

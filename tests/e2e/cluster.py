@@ -108,6 +108,8 @@ class Release:
         service = self.get("rayservice", self.name)[0]
         cluster = service["status"]["activeServiceStatus"]["rayClusterName"]
         heads = self.get("pods", "--selector", f"ray.io/cluster={cluster},ray.io/node-type=head")
+        if not heads:
+            raise CommandFailed(f"{cluster} has no head now")
         return heads[0]["metadata"]["name"]
 
     def applications(self) -> dict[str, Any]:

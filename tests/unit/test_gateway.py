@@ -1,0 +1,94 @@
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import ActorDiedError
+
+from serve import gateway
+from serve.errors import ModelNotReady
+from serve.gateway import Gateway
+
+
+class FakeServe:
+    """What the gateway asks of Ray Serve; `digits` has these replica states, and dies so often."""
+
+    def __init__(self, status: str = "RUNNING", deaths: int = 0, **replicas: int) -> None:
+        self.deaths = deaths
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        model = SimpleNamespace(replica_states=replicas)
+        app = SimpleNamespace(status=SimpleNamespace(value=status), deployments={"model": model})
+        self.told = SimpleNamespace(applications={"digits": app})
+
+    def status(self) -> SimpleNamespace:
+        self.goes_on.wait(10)
+        return self.told
+
+    def get_deployment_handle(self, name: str, app_name: str) -> SimpleNamespace:
+        return SimpleNamespace(describe=SimpleNamespace(remote=self._describe))
+
+    async def _describe(self) -> str:
+        if self.deaths:
+            self.deaths -= 1
+            raise ActorDiedError
+        return "described"
+
+
+@pytest.fixture
+def serve_with(monkeypatch: pytest.MonkeyPatch):
+    def install(fake: FakeServe) -> FakeServe:
+        monkeypatch.setattr(gateway, "ray_serve", fake)
+        return fake
+
+    return install
+
+
+def test_the_first_requests_all_wait_for_the_states(serve_with):
+    serve_with(FakeServe(RUNNING=1))
+    served = Gateway()
+
+    async def two():
+        return await asyncio.gather(*(served._call("digits", "describe") for _ in range(2)))
+
+    assert asyncio.run(two()) == ["described", "described"]
+
+
+@pytest.mark.parametrize("states", [{"RUNNING": 1}, {"UPDATING": 1, "STARTING": 1}])
+def test_a_model_that_is_being_changed_is_served(serve_with, states):
+    serve_with(FakeServe("DEPLOYING", **states))
+    assert asyncio.run(Gateway()._call("digits", "describe")) == "described"
+
+
+def test_a_model_without_replicas_is_refused_unless_it_sleeps(serve_with):
+    serve_with(FakeServe("DEPLOYING", STARTING=1))
+    with pytest.raises(ModelNotReady, match="DEPLOYING"):
+        asyncio.run(Gateway()._call("digits", "describe"))
+    serve_with(FakeServe("RUNNING"))
+    assert asyncio.run(Gateway()._call("digits", "describe")) == "described"
+
+
+def test_requests_go_on_while_nobody_tells_the_states(serve_with, monkeypatch):
+    monkeypatch.setattr(gateway, "_STATUS_TIMEOUT_S", 0.01)
+    fake = serve_with(FakeServe(RUNNING=1))
+    fake.goes_on.clear()
+
+    async def ask():
+        answer = await Gateway()._call("digits", "describe")
+        fake.goes_on.set()
+        return answer
+
+    assert asyncio.run(ask()) == "described"
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_another_replica_answers_for_one_that_died(serve_with, deaths):
+    serve_with(FakeServe(RUNNING=1, deaths=deaths))
+    assert asyncio.run(Gateway()._call("digits", "describe")) == "described"
+
+
+def test_a_request_that_kills_every_replica_is_given_up(serve_with):
+    fake = serve_with(FakeServe(RUNNING=1, deaths=9))
+    with pytest.raises(ModelNotReady):
+        asyncio.run(Gateway()._call("digits", "describe"))
+    assert fake.deaths == 6
