@@ -47,6 +47,7 @@ class Gateway:
         self.models: Sequence[str] = ()
         self._states: dict[str, str] = {}
         self._states_until = 0.0
+        self._asking = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -153,12 +154,12 @@ class Gateway:
             raise ModelNotReady(f"model '{name}' has no replica that answers") from err
 
     async def _application_states(self) -> dict[str, str]:
-        now = time.monotonic()
-        if now >= self._states_until:
-            self._states_until = now + _STATUS_TTL_S
-            status = await asyncio.to_thread(ray_serve.status)
-            self._states = {name: app.status for name, app in status.applications.items()}
-        return self._states
+        async with self._asking:  # who comes meanwhile waits for the new states, not for old ones
+            if time.monotonic() >= self._states_until:
+                status = await asyncio.to_thread(ray_serve.status)
+                self._states = {name: app.status for name, app in status.applications.items()}
+                self._states_until = time.monotonic() + _STATUS_TTL_S
+            return self._states
 
 
 def _json(value: Any, status: int = 200) -> HttpResponse:
