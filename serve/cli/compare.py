@@ -64,13 +64,17 @@ def _row(row: Compared) -> tuple[str, ...]:
         row.reference.text,
         "-" if figures.accuracy is None else f"{figures.accuracy:.1%}",
         f"{figures.rows_per_s:,.0f}",
-        f"{figures.median_ms:.3g}",
-        f"{figures.p99_ms:.3g}",
+        _ms(figures.median_ms, 2),
+        _ms(figures.p99_ms, 1),
         _with_unit(figures.parameters),
         "-" if figures.flops is None else _with_unit(figures.flops),
         f"{figures.memory_mb:.0f}",
-        f"{row.cost:.2g}",
+        f"{row.cost:.4f}",
     )
+
+
+def _ms(milliseconds: float, digits: int) -> str:
+    return f"{milliseconds:.{digits}f}" if milliseconds < 10 else f"{milliseconds:.0f}"
 
 
 def _with_unit(count: float) -> str:

@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 BUSY = {
     "name": "busy",
-    "ray_actor_options": {"num_cpus": 0.6},
+    "ray_actor_options": {"num_cpus": 0.3},
     "batching": {"max_batch_size": 1},
     "autoscaling": {
         "min_replicas": 0,

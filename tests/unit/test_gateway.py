@@ -14,7 +14,7 @@ class FakeServe:
     """What the gateway asks of Ray Serve; `digits` has these replica states, and dies so often."""
 
     def __init__(self, status: str = "RUNNING", deaths: int = 0, **replicas: int) -> None:
-        self.deaths = deaths
+        self.deaths, self.asked = deaths, 0
         self.goes_on = threading.Event()
         self.goes_on.set()
         model = SimpleNamespace(replica_states=replicas)
@@ -22,6 +22,7 @@ class FakeServe:
         self.told = SimpleNamespace(applications={"digits": app})
 
     def status(self) -> SimpleNamespace:
+        self.asked += 1
         self.goes_on.wait(10)
         return self.told
 
@@ -44,14 +45,15 @@ def serve_with(monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-def test_the_first_requests_all_wait_for_the_states(serve_with):
-    serve_with(FakeServe(RUNNING=1))
+def test_requests_that_come_together_all_see_the_new_states(serve_with):
+    fake = serve_with(FakeServe(RUNNING=1))
     served = Gateway()
 
     async def two():
         return await asyncio.gather(*(served._call("digits", "describe") for _ in range(2)))
 
     assert asyncio.run(two()) == ["described", "described"]
+    assert fake.asked == 1
 
 
 @pytest.mark.parametrize("states", [{"RUNNING": 1}, {"UPDATING": 1, "STARTING": 1}])
