@@ -17,6 +17,7 @@ import urllib3
 
 _CLIENTS = 4
 _PAUSE_S = 0.1
+_BROKEN_OFF = " answer broken off"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class Call:
 
 @dataclass
 class Load:
-    """Use as a context; `answers` counts kinds and `failures` tells the first of them."""
+    """Use as a context; `answers` counts kinds and `failures` tells the first of them.
+
+    `broken_off` counts answers that had begun and did not end, which no ingress can send anew.
+    """
 
     address: tuple[str, int]
     calls: list[Call]
@@ -39,6 +43,7 @@ class Load:
     timeout_s: float = 60.0
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    broken_off: int = 0
     slowest_s: float = 0.0
 
     def __enter__(self) -> Self:
@@ -84,6 +89,7 @@ class Load:
         with self._lock:
             self.answers[kind] += 1
             self.slowest_s = max(self.slowest_s, now - began)
+            self.broken_off += kind.endswith(_BROKEN_OFF)
             if not kind.endswith(" ok") and len(self.failures) < 50:
                 since = began - self._began
                 self.failures.append(f"after {since:.1f} s, within {now - began:.2f} s: {kind}")
@@ -95,6 +101,8 @@ def _outcome(pool: urllib3.HTTPConnectionPool, call: Call, headers: dict[str, st
             "POST", call.path, body=json.dumps(call.body), headers=headers, retries=False
         )
     except (urllib3.exceptions.HTTPError, OSError) as err:
+        if isinstance(err, urllib3.exceptions.ProtocolError) and "IncompleteRead" in str(err):
+            return _BROKEN_OFF.strip()
         cause = err.__cause__ or err.__context__ or err
         return f"{type(err).__name__}: {cause}"
     if answer.status != 200:
