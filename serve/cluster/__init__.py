@@ -1,1 +1,1 @@
-"""Operations on a Kubernetes cluster: read a release, say what is wrong with it, change it through Helm."""
+"""Operations on a Kubernetes cluster: read a release, judge it, change it through Helm."""

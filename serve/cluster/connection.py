@@ -26,7 +26,7 @@ _RAY_GROUP, _RAY_VERSION = "ray.io", "v1"
 
 
 def connect() -> "Connection":
-    """Connect by KUBECONFIG or ~/.kube/config, else by a pod's own credentials. Raises NoCluster."""
+    """Connect by a kubeconfig, else by the credentials of the pod we run in. Raises NoCluster."""
     configuration = client.Configuration()
     try:
         try:
@@ -88,7 +88,8 @@ class Connection:
 
     def secret(self, namespace: str, name: str) -> Object:
         """Return a Secret; its data is base64."""
-        return self._json(self._core.read_namespaced_secret, name, namespace)
+        secret: Object = self._json(self._core.read_namespaced_secret, name, namespace)
+        return secret
 
     def log(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
         """Return the last lines of a container, or of the one that ran in its place before."""

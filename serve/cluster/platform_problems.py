@@ -100,6 +100,10 @@ def find_refused_pods(snapshot: Snapshot) -> Iterator[Finding]:
         failure = condition(cluster, "ReplicaFailure")
         if failure.get("status") == "True":
             yield _refusal(name_of(cluster), failure.get("message", ""))
+        elif not snapshot.pods:
+            reason = "AutoscalerServiceAccountNotFound"  # has no condition of its own
+            for message in event_messages(snapshot.events, cluster, reason)[-1:]:
+                yield _refusal(name_of(cluster), message)
 
 
 def _refusal(subject: str, message: str) -> Finding:

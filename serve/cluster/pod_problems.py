@@ -14,6 +14,7 @@ from serve.cluster.objects import (
     condition,
     containers,
     event_messages,
+    is_true,
     name_of,
     one_line,
     phase,
@@ -62,7 +63,7 @@ def find_unschedulable(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _unschedulable(pod: Object, message: str) -> Finding:
-    said = one_line(message.split(" preemption:")[0].split(" no new claims")[0])
+    said = one_line(re.split(r" no new claims| preemption:", message, maxsplit=1)[0])
     gpu = re.search(r"Insufficient ((?!cpu|memory|ephemeral)\S+[^.,\s])", message)
     if gpu:
         problem = f"no node has a free {gpu[1]}: {said}"
@@ -139,7 +140,7 @@ def find_missing_references(snapshot: Snapshot) -> Iterator[Finding]:
         for container in containers(pod):
             if container.waiting.get("reason") == "CreateContainerConfigError":
                 yield _missing(pod, str(container.waiting.get("message", "")))
-        if phase(pod) == "Pending":
+        if phase(pod) == "Pending" and not is_true(pod, "PodReadyToStartContainers"):
             for message in event_messages(snapshot.events, pod, "FailedMount")[-1:]:
                 yield _missing(pod, message)
 

@@ -31,7 +31,9 @@ def choose_release(connection: Connection, namespace: str, wanted: str | None) -
     if len(names) == 1:
         return names[0]
     if not names:
-        raise ReleaseNotFound(f"no release is in namespace '{namespace}'; install helm/strata there")
+        raise ReleaseNotFound(
+            f"no release is in namespace '{namespace}'; install helm/strata there"
+        )
     raise ReleaseNotFound(
         f"namespace '{namespace}' has several releases, name one: {', '.join(names)}"
     )
@@ -70,10 +72,16 @@ def read_snapshot(connection: Connection, namespace: str, release: str) -> Snaps
         unreadable=unreadable,
     )
     snapshot.logs.update(_logs(connection, snapshot))
-    if snapshot.is_ready:
-        service = snapshot.service
-        snapshot.index.update(optional("served versions", lambda: read_index(connection, service), {}))
     return snapshot
+
+
+def read_versions(connection: Connection, snapshot: Snapshot) -> None:
+    """Ask a release that serves which versions it serves, and add the answer to the snapshot."""
+    if snapshot.is_ready:
+        try:
+            snapshot.index.update(read_index(connection, snapshot.service))
+        except ClusterError as err:
+            snapshot.unreadable.append(f"versions: {err}")
 
 
 def _without_crd(connection: Connection, namespace: str, release: str) -> Snapshot:
