@@ -78,11 +78,12 @@ def _apply_to_release(
 
     connection = connect()
     name = choose_release(connection, namespace, release)
-    helm.check_chart(chart, name, namespace)
+    found = helm.read_release(name, namespace)
+    helm.check_chart(chart, found)
     before = rollout.mark(connection, namespace, name)
-    old = helm.values(name, namespace, with_defaults=True)
-    new = with_models(helm.values(name, namespace), tree)
-    helm.upgrade(name, namespace, chart, new)
+    old = helm.values(found, with_defaults=True)
+    helm.upgrade(found, chart, with_models(helm.values(found), tree))
+    new = helm.values(found, with_defaults=True)
     for model, change in changes(old, new):
         out.print(f"{model}: {change}", markup=False)
     if timeout_s is not None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from serve.cluster.finding import Finding
     from serve.cluster.snapshot import Snapshot
 
+_USUAL_NAME = "strata"
+
 
 def doctor(
     release: Annotated[
@@ -32,7 +34,8 @@ def doctor(
     from serve.cluster.reading import choose_release, read_snapshot, read_versions
 
     connection = connect()
-    snapshot = read_snapshot(connection, namespace, choose_release(connection, namespace, release))
+    chosen = choose_release(connection, namespace, release, otherwise=_USUAL_NAME)
+    snapshot = read_snapshot(connection, namespace, chosen)
     read_versions(connection, snapshot)
     findings = find_problems(snapshot)
     if as_json:

@@ -11,6 +11,7 @@ from typing import Any
 
 from kubernetes import client, config
 from urllib3.exceptions import HTTPError
+from yaml import YAMLError
 
 from serve.cluster.errors import (
     ClusterError,
@@ -33,6 +34,8 @@ def connect() -> "Connection":
             config.load_kube_config(client_configuration=configuration)
         except config.ConfigException:
             config.load_incluster_config(client_configuration=configuration)
+    except YAMLError as err:
+        raise NoCluster(f"the kubeconfig is not YAML: {' '.join(str(err).split())}") from err
     except (config.ConfigException, OSError) as err:
         raise NoCluster(
             "no cluster to talk to: set KUBECONFIG to a kubeconfig with a current context"

@@ -61,7 +61,9 @@ def find_missing_release(snapshot: Snapshot) -> Iterator[Finding]:
         return
     here = sorted(map(release_of, snapshot.ray_services))
     there = sorted(
-        f"{release_of(item)} in {item['metadata']['namespace']}" for item in snapshot.elsewhere
+        f"{release_of(item)} in {item['metadata']['namespace']}"
+        for item in snapshot.elsewhere
+        if item["metadata"]["namespace"] != snapshot.namespace
     )
     known = ", ".join(here) or "none"
     others = f"; elsewhere: {', '.join(there)}" if there else ""

@@ -42,7 +42,7 @@ def _image_pull(snapshot: Snapshot, pod: Object, container: Container) -> Findin
         if container.image in message
     ]
     said = failed[-1] if failed else str(container.waiting.get("message", ""))
-    why = said.rsplit(": ", 1)[-1] if ": " in said else container.waiting["reason"]
+    why = ": ".join(said.rsplit(": ", 2)[-2:]) or container.waiting["reason"]  # the innermost
     return finding(
         Kind.IMAGE_PULL,
         name_of(pod),

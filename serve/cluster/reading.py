@@ -20,23 +20,27 @@ _LOG_LINES = 60
 _MAX_LOGS = 6  # a crash has one cause or two; more logs only take time
 
 
-def choose_release(connection: Connection, namespace: str, wanted: str | None) -> str:
-    """Return the release's name: the wanted one, or the only one. Raises ReleaseNotFound."""
+def choose_release(
+    connection: Connection, namespace: str, wanted: str | None, otherwise: str | None = None
+) -> str:
+    """Return the wanted release, or the only one, or `otherwise`. Raises ReleaseNotFound."""
     if wanted is not None:
         return wanted
     try:
         names = sorted(map(release_of, connection.ray_objects("rayservices", namespace)))
-    except ObjectNotFound:  # no RayService can exist; doctor says so of any name
+    except ObjectNotFound:  # without its kind there is none
         names = []
     if len(names) == 1:
         return names[0]
-    if not names:
+    if names:
         raise ReleaseNotFound(
-            f"no release is in namespace '{namespace}'; install helm/strata there"
+            f"namespace '{namespace}' has several releases, name one: {', '.join(names)}"
         )
-    raise ReleaseNotFound(
-        f"namespace '{namespace}' has several releases, name one: {', '.join(names)}"
-    )
+    if otherwise is None:
+        raise ReleaseNotFound(
+            f"namespace '{namespace}' has no release; see strata doctor --namespace {namespace}"
+        )
+    return otherwise
 
 
 def read_snapshot(connection: Connection, namespace: str, release: str) -> Snapshot:

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from serve.cluster.connection import Connection
-from serve.cluster.errors import ClusterError
 from serve.cluster.objects import Object, name_of
 from serve.cluster.snapshot import application_states
 from serve.control import ApplicationState
@@ -74,11 +73,9 @@ def read_index(connection: Connection, service: Object) -> dict[str, list[Any]]:
 
 
 def read_replicas(connection: Connection, service: Object) -> dict[str, tuple[int, int]]:
-    """Return replicas that run and that are wanted, by application. Raises ClusterError."""
-    status = service.get("status", {}).get("activeServiceStatus", {})
-    cluster, namespace = status.get("rayClusterName", ""), service["metadata"]["namespace"]
-    if not cluster:
-        raise ClusterError("no Ray cluster serves yet")
+    """Return replicas that run and are wanted, once an active cluster serves."""
+    cluster = service["status"]["activeServiceStatus"]["rayClusterName"]
+    namespace = service["metadata"]["namespace"]
     head = f"{cluster}-head-svc:{_dashboard_port(service)}"
     token = _token(connection, service, cluster)
     tree = connection.get_from_service(namespace, head, "api/serve/applications/", token)

@@ -61,7 +61,10 @@ def read_status(connection: Connection, namespace: str, wanted: str | None) -> R
             f"see strata doctor {snapshot.release} --namespace {namespace}"
         )
     unknown: list[str] = []
-    replicas = _known("replicas", lambda: read_replicas(connection, service), unknown)
+    replicas, index = None, None
+    if service.get("status", {}).get("activeServiceStatus", {}).get("rayClusterName"):
+        replicas = _known("replicas", lambda: read_replicas(connection, service), unknown)
+        index = _known("versions", lambda: read_index(connection, service), unknown)
     models = configured(service)
     return ReleaseStatus(
         release=snapshot.release,
@@ -69,7 +72,7 @@ def read_status(connection: Connection, namespace: str, wanted: str | None) -> R
         states={name: _counted(s, replicas or {}) for name, s in sorted(states(service).items())},
         policies={name: model.version_policy for name, model in models.items()},
         labels={name: model.version_labels for name, model in models.items()},
-        index=_known("versions", lambda: read_index(connection, service), unknown) or {},
+        index=index or {},
         has_replicas=replicas is not None,
         pods=[_pod_state(pod) for pod in sorted(snapshot.pods, key=name_of)],
         unknown=unknown,
