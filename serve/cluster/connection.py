@@ -40,6 +40,7 @@ def connect() -> "Connection":
         raise NoCluster(
             "no cluster to talk to: set KUBECONFIG to a kubeconfig with a current context"
         ) from err
+    configuration.safe_chars_for_path_param = ":/"  # a Service's port, and paths behind it
     configuration.retries = False  # urllib3 would write a warning a try
     return Connection(configuration)
 
