@@ -113,23 +113,26 @@ def find_failed_probes(snapshot: Snapshot) -> Iterator[Finding]:
     """A container runs and does not answer its probe.
 
     A worker without a replica is not ready by design, so a worker counts only once all
-    applications run.
+    applications run and the release still does not.
     """
     applications = snapshot.applications.values()
-    is_serving = bool(applications) and all(each.status == "RUNNING" for each in applications)
+    runs = bool(applications) and all(each.status == "RUNNING" for each in applications)
     for pod in snapshot.pods:
-        is_worker = label(pod, NODE_TYPE_LABEL) == "worker"
-        if phase(pod) != "Running" or is_true(pod, "Ready") or (is_worker and not is_serving):
+        if phase(pod) != "Running" or is_true(pod, "Ready"):
             continue
-        if is_worker and snapshot.is_ready:
+        is_worker = label(pod, NODE_TYPE_LABEL) == "worker"
+        if is_worker and (snapshot.is_ready or not runs):
             continue
         for message in event_messages(snapshot.events, pod, "Unhealthy")[-1:]:
-            yield finding(
-                Kind.PROBE_FAILED,
-                name_of(pod),
-                f"the pod runs and is not ready: {one_line(message)}",
-                f"read its log: kubectl logs {name_of(pod)} --all-containers; it may lack CPU",
-            )
+            yield _failed_probe(name_of(pod), message, is_worker)
+
+
+def _failed_probe(pod: str, message: str, is_worker: bool) -> Finding:
+    said = one_line(message)
+    if is_worker and said.endswith("failed: success"):  # KubeRay asks Ray, then the ingress
+        said = "Ray answers its probe, and the ingress does not answer at /-/healthz"
+    remedy = f"read its log: kubectl logs {pod} --all-containers; it may lack CPU"
+    return finding(Kind.PROBE_FAILED, pod, f"the pod runs and is not ready: {said}", remedy)
 
 
 def find_redis_unreachable(snapshot: Snapshot) -> Iterator[Finding]:

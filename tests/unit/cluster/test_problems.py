@@ -244,6 +244,14 @@ def test_a_worker_without_a_replica_may_fail_its_probe():
     assert found.kind is Kind.PROBE_FAILED
 
 
+def test_a_worker_whose_ingress_does_not_answer_is_told_from_one_without_ray():
+    events = [event("uid-strata-worker", "Unhealthy", "Readiness probe failed: success\n")]
+    service = ray_service(running("gateway", "digits"), ready=False)
+    worker = pod("strata-worker", "worker", ready=False)
+    found = _only(snapshot(service, all_pods=[worker], events=events))
+    assert "Ray answers its probe, and the ingress does not" in found.problem
+
+
 def test_a_redis_that_does_not_answer_is_found():
     head = _crashed()
     address = {"name": "RAY_REDIS_ADDRESS", "value": "strata-redis:6379"}
