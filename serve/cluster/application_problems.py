@@ -16,22 +16,32 @@ _EXCEPTION = re.compile(r"^\s*(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)
 _VALIDATION = re.compile(
     r"\d+ validation errors? for [\w.]+\n(?P<key>[^\n]+)\n\s+(?P<why>[^\n\[]+)"
 )
+_NOT_HANDED_ON = "FailedToUpdateServeApplications"
+REFUSAL = re.compile(r"UpdateDeployments fail: (4\d\d .*)", re.DOTALL)
 _RESOURCES = re.compile(
     r"Resources required for each replica: (.+?), total resources available: (.+?)\. ", re.DOTALL
 )
 
 
 def find_refused_config(snapshot: Snapshot) -> Iterator[Finding]:
-    """Ray Serve refuses the whole of `serveConfigV2`; the models run on as they were."""
+    """KubeRay cannot hand `serveConfigV2` on: Ray Serve refuses it, or the head does not answer."""
     service = snapshot.service
-    refused = ("FailedToUpdateServeApplications",)
-    if _last(snapshot, *refused) <= _last(snapshot, "UpdatedServeApplications"):
+    if _last(snapshot, _NOT_HANDED_ON) <= _last(snapshot, "UpdatedServeApplications"):
         return
-    for message in event_messages(snapshot.events, service, *refused)[-1:]:
-        said = one_line(message.split("err: ", 1)[-1])
-        problem = f"Ray Serve refuses the release's configuration: {said}"
-        remedy = "correct the values that it names and apply again; the models run on as they were"
-        yield finding(Kind.CONFIG_REFUSED, name_of(service), problem, remedy)
+    for message in event_messages(snapshot.events, service, _NOT_HANDED_ON)[-1:]:
+        refusal = REFUSAL.search(message)
+        if refusal:
+            problem = f"Ray Serve refuses the release's configuration: {one_line(refusal[1])}"
+            remedy = "correct the values that it names and apply again; models run on as they were"
+            yield finding(Kind.CONFIG_REFUSED, name_of(service), problem, remedy)
+        else:
+            said = one_line(message.rsplit("err: ", 1)[-1])
+            problem = f"KubeRay does not reach Ray's dashboard on the head: {said}"
+            remedy = (
+                "wait while the head starts; else give it more CPU, and where there is a "
+                "NetworkPolicy let the operator in"
+            )
+            yield finding(Kind.HEAD_UNREACHABLE, name_of(service), problem, remedy)
 
 
 def _last(snapshot: Snapshot, reason: str) -> str:

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     EVICTED = "evicted"
     PROBE_FAILED = "probe-failed"
     REDIS_UNREACHABLE = "redis-unreachable"
+    HEAD_UNREACHABLE = "head-unreachable"
     CONFIG_REFUSED = "config-refused"
     WRONG_KEY = "wrong-key"
     MODEL_NOT_LOADED = "model-not-loaded"

@@ -6,11 +6,10 @@ event tells that the configuration was handed on; two of KubeRay's rounds later 
 those of the new one.
 """
 
-import re
 import time
 from dataclasses import dataclass
 
-from serve.cluster.application_problems import sentence
+from serve.cluster.application_problems import REFUSAL, sentence
 from serve.cluster.connection import Connection
 from serve.cluster.errors import ReleaseNotFound
 from serve.cluster.objects import Object, event_time, one_line
@@ -23,7 +22,6 @@ _POLL_S = 1.0
 _SETTLE_S = 6.0  # KubeRay looks every 2 s
 _HANDED_ON = "UpdatedServeApplications"
 _REFUSED = "FailedToUpdateServeApplications"
-_NO = re.compile(r"UpdateDeployments fail: 4\d\d (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def _is_handed_on(connection: Connection, service: Object, before: Mark) -> bool
     if new and any(event["reason"] == _HANDED_ON for event in new):
         return True
     for event in new:
-        said = _NO.search(event["message"])  # a head that does not answer yet is tried again
+        said = REFUSAL.search(event["message"])  # a head that does not answer yet is tried again
         if event["reason"] == _REFUSED and said:
             raise ConfigError(f"Ray Serve refused the configuration: {one_line(said[1])}")
     return False

@@ -309,6 +309,13 @@ def test_a_configuration_that_ray_serve_refuses_is_found_until_one_is_accepted()
     assert find_problems(snapshot(events=[refused, later])) == []
 
 
+def test_a_head_that_does_not_answer_is_not_called_a_refusal():
+    said = 'err: Put "http://head:8265/api/serve/applications/": context deadline exceeded'
+    found = _only(snapshot(events=[event(SERVICE_UID, "FailedToUpdateServeApplications", said)]))
+    assert found.kind is Kind.HEAD_UNREACHABLE
+    assert "context deadline exceeded" in found.problem
+
+
 def test_a_version_that_is_not_served_is_found_though_the_model_answers():
     entries = [
         {"name": "digits", "version": "3", "state": "READY"},

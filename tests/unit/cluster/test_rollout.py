@@ -90,7 +90,9 @@ def test_a_configuration_that_ray_serve_refuses_ends_the_wait():
     _change(connection, "gateway", "digits", "parity")
     said = "Failed to update: err: fail to create: err: UpdateDeployments fail: 400 Bad Request no"
     connection.found_events = [event(SERVICE_UID, "FailedToUpdateServeApplications", said)]
-    with pytest.raises(ConfigError, match="Ray Serve refused the configuration: Bad Request no"):
+    with pytest.raises(
+        ConfigError, match="Ray Serve refused the configuration: 400 Bad Request no"
+    ):
         _wait(connection, before, 5)
 
 
