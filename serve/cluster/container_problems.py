@@ -35,6 +35,7 @@ _DELETED = re.compile(
 _REDIS = re.compile(
     r".*(?:connect to redis|redis.*(?:unavailable|refused|timed out|NOAUTH|WRONGPASS)).*", re.I
 )
+_INGRESS_LOG = "/tmp/ray/session_latest/logs/serve/proxy_*.log"
 _MORE_MEMORY = "raise resources.limits.memory of this group, or have fewer replicas a worker"
 
 
@@ -129,9 +130,13 @@ def find_failed_probes(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _failed_probe(pod: str, message: str, is_worker: bool) -> Finding:
     said = one_line(message)
+    remedy = f"read its log: kubectl logs {pod} --all-containers; it may lack CPU"
     if is_worker and said.endswith("failed: success"):  # KubeRay asks Ray, then the ingress
         said = "Ray answers its probe, and the ingress does not answer at /-/healthz"
-    remedy = f"read its log: kubectl logs {pod} --all-containers; it may lack CPU"
+        remedy = (
+            f"read {_INGRESS_LOG} in {pod}; HAProxy may lack file descriptors "
+            "(a limit of the node's container runtime) or CPU"
+        )
     return finding(Kind.PROBE_FAILED, pod, f"the pod runs and is not ready: {said}", remedy)
 
 

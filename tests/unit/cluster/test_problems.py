@@ -250,6 +250,7 @@ def test_a_worker_whose_ingress_does_not_answer_is_told_from_one_without_ray():
     worker = pod("strata-worker", "worker", ready=False)
     found = _only(snapshot(service, all_pods=[worker], events=events))
     assert "Ray answers its probe, and the ingress does not" in found.problem
+    assert "file descriptors" in found.remedy
 
 
 def test_a_redis_that_does_not_answer_is_found():
