@@ -16,7 +16,7 @@ from serve.evaluation.dataset import HELD_OUT
 from serve.repository.repository import Repository
 
 _COLUMNS = (
-    "MODEL", "ACCURACY", "ROWS/S", "P50 MS", "P99 MS", "PARAMS", "FLOPS/ROW", "MB", "COST/M",
+    "MODEL", "ACCURACY", "ROWS/S", "P50\nMS", "P99\nMS", "PARAMS", "FLOPS\n/ROW", "MB", "COST\n/M",
 )  # fmt: skip
 
 
@@ -64,19 +64,23 @@ def _row(row: Compared) -> tuple[str, ...]:
         row.reference.text,
         "-" if figures.accuracy is None else f"{figures.accuracy:.1%}",
         f"{figures.rows_per_s:,.0f}",
-        f"{figures.median_ms:.2f}",
-        f"{figures.p99_ms:.2f}",
-        f"{figures.parameters:,}",
+        _ms(figures.median_ms, 2),
+        _ms(figures.p99_ms, 1),
+        _with_unit(figures.parameters),
         "-" if figures.flops is None else _with_unit(figures.flops),
         f"{figures.memory_mb:.0f}",
-        f"{row.cost:.3g}",
+        f"{row.cost:.4f}",
     )
+
+
+def _ms(milliseconds: float, digits: int) -> str:
+    return f"{milliseconds:.{digits}f}" if milliseconds < 10 else f"{milliseconds:.0f}"
 
 
 def _with_unit(count: float) -> str:
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:
-            return f"{count / size:.3g} {unit}"
+            return f"{count / size:.3g}{unit}"
     return f"{count:.0f}"
 
 

@@ -1,6 +1,5 @@
 """What commands print: tables, bars, progress; plain where the output is no terminal."""
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ err = Console(stderr=True, highlight=False)
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their columns; the last column takes what room there is."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column is not columns[-1])
     for row in rows:
@@ -29,6 +28,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
     """Import TensorFlow in this without the lines that its C++ part writes at any log level."""
+    from absl import logging as absl_logging
+
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -37,7 +38,8 @@ def quiet_tensorflow() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-            logging.getLogger("absl").setLevel(logging.ERROR)  # its import sets a level of its own
+            # By its flag: TensorFlow raises the level while it saves, and sets it back to the flag.
+            absl_logging.set_verbosity(absl_logging.ERROR)
 
 
 @contextmanager

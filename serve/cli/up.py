@@ -13,7 +13,7 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import err, out
 from serve.config import Config
 
-_READY_TIMEOUT_S = 300.0
+_READY_TIMEOUT_S = 900.0  # a dozen models on two cores that others use too
 _LONGEST_EXAMPLE = 20  # numbers in the example request before the shell writes them
 
 

@@ -31,6 +31,7 @@ def plot_accuracy_against_cost(compared: Sequence[Compared], path: Path) -> None
             ha="center",
             color=colour,
         )
+    axes.set_xscale("log")  # a cheap layer may cost a fiftieth of a dear one
     _cost_and_accuracy(axes)
     figure.suptitle("accuracy against cost")
     figure.savefig(path)
@@ -83,6 +84,7 @@ def plot_sweep(
         textcoords="offset points",
         color=_COLOURS[1],
     )
+    axes.set_xlim(left=0)
     _cost_and_accuracy(axes)
     axes.legend(frameon=False, loc="lower right")
     figure.suptitle(title)
@@ -91,9 +93,9 @@ def plot_sweep(
 
 def _cost_and_accuracy(axes: Axes) -> None:
     axes.set(xlabel=_COST, ylabel="accuracy")
-    axes.set_xlim(left=0)
-    axes.margins(0.12)
+    axes.margins(0.15)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _tidy(axes)
 
 

@@ -28,7 +28,7 @@ _AUTOENCODER_SHARE = 0.5  # of the whole time, about
 def classifier(encoder: keras.Model, name: str) -> keras.Model:
     """Return encoder and head: `image` float32 [N, 28, 28, 1] to `probabilities` [N, 10]."""
     image = keras.Input((28, 28, 1), name="image")
-    latent, _ = encoder(image)
+    latent = keras.Model(encoder.input, encoder.outputs[0], name="latent")(image)
     x = layers.Dense(64, activation="relu")(latent)
     return keras.Model(
         image, layers.Dense(10, activation="softmax", name="probabilities")(x), name=name

@@ -18,7 +18,7 @@ from serve.learn.progress import ReportProgress
 from serve.learn.recipes import Made, Progress, Trained
 from serve.learn.saving import SEED, save_functions
 
-EPOCHS = 8
+EPOCHS = 5
 BATCH_SIZE = 256
 PHRASES = 48_000
 LEARNING_RATE = 4e-3

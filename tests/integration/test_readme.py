@@ -54,11 +54,14 @@ def _prints(command, folder):
     return done.returncode == 0 and done.stdout.strip()
 
 
-def test_the_example_configuration_is_valid(pytestconfig, tmp_path):
+def test_the_example_configurations_are_valid(pytestconfig, tmp_path):
     from serve.config_file import load
 
-    (tmp_path / "strata.yaml").write_text(_blocks(pytestconfig, "yaml")[0])
-    assert [model.name for model in load(tmp_path / "strata.yaml").models] == ["digits", "churn"]
+    served = []
+    for block in _blocks(pytestconfig, "yaml"):
+        (tmp_path / "strata.yaml").write_text(block)
+        served.append([each.name for each in load(tmp_path / "strata.yaml").served])
+    assert served == [["digits", "churn"], ["digits-layered"]]
 
 
 def test_the_line_that_up_prints_works_as_printed(served):

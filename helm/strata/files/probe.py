@@ -1,0 +1,121 @@
+"""Ask a release whether its models are ready, or send each an inference; no library is needed.
+
+Usage: probe.py ready|infer URL TIMEOUT_S [MODEL...]
+
+`ready` waits until every model answers that it is ready. `infer` sends zeros by the model's own
+metadata as V2 and as V1, and compares names, datatypes, shapes and both answers.
+"""
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+
+ZEROS = {"BYTES": "", "BOOL": False}
+PERIOD_S = 2.0
+
+
+class Failed(Exception):
+    """What was asked is not so; the message says what came instead."""
+
+
+def call(url, body=None):
+    """Return the JSON of a 200; anything else raises Failed."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return json.loads(response.read() or b"{}")
+    except urllib.error.HTTPError as err:
+        raise Failed(f"{url}: {err.code} {err.read()[:500].decode(errors='replace')}") from err
+    except (OSError, ValueError) as err:
+        raise Failed(f"{url}: {err}") from err
+
+
+def until(deadline, ask):
+    """Ask again until it does not fail; the last failure after the deadline."""
+    said = ""
+    while True:
+        try:
+            return ask()
+        except Failed as err:
+            if time.monotonic() > deadline:
+                raise
+            if str(err) != said:
+                print(f"waiting: {err}", flush=True)
+            said = str(err)
+            time.sleep(PERIOD_S)
+
+
+def ready(url, model, deadline):
+    until(deadline, lambda: call(f"{url}/v2/models/{model}/ready"))
+    return "ready"
+
+
+def infer(url, model, deadline):
+    path = f"{url}/v2/models/{model}"
+    metadata = until(deadline, lambda: call(path))
+    tensors = [zeros(tensor) for tensor in metadata["inputs"]]
+    answer = call(f"{path}/infer", {"inputs": tensors})
+    outputs = {tensor["name"]: tensor for tensor in answer["outputs"]}
+    for wanted in metadata["outputs"]:
+        compare(wanted, outputs.get(wanted["name"]))
+    columns = {t["name"]: nest(list(t["data"]), t["shape"]) for t in tensors}
+    columns = columns if len(columns) > 1 else next(iter(columns.values()))
+    predicted = call(f"{url}/v1/models/{model}:predict", {"inputs": columns})["outputs"]
+    if not isinstance(predicted, dict):
+        predicted = {next(iter(outputs)): predicted}
+    for name, tensor in outputs.items():
+        if tensor["datatype"] != "BYTES" and not close(flat(predicted[name]), tensor["data"]):
+            raise Failed(f"{model}: V1 and V2 differ in '{name}'")
+    return ", ".join(f"{t['name']} {t['datatype']} {t['shape']}" for t in outputs.values())
+
+
+def zeros(tensor):
+    shape = [1 if size < 0 else size for size in tensor["shape"]]
+    count = 1
+    for size in shape:
+        count *= size
+    data = [ZEROS.get(tensor["datatype"], 0)] * count
+    return {**tensor, "shape": shape, "data": data}
+
+
+def compare(wanted, got):
+    """Raise Failed if an output is not what the metadata says."""
+    if got is None or got["datatype"] != wanted["datatype"]:
+        raise Failed(f"output {wanted} is missing, there is {got}")
+    sizes = zip(wanted["shape"], got["shape"], strict=False)
+    fits = len(wanted["shape"]) == len(got["shape"]) and all(w in (-1, g) for w, g in sizes)
+    if not fits:
+        raise Failed(f"output '{wanted['name']}' has shape {got['shape']}, not {wanted['shape']}")
+
+
+def nest(data, shape):
+    """Return flat data as lists in lists."""
+    if not shape:
+        return data.pop(0)
+    return [nest(data, shape[1:]) for _ in range(shape[0])]
+
+
+def flat(value):
+    return [item for part in value for item in flat(part)] if isinstance(value, list) else [value]
+
+
+def close(left, right):
+    pairs = zip(left, right, strict=False)
+    return len(left) == len(right) and all(abs(a - b) <= 1e-4 + 1e-3 * abs(b) for a, b in pairs)
+
+
+def main(verb, url, timeout_s, *models):
+    deadline = time.monotonic() + float(timeout_s)
+    for model in models:
+        said = {"ready": ready, "infer": infer}[verb](url, model, deadline)
+        print(f"{model}: {said}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except Failed as err:
+        sys.exit(f"{err}")

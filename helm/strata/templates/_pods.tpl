@@ -1,0 +1,180 @@
+{{- /* The parts that the head and the workers of Ray have in common. */ -}}
+
+{{- define "strata.rayEnv" -}}
+{{- $environments := .Files.Get "files/environment.json" | fromJson -}}
+{{- $http := include "strata.http" . | fromJson -}}
+{{- range $name, $value := ternary $environments.haproxy $environments.proxy $http.haproxy }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+- {name: HOME, value: /scratch}
+# HAProxy looks for the replicas' ports at each node's address.
+- {name: RAY_SERVE_DEFAULT_HTTP_HOST, value: 0.0.0.0}
+# What is left of the grace period, less what Ray needs to end its processes.
+- {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: {{ include "strata.drainSeconds" . | quote }}}
+{{- if not .Values.auth.enabled }}
+- {name: RAY_AUTH_MODE, value: disabled}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "strata.drainSeconds" -}}
+{{- sub .Values.drain.terminationGracePeriodSeconds (add .Values.drain.preStopSeconds 10) -}}
+{{- end -}}
+
+{{- define "strata.objectStoreBytes" -}}
+{{- mul .Values.objectStoreMemoryMiB 1048576 -}}
+{{- end -}}
+
+{{- /* An extra group, with what it leaves out from worker. */ -}}
+{{- define "strata.extraGroup" -}}
+{{- include "strata.section" (list (set (deepCopy .root.Values.worker) "minReplicas" 0) .group) -}}
+{{- end -}}
+
+{{- define "strata.rayContainer" -}}
+{{- $ports := include "strata.ports" .root | fromJson -}}
+{{- $http := include "strata.http" .root | fromJson -}}
+name: ray
+image: {{ include "strata.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+env:
+  {{- include "strata.rayEnv" .root | trim | nindent 2 }}
+{{- if or .root.Values.objectStore.existingSecret .root.Values.extraEnvFrom }}
+envFrom:
+  {{- with .root.Values.objectStore.existingSecret }}
+  - secretRef: {name: {{ . }}}
+  {{- end }}
+  {{- with .root.Values.extraEnvFrom }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+ports:
+  {{- if .isHead }}
+  - {name: gcs-server, containerPort: 6379}
+  - {name: dashboard, containerPort: {{ $ports.dashboard }}}
+  {{- end }}
+  - {name: serve, containerPort: {{ $http.port }}}
+  - {name: metrics, containerPort: {{ $ports.metrics }}}
+resources:
+  {{- toYaml .resources | nindent 2 }}
+securityContext:
+  {{- toYaml .root.Values.securityContext | nindent 2 }}
+lifecycle:
+  preStop:
+    sleep: {seconds: {{ .root.Values.drain.preStopSeconds }}}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  - {name: scratch, mountPath: /scratch}
+  - {name: shared-memory, mountPath: /dev/shm}
+  {{- if .root.Values.storage.enabled }}
+  - {name: repository, mountPath: /strata, readOnly: true}
+  {{- end }}
+  {{- with .root.Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "strata.rayVolumes" -}}
+- name: tmp
+  emptyDir: {sizeLimit: {{ .Values.scratchSize }}}
+- name: scratch
+  emptyDir: {sizeLimit: {{ .Values.scratchSize }}}
+- name: shared-memory
+  # A little more than the object store, or Ray would put that on the disk.
+  emptyDir: {medium: Memory, sizeLimit: {{ add .Values.objectStoreMemoryMiB 64 }}Mi}
+{{- if .Values.storage.enabled }}
+- name: repository
+  persistentVolumeClaim: {claimName: {{ include "strata.claimName" . }}}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* Where a pod may run, and how it is seen to; `group` is head, worker or one of the extra groups. */ -}}
+{{- define "strata.placement" -}}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "priorityClassName" "runtimeClassName" }}
+{{- with get $.group $key }}
+{{ dict $key . | toYaml }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "strata.podBasics" -}}
+# A release named ray would otherwise give every pod variables that Ray reads as its own.
+enableServiceLinks: false
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "strata.workerGroup" -}}
+{{- $ports := include "strata.ports" .root | fromJson -}}
+{{- $gpus := int (default 0 .group.gpus) -}}
+{{- $resources := deepCopy (default dict .group.resources) -}}
+{{- if $gpus -}}
+{{- $gpu := dict (default "nvidia.com/gpu" .group.gpuResource) $gpus -}}
+{{- $_ := set $resources "limits" (merge $gpu (default dict $resources.limits)) -}}
+{{- end -}}
+groupName: {{ .name }}
+replicas: {{ .group.minReplicas }}
+minReplicas: {{ .group.minReplicas }}
+maxReplicas: {{ .group.maxReplicas }}
+{{- with .group.idleTimeoutSeconds }}
+idleTimeoutSeconds: {{ . }}
+{{- end }}
+rayStartParams:
+  metrics-export-port: {{ $ports.metrics | quote }}
+  object-store-memory: {{ include "strata.objectStoreBytes" .root | quote }}
+  {{- with .group.cpus }}
+  num-cpus: {{ . | quote }}
+  {{- end }}
+  {{- if $gpus }}
+  num-gpus: {{ $gpus | quote }}
+  {{- end }}
+  {{- with .group.customResources }}
+  resources: {{ toJson . | quote | squote }}
+  {{- end }}
+template:
+  metadata:
+    labels:
+      {{- include "strata.selectorLabels" .root | nindent 6 }}
+      app.kubernetes.io/component: worker
+      {{- with .group.podLabels }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    {{- with .group.podAnnotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  spec:
+    serviceAccountName: {{ include "strata.serviceAccountName" .root }}
+    automountServiceAccountToken: false
+    terminationGracePeriodSeconds: {{ .root.Values.drain.terminationGracePeriodSeconds }}
+    {{- include "strata.podBasics" .root | nindent 4 }}
+    {{- with include "strata.placement" . | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- if .root.Values.demo.enabled }}
+    initContainers:
+      - name: wait-for-demo
+        image: {{ include "strata.image" .root | quote }}
+        imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+        command: [bash, -c, "until [ -e /strata/.demo-trained ]; do sleep 2; done"]
+        resources:
+          requests: {cpu: 10m, memory: 16Mi}
+          limits: {memory: 64Mi}
+        securityContext:
+          {{- toYaml .root.Values.securityContext | nindent 10 }}
+        volumeMounts:
+          - {name: repository, mountPath: /strata, readOnly: true}
+    {{- end }}
+    containers:
+      - {{ include "strata.rayContainer" (dict "root" .root "isHead" false "resources" $resources) | nindent 8 | trim }}
+    volumes:
+      {{- include "strata.rayVolumes" .root | nindent 6 }}
+{{- end -}}

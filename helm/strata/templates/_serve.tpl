@@ -1,0 +1,143 @@
+{{- /*
+From models and pipelines to Ray Serve's deploy config, as serve/app.py makes it of strata.yaml; a
+test holds the two together. Helpers return text alone, so trees go from one to the next as JSON.
+*/ -}}
+
+{{- define "strata.defaults" -}}
+{{- .Files.Get "files/defaults.json" -}}
+{{- end -}}
+
+{{- /* A section with the given keys over the default ones. helm's own merge loses zeros and false. */ -}}
+{{- define "strata.section" -}}
+{{- $section := deepCopy (first .) -}}
+{{- range $key, $value := default dict (last .) }}{{ $_ := set $section $key $value }}{{ end -}}
+{{- toJson $section -}}
+{{- end -}}
+
+{{- define "strata.http" -}}
+{{- $defaults := include "strata.defaults" . | fromJson -}}
+{{- include "strata.section" (list $defaults.config.http .Values.http) -}}
+{{- end -}}
+
+{{- define "strata.ports" -}}
+{{- $defaults := include "strata.defaults" . | fromJson -}}
+{{- include "strata.section" (list $defaults.config.ports .Values.ports) -}}
+{{- end -}}
+
+{{- /* The repository as replicas see it: folders below the volume's mount, the home of the pods. */ -}}
+{{- define "strata.repository" -}}
+{{- $defaults := include "strata.defaults" . | fromJson -}}
+{{- $repository := include "strata.section" (list $defaults.config.repository .Values.repository) | fromJson -}}
+{{- if not (include "strata.hasObjectStore" .) -}}
+{{- $_ := set $repository "root" (printf "/strata/%s" $repository.root) -}}
+{{- end -}}
+{{- $_ := set $repository "cache_dir" (regexReplaceAll "^~" $repository.cache_dir "/scratch") -}}
+{{- toJson $repository -}}
+{{- end -}}
+
+{{- /* The names of a pipeline's members. */ -}}
+{{- define "strata.members" -}}
+{{- $members := concat (default list .steps) (default list .members) (default list .layers) -}}
+{{- if .by }}{{ $members = append $members .by }}{{ end -}}
+{{- range $_, $branch := default dict .branches }}{{ $members = append $members $branch }}{{ end -}}
+{{- if .default }}{{ $members = append $members .default }}{{ end -}}
+{{- $names := list -}}
+{{- range $members }}{{ $names = append $names .model }}{{ end -}}
+{{- toJson $names -}}
+{{- end -}}
+
+{{- /* Collects the pipelines below one in state.found, each once, the lowest first. */ -}}
+{{- define "strata.collectNested" -}}
+{{- $call := . -}}
+{{- $path := append .above .pipeline.name -}}
+{{- if has .pipeline.name .above -}}
+{{- fail (printf "pipelines: %s goes round in a circle" (join " -> " $path)) -}}
+{{- end -}}
+{{- range include "strata.members" .pipeline | fromJsonArray -}}
+{{- if hasKey $call.byName . -}}
+{{- $nested := get $call.byName . -}}
+{{- include "strata.collectNested" (dict "pipeline" $nested "byName" $call.byName "above" $path "state" $call.state) -}}
+{{- if not (has $nested $call.state.found) }}{{ $_ := set $call.state "found" (append $call.state.found $nested) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "strata.nested" -}}
+{{- $byName := dict -}}
+{{- range .root.Values.pipelines }}{{ $_ := set $byName .name . }}{{ end -}}
+{{- $state := dict "found" list -}}
+{{- include "strata.collectNested" (dict "pipeline" .pipeline "byName" $byName "above" list "state" $state) -}}
+{{- $pipelines := list -}}
+{{- range $state.found }}{{ $pipelines = append $pipelines (omit . "autoscaling") }}{{ end -}}
+{{- toJson $pipelines -}}
+{{- end -}}
+
+{{- /* What makes an application's replicas start anew when it changes. */ -}}
+{{- define "strata.args" -}}
+{{- $args := dict "repository" (include "strata.repository" .root | fromJson) -}}
+{{- if .served.kind -}}
+{{- $_ := set $args "served" (omit .served "autoscaling") -}}
+{{- $_ := set $args "pipelines" (include "strata.nested" (dict "root" .root "pipeline" .served) | fromJsonArray) -}}
+{{- else -}}
+{{- $_ := set $args "served" (omit .served "autoscaling" "version_policy" "version_labels") -}}
+{{- end -}}
+{{- toJson $args -}}
+{{- end -}}
+
+{{- /* What reaches running replicas. */ -}}
+{{- define "strata.userConfig" -}}
+{{- $policy := ternary (dict "all" true) (default .defaults.version_policy .served.version_policy) (hasKey .served "kind") -}}
+{{- toJson (dict "version_policy" $policy "version_labels" (default dict .served.version_labels)) -}}
+{{- end -}}
+
+{{- define "strata.maxOngoingRequests" -}}
+{{- $batching := include "strata.section" (list .defaults.served.batching .served.batching) | fromJson -}}
+{{- $limits := include "strata.section" (list .defaults.served.limits .served.limits) | fromJson -}}
+{{- $extra := .defaults.max_ongoing_requests -}}
+{{- add $limits.max_queued_requests (mul $extra.per_row $batching.max_batch_size) $extra.besides -}}
+{{- end -}}
+
+{{- define "strata.application" -}}
+{{- $served := .served -}}
+{{- $defaults := include "strata.defaults" .root | fromJson -}}
+{{- $application := $defaults.application -}}
+{{- $_ := set $application "name" $served.name -}}
+{{- $_ := set $application "route_prefix" (printf "/v2/models/%s" $served.name) -}}
+{{- $_ := set $application "args" (include "strata.args" . | fromJson) -}}
+{{- $deployment := omit (first $application.deployments) "num_replicas" -}}
+{{- range $key, $_ := omit $deployment "name" -}}
+{{- /* Keys that the deployment has from the model by the same name. */ -}}
+{{- if and (hasKey $defaults.served $key) (hasKey $served $key) }}{{ $_ := set $deployment $key (get $served $key) }}{{ end -}}
+{{- end -}}
+{{- $options := include "strata.section" (list $defaults.served.ray_actor_options $served.ray_actor_options) | fromJson -}}
+{{- $_ := set $deployment "ray_actor_options" $options -}}
+{{- $_ := set $deployment "user_config" (include "strata.userConfig" (dict "served" $served "defaults" $defaults.served) | fromJson) -}}
+{{- $_ := set $deployment "max_ongoing_requests" (include "strata.maxOngoingRequests" (dict "served" $served "defaults" $defaults) | int64) -}}
+{{- $scaling := include "strata.section" (list $defaults.served.autoscaling $served.autoscaling) | fromJson -}}
+{{- if eq (int $scaling.min_replicas) (int $scaling.max_replicas) -}}
+{{- $_ := set $deployment "num_replicas" $scaling.max_replicas -}}
+{{- else -}}
+{{- $_ := set $deployment "autoscaling_config" $scaling -}}
+{{- end -}}
+{{- $_ := set $application "deployments" (list $deployment) -}}
+{{- toJson $application -}}
+{{- end -}}
+
+{{- define "strata.serveConfig" -}}
+{{- $root := . -}}
+{{- $defaults := include "strata.defaults" . | fromJson -}}
+{{- $config := $defaults.deploy -}}
+{{- $http := include "strata.http" . | fromJson -}}
+{{- /* Pods are reached by their own address, never by loopback alone. */ -}}
+{{- $_ := set $config.http_options "host" "0.0.0.0" -}}
+{{- $_ := set $config.http_options "port" $http.port -}}
+{{- $served := concat .Values.models .Values.pipelines -}}
+{{- $names := list -}}
+{{- range $served }}{{ $names = append $names (dict "name" .name) }}{{ end -}}
+{{- $gateway := first $config.applications -}}
+{{- $_ := set (first $gateway.deployments).user_config "models" $names -}}
+{{- $applications := list $gateway -}}
+{{- range $served }}{{ $applications = append $applications (include "strata.application" (dict "root" $root "served" .) | fromJson) }}{{ end -}}
+{{- $_ := set $config "applications" $applications -}}
+{{- toYaml $config -}}
+{{- end -}}

@@ -1,0 +1,137 @@
+"""What the templates promise about Ray's pods, beyond fitting a schema."""
+
+import json
+import shutil
+
+from serve.config import Http
+from serve.ray_environment import ray_environment
+from tests.chart.conftest import CHART, helm, rayservice, rendered
+
+
+def cluster(objects):
+    return rayservice(objects)["spec"]["rayClusterConfig"]
+
+
+def environment(group):
+    (container,) = group["template"]["spec"]["containers"]
+    return {entry["name"]: entry["value"] for entry in container["env"]}
+
+
+def test_ray_pods_have_the_environment_that_a_local_platform_has(render):
+    for haproxy in (True, False):
+        made = cluster(render({"http": {"haproxy": haproxy}}))
+        wanted = ray_environment(Http(haproxy=haproxy), 65536)
+        for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
+            assert wanted.items() <= environment(group).items()
+
+
+def test_no_replica_runs_on_the_head_and_no_request_needs_it():
+    made = rendered()
+    assert cluster(made)["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert rayservice(made)["spec"]["excludeHeadPodFromServeSvc"] is True
+
+
+def test_workers_get_no_token_of_the_api_server_and_the_head_does():
+    made = cluster(rendered())
+    worker = made["workerGroupSpecs"][0]["template"]["spec"]
+    head = made["headGroupSpec"]["template"]["spec"]
+    assert worker["automountServiceAccountToken"] is False
+    assert head["automountServiceAccountToken"] is True
+    assert head["serviceAccountName"] == "strata"
+
+
+def test_a_pod_drains_longer_than_its_ingress_and_ends_before_it_is_killed(render):
+    drain = {"terminationGracePeriodSeconds": 120, "preStopSeconds": 15}
+    group = cluster(render({"drain": drain}))["workerGroupSpecs"][0]
+    assert environment(group)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "95"
+    (container,) = group["template"]["spec"]["containers"]
+    assert container["lifecycle"]["preStop"] == {"sleep": {"seconds": 15}}
+
+
+def test_gpu_groups_come_after_the_cpu_group_in_the_order_given():
+    groups = cluster(rendered("--values", str(CHART / "ci" / "gpu-values.yaml")))[
+        "workerGroupSpecs"
+    ]
+    assert [group["groupName"] for group in groups] == ["cpu", "gpu", "slices"]
+    cpu, gpu, slices = groups
+    assert slices["minReplicas"] == 0
+    assert "num-gpus" not in cpu["rayStartParams"]
+    assert gpu["rayStartParams"]["num-gpus"] == "1"
+    assert json.loads(json.loads(gpu["rayStartParams"]["resources"])) == {"licence": 2}
+    assert gpu["template"]["spec"]["runtimeClassName"] == "nvidia"
+    (container,) = gpu["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"memory": "32Gi", "nvidia.com/gpu": 1}
+    (container,) = slices["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/mig-1g.10gb"] == 2
+    assert slices["rayStartParams"]["num-gpus"] == "2"
+
+
+def test_rays_object_store_fits_the_shared_memory_of_its_pod():
+    made = cluster(rendered())
+    for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
+        assert group["rayStartParams"]["object-store-memory"] == str(512 * 2**20)
+        volumes = {v["name"]: v for v in group["template"]["spec"]["volumes"]}
+        memory = {"medium": "Memory", "sizeLimit": "576Mi"}
+        assert volumes["shared-memory"]["emptyDir"] == memory
+
+
+def test_another_version_of_the_chart_makes_no_new_cluster(tmp_path):
+    copy = tmp_path / "strata"
+    shutil.copytree(CHART, copy)
+    text = (copy / "Chart.yaml").read_text()
+    (copy / "Chart.yaml").write_text(text.replace("version: 0.1.0", "version: 0.1.1", 1))
+    assert cluster(rendered(chart=copy)) == cluster(rendered())
+
+
+def test_workers_wait_for_the_demo_models_and_for_nothing_without_them(render):
+    (waiting,) = cluster(rendered())["workerGroupSpecs"][0]["template"]["spec"]["initContainers"]
+    (job,) = [tree for tree in rendered() if tree["metadata"]["name"].startswith("strata-demo-")]
+    (training,) = job["spec"]["template"]["spec"]["containers"]
+    assert "/strata/.demo-trained" in waiting["command"][-1]
+    assert training["args"][0].strip().endswith("touch /strata/.demo-trained")
+    pod = cluster(render({"demo": {"enabled": False}}))["workerGroupSpecs"][0]["template"]["spec"]
+    assert "initContainers" not in pod
+
+
+def test_a_changed_demo_is_another_job_because_jobs_cannot_change(render):
+    def name(values):
+        return {t["metadata"]["name"] for t in render(values) if "demo" in t["metadata"]["name"]}
+
+    assert name({}) != name({"demo": {"models": ["digits", "language"]}})
+    assert name({}) != name({"image": {"tag": "2"}})
+    assert name({}) == name({"models": [{"name": "other"}]})
+
+
+def test_v1_predict_is_rewritten_onto_the_path_of_the_model_itself():
+    made = rendered("--values", str(CHART / "ci" / "exposed-values.yaml"))
+    (route,) = [tree for tree in made if tree["kind"] == "HTTPRoute"]
+    rule, _, rest = route["spec"]["rules"]
+    assert rule["matches"][0]["path"] == {"type": "Exact", "value": "/v1/models/digits:predict"}
+    path = rule["filters"][0]["urlRewrite"]["path"]
+    assert path["replaceFullPath"] == "/v2/models/digits/v1:predict"
+    assert rest == {"backendRefs": [{"name": "predictions", "port": 80}]}
+
+
+def test_a_route_of_many_models_is_cut_where_gateways_allow_no_more(render):
+    models = [{"name": f"m{index}", "ray_actor_options": {"num_cpus": 0}} for index in range(40)]
+    values = {"models": models, "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}
+    routes = [tree for tree in render(values) if tree["kind"] == "HTTPRoute"]
+    assert [len(route["spec"]["rules"]) for route in routes] == [16, 15, 10]
+    assert len({route["metadata"]["name"] for route in routes}) == 3
+
+
+def test_without_a_token_ray_is_told_so_or_its_nodes_would_make_one_each(render):
+    made = cluster(render({"auth": {"enabled": False}}))
+    assert "authOptions" not in made
+    assert environment(made["headGroupSpec"])["RAY_AUTH_MODE"] == "disabled"
+    made = cluster(rendered())
+    assert made["authOptions"] == {"mode": "token"}
+    assert "RAY_AUTH_MODE" not in environment(made["headGroupSpec"])
+
+
+def test_the_notes_end_with_commands_for_this_release():
+    done = helm("template", "mine", str(CHART), "--namespace", "models", "--notes")
+    if done.returncode:  # helm 3 and early 4 print them on install alone
+        done = helm("install", "mine", str(CHART), "--namespace", "models", "--dry-run=client")
+    assert "kubectl -n models port-forward service/mine-strata 8000:8000" in done.stdout
+    assert "curl localhost:8000/v2/models/digits" in done.stdout

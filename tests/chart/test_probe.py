@@ -1,0 +1,81 @@
+"""The probe against a server that answers wrong; integration tests have one that answers right."""
+
+import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.chart.conftest import CHART
+
+METADATA = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+}
+INFER = {"outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
+PREDICT = {"outputs": [[1.0, 2.0]]}
+
+
+@pytest.fixture
+def probe():
+    """Run the probe against a server with these answers to GET, infer and predict."""
+    servers = []
+
+    def run(metadata=METADATA, infer=INFER, predict=PREDICT):
+        asked = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.answer(metadata)
+
+            def do_POST(self):
+                length = int(self.headers["Content-Length"])
+                asked.append(json.loads(self.rfile.read(length)))
+                self.answer(infer if self.path.endswith("/infer") else predict)
+
+            def answer(self, tree):
+                self.send_response(200 if tree else 500)
+                self.end_headers()
+                self.wfile.write(json.dumps(tree).encode())
+
+            def log_message(self, format, *arguments):
+                pass
+
+        servers.append(HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{servers[-1].server_port}"
+        command = [sys.executable, CHART / "files" / "probe.py", "infer", url, "0", "m"]
+        return subprocess.run(command, capture_output=True, text=True, check=False), asked
+
+    yield run
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_zeros_go_in_the_shape_of_the_metadata_as_v2_and_v1(probe):
+    done, asked = probe()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "m: y FP32 [1, 2]\n"
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0, 0]}
+    assert asked == [{"inputs": [tensor]}, {"inputs": [[0, 0]]}]
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ({"infer": {"outputs": []}}, "is missing"),
+        ({"infer": {"outputs": [{**INFER["outputs"][0], "shape": [2]}]}}, "has shape [2]"),
+        ({"infer": {"outputs": [{**INFER["outputs"][0], "datatype": "INT64"}]}}, "is missing"),
+        ({"predict": {"outputs": [[1.0, 3.0]]}}, "V1 and V2 differ in 'y'"),
+        ({"predict": {"outputs": [[1.0]]}}, "V1 and V2 differ in 'y'"),
+        ({"infer": None}, "/infer: 500"),
+        ({"metadata": None}, "/v2/models/m: 500"),
+    ],
+)
+def test_a_wrong_answer_fails_the_test_with_what_is_wrong(probe, answers, sentence):
+    done, _ = probe(**answers)
+    assert done.returncode == 1
+    assert sentence in done.stderr

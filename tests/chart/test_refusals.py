@@ -1,0 +1,112 @@
+"""Values that cannot work are refused before anything reaches a cluster, with a sentence."""
+
+import pytest
+
+GPU = {"name": "gpu", "gpus": 1, "minReplicas": 0, "maxReplicas": 1}
+BUCKET = {"repository": {"root": "s3://models"}}
+DEPLOYED = {
+    "name": "p",
+    "kind": "sequence",
+    "placement": "deployment",
+    "steps": [{"model": "absent"}],
+}
+CIRCLE = [
+    {"name": "a", "kind": "sequence", "steps": [{"model": "b"}]},
+    {"name": "b", "kind": "sequence", "steps": [{"model": "a"}]},
+]
+INCREMENTAL = {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"}
+
+
+def models(*trees):
+    return {"models": list(trees)}
+
+
+def model(**keys):
+    return models({"name": "m", **keys})
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"fullnameOverride": "x" * 48}, "has 48 characters, a RayService may have 47"),
+        ({"fullnameOverride": "1st"}, "must begin with a letter"),
+        ({"image": {"tag": "latest"}}, "image.tag: 'latest' is refused"),
+        (models({"name": "m"}, {"name": "m"}), "the name 'm' is given more than once"),
+        (models({"name": "gateway"}), "the name 'gateway' is reserved"),
+        (model(autoscaling={"min_replicas": 3}), "min_replicas (3) exceeds max_replicas (1)"),
+        (model(ray_actor_options={"num_gpus": 0.5}), "wants 0.5 GPUs and no worker group has them"),
+        (
+            model(ray_actor_options={"num_gpus": 2}) | {"extraWorkerGroups": [GPU]},
+            "wants 2 GPUs and no worker group has them",
+        ),
+        (model(ray_actor_options={"num_cpus": 5}), "no worker group has 5 CPUs"),
+        (
+            model(ray_actor_options={"resources": {"x": 1}}),
+            "and its custom resources in one worker",
+        ),
+        (
+            model(autoscaling={"min_replicas": 17, "max_replicas": 17}),
+            "the models at rest take 17.1 CPUs and all workers have 16",
+        ),
+        ({"pipelines": [DEPLOYED]}, "calls the replicas of 'absent', which is not among models"),
+        ({"pipelines": CIRCLE}, "a -> b -> a goes round in a circle"),
+        (BUCKET, "storage.enabled is true: set storage.enabled=false"),
+        (BUCKET | {"storage": {"enabled": False}}, "set demo.enabled=false"),
+        ({"storage": {"enabled": False}}, "is a folder on the volume and storage.enabled is false"),
+        ({"objectStore": {"existingSecret": "s"}}, "name an object store such as s3://"),
+        ({"repository": {"root": "/models"}}, "must be relative"),
+        ({"repository": {"root": "../models"}}, "must be relative"),
+        ({"demo": {"models": []}}, "demo.models is empty"),
+        ({"redis": {"bundled": {"enabled": True}}}, "needs redis.enabled"),
+        ({"redis": {"enabled": True}}, "redis.enabled needs redis.address"),
+        ({"redis": {"enabled": True, "address": "r:6379"}}, "needs redis.existingSecret"),
+        (
+            {"redis": {"enabled": True, "address": "r:6379", "bundled": {"enabled": True}}},
+            "exclude each other",
+        ),
+        (
+            {"redis": {"enabled": True, "bundled": {"enabled": True, "image": "redis"}}},
+            "redis.bundled.image: 'redis' must have a tag",
+        ),
+        ({"worker": {"minReplicas": 5}}, "'cpu': minReplicas (5) exceeds maxReplicas (4)"),
+        ({"extraWorkerGroups": [GPU, GPU]}, "the name 'gpu' is given more than once"),
+        ({"extraWorkerGroups": [GPU | {"name": "cpu"}]}, "'cpu' is worker's"),
+        (
+            {"worker": {"idleTimeoutSeconds": 9}, "autoscaler": {"version": "v1"}},
+            "worker group 'cpu': idleTimeoutSeconds of a group needs the autoscaler, version v2",
+        ),
+        ({"drain": {"terminationGracePeriodSeconds": 40}}, "the ingress alone takes 30"),
+        (model(graceful_shutdown_timeout_s=100), "exceeds the 75 seconds a pod has to drain"),
+        ({"upgradeStrategy": {"type": INCREMENTAL["type"]}}, "needs upgradeStrategy.gatewayClass"),
+        (
+            {"upgradeStrategy": INCREMENTAL, "autoscaler": {"enabled": False}},
+            "needs autoscaler.enabled",
+        ),
+        (
+            {"upgradeStrategy": INCREMENTAL | {"maxSurgePercent": 10}},
+            "stepSizePercent exceeds maxSurgePercent",
+        ),
+        (
+            {"upgradeStrategy": INCREMENTAL, "ingress": {"enabled": True, "hosts": ["h"]}},
+            "disable ingress and httpRoute",
+        ),
+        ({"upgradeStrategy": INCREMENTAL}, "set readiness.enabled=false"),
+        ({"httpRoute": {"enabled": True}}, "needs httpRoute.parentRefs"),
+        ({"ingress": {"enabled": True}}, "needs ingress.hosts"),
+        ({"http": {"port": 9100}}, "must differ"),
+        # What the schema says:
+        ({"grpc": {"enabled": True}}, "additional properties 'grpc' not allowed"),
+        (model(batch_size=3), "additional properties 'batch_size' not allowed"),
+        (model(batching={"max_batch_size": 0}), "minimum"),
+        ({"worker": {"replicas": 3}}, "additional properties 'replicas' not allowed"),
+        ({"extraWorkerGroups": [{"gpus": 1}]}, "missing property 'name'"),
+        ({"pipelines": [{"name": "p", "kind": "loop"}]}, "oneOf"),
+        ({"service": {"type": "Headless"}}, "value must be one of"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_with_a_sentence(refusal, values, sentence):
+    assert sentence in " ".join(refusal(values).split())
+
+
+def test_a_release_name_that_is_too_long_is_refused(refusal):
+    assert "choose a shorter release name" in refusal({}, release="a" * 50)

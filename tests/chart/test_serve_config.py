@@ -1,0 +1,105 @@
+"""The chart's templates and serve.app make the same deploy config of the same models."""
+
+from copy import deepcopy
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from serve.app import deploy_config
+from serve.config import Config, Model
+from serve.config_pipelines import PIPELINE
+from tests.chart.conftest import CHART, VALUES_FILES, rayservice, rendered
+
+
+@pytest.mark.parametrize("path", VALUES_FILES, ids=lambda path: path.stem)
+def test_the_chart_serves_what_the_app_serves(path):
+    config = _config(yaml.safe_load(path.read_text()))
+    made = _serve_config(rendered("--values", str(path)))
+    assert _read_as_replicas_do(made) == _read_as_replicas_do(deploy_config(config))
+    ServeDeploySchema.model_validate(made)
+
+
+def test_zeros_and_large_numbers_arrive_as_they_are(render):
+    model = {
+        "name": "m",
+        "autoscaling": {"min_replicas": 0, "upscale_delay_s": 0, "max_replicas": 2},
+        "limits": {"max_body_bytes": 123456789012},
+        "ray_actor_options": {"num_cpus": 0},
+    }
+    application = _serve_config(render({"models": [model]}))["applications"][1]
+    assert application["args"]["served"]["limits"] == {"max_body_bytes": 123456789012}
+    (deployment,) = application["deployments"]
+    assert deployment["ray_actor_options"]["num_cpus"] == 0
+    assert deployment["autoscaling_config"]["min_replicas"] == 0
+    assert deployment["autoscaling_config"]["upscale_delay_s"] == 0
+
+
+def test_what_a_replica_takes_in_place_does_not_restart_it(render):
+    def application(**keys):
+        tree = render({"models": [{"name": "digits", **keys}]})
+        return _serve_config(tree)["applications"][1]
+
+    before = application()
+    after = application(
+        version_policy={"specific": [1, 2]},
+        version_labels={"stable": 1},
+        autoscaling={"max_replicas": 3},
+    )
+    assert after["args"] == before["args"]
+    assert after["deployments"] != before["deployments"]
+
+
+def test_a_model_that_is_added_changes_the_serve_config_alone(render):
+    before = rayservice(render({}))["spec"]
+    more = {
+        "name": "more",
+        "ray_actor_options": {"num_cpus": 2},
+        "autoscaling": {"max_replicas": 9},
+        "graceful_shutdown_timeout_s": 70,
+    }
+    values = {"models": [{"name": "digits"}, more], "repository": {"poll_interval_s": 60}}
+    after = rayservice(render(values))["spec"]
+    assert after["serveConfigV2"] != before["serveConfigV2"]
+    assert {**after, "serveConfigV2": ""} == {**before, "serveConfigV2": ""}
+
+
+def _serve_config(objects):
+    return yaml.safe_load(rayservice(objects)["spec"]["serveConfigV2"])
+
+
+def _config(values):
+    """Return the config that the chart's pods see: on the volume, on every address."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    tree = {
+        key: {**defaults[key], **values[key]}
+        if isinstance(values.get(key), dict)
+        else values.get(key, defaults[key])
+        for key in Config.model_fields
+        if key in defaults
+    }
+    config = Config.model_validate(tree)
+    repository = config.repository
+    root = repository.root if "://" in repository.root else f"/strata/{repository.root}"
+    cache_dir = repository.cache_dir.replace("~", "/scratch")
+    return config.model_copy(
+        update={
+            "repository": repository.model_copy(update={"root": root, "cache_dir": cache_dir}),
+            "http": config.http.model_copy(update={"host": "0.0.0.0"}),
+        }
+    )
+
+
+def _read_as_replicas_do(deploy):
+    """Parse what a replica parses, so that a default is the same whether it is written or not."""
+    deploy = deepcopy(deploy)
+    for application in deploy["applications"]:
+        args = application["args"]
+        if "served" not in args:
+            continue
+        is_pipeline = "kind" in args["served"]
+        read = PIPELINE.validate_python if is_pipeline else Model.model_validate
+        args["served"] = read(args["served"])
+        nested = map(PIPELINE.validate_python, args.get("pipelines", ()))
+        args["pipelines"] = {pipeline.name: pipeline for pipeline in nested}
+    return deploy
