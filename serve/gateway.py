@@ -39,8 +39,9 @@ _MAX_BODY_BYTES = 64 * 2**20
 _STATUS_TTL_S = 1.0
 _STATUS_TIMEOUT_S = 1.0
 _RETRIES = 2
-# Replicas that take requests: also while they take a new user_config, or leave a draining node.
-_ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION"}
+# Replicas that take requests: also while they take a new user_config, leave a draining node, or
+# while a new controller gets to know them.
+_ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION", "RECOVERING"}
 _FORWARD_TIMEOUT_S = 30.0
 _V1_MODEL = re.compile(r"/v1/models/([^/:]+)(.*)", re.IGNORECASE | re.DOTALL)
 _V2_MODEL = re.compile(r"/v2/models/([^/]+)(.*)", re.DOTALL)
@@ -175,18 +176,24 @@ class Gateway:
     async def _ask_states(self) -> None:
         with contextlib.suppress(RayError, RayServeException):
             status = await asyncio.to_thread(ray_serve.status)
-            self._states = {name: _state(app) for name, app in status.applications.items()}
+            old = self._states or {}
+            self._states = {
+                name: _state(app, old.get(name)) for name, app in status.applications.items()
+            }
 
 
-def _state(application: Any) -> str:
+def _state(application: Any, before: str | None) -> str:
     """Return an application's state; one that is being changed runs as long as a replica does."""
-    states = {
+    replicas = {
         state
         for deployment in application.deployments.values()
         for state, count in deployment.replica_states.items()
         if count
     }
-    return "RUNNING" if states & _ANSWERING else str(application.status.value)
+    status = str(application.status.value)
+    # A controller that has just come back knows the applications before their replicas.
+    is_unknown = status == "DEPLOYING" and not replicas and before == "RUNNING"
+    return "RUNNING" if is_unknown or replicas & _ANSWERING else status
 
 
 async def _answer(method: Any, args: tuple[Any, ...]) -> Any:

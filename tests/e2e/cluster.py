@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,6 +116,21 @@ class Release:
     def applications(self) -> dict[str, Any]:
         """Return what Ray Serve tells of its applications."""
         return json.loads(self.exec(self.head(), "python", "-c", _ASK_SERVE))["applications"]
+
+    def doctor(self) -> set[tuple[str, str]]:
+        """Return what `strata doctor` finds: the kind, and what it says of whom."""
+        command = (
+            sys.executable,
+            "-m",
+            "serve",
+            "doctor",
+            self.name,
+            "-n",
+            self.namespace,
+            "--json",
+        )
+        done = subprocess.run(command, capture_output=True, timeout=120, check=False, cwd=ROOT)
+        return {(each["kind"], json.dumps(each)) for each in json.loads(done.stdout)}
 
     def replicas(self, model: str) -> list[dict[str, Any]]:
         """Return a model's running replicas as Ray Serve tells them."""

@@ -62,6 +62,17 @@ def test_a_model_that_is_being_changed_is_served(serve_with, states):
     assert asyncio.run(Gateway()._call("digits", "describe")) == "described"
 
 
+def test_a_model_runs_on_when_a_new_controller_has_not_met_its_replicas(serve_with):
+    fake = serve_with(FakeServe(RUNNING=1))
+    served = Gateway()
+    asyncio.run(served._call("digits", "describe"))
+    told = fake.told.applications["digits"]
+    told.status.value = "DEPLOYING"
+    told.deployments["model"].replica_states.clear()
+    served._states_until = 0.0
+    assert asyncio.run(served._call("digits", "describe")) == "described"
+
+
 def test_a_model_without_replicas_is_refused_unless_it_sleeps(serve_with):
     serve_with(FakeServe("DEPLOYING", STARTING=1))
     with pytest.raises(ModelNotReady, match="DEPLOYING"):
