@@ -71,7 +71,8 @@ def publish(release: Release, folder: Path, name: str) -> None:
 def spoil(release: Release, name: str) -> None:
     """Put a version into the repository that looks like a model and can't be loaded."""
     folder = f"/strata/models/{name}/1"
-    script = f"mkdir -p {folder}/variables && echo nonsense > {folder}/saved_model.pb"
+    files = "saved_model.pb variables/variables.index variables/variables.data-00000-of-00001"
+    script = f"mkdir -p {folder}/variables; cd {folder}; for f in {files}; do echo none > $f; done"
     release.exec(_PUBLISHER, "bash", "-c", script)
 
 
