@@ -11,6 +11,7 @@ import typer
 from serve import __version__
 from serve.cli.apply import apply
 from serve.cli.compare import compare
+from serve.cli.doctor import doctor
 from serve.cli.models import models
 from serve.cli.predict import predict
 from serve.cli.publish import publish
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (up, apply, status, train, publish, models, predict, compare, tune, schema):
+for command in (up, apply, status, doctor, train, publish, models, predict, compare, tune, schema):
     app.command()(command)
 
 

@@ -1,9 +1,9 @@
-"""`strata status`: the running models, their versions and replicas."""
+"""`strata status`: the running models, their versions and replicas, here or on a cluster."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import requests
 import typer
@@ -13,36 +13,53 @@ from serve.cli.printing import out, print_table
 from serve.config_file import load
 from serve.control import ApplicationState, Control
 
+if TYPE_CHECKING:
+    from serve.cluster.status import ReleaseStatus
+
+Index = dict[str, list[dict[str, Any]]]
+_COLUMNS = ("MODEL", "STATE", "REPLICAS", "VERSIONS", "LABELS")
+
 
 def status(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Show a release on a cluster, in this namespace."),
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(help="The Helm release; left out where there is one.")
+    ] = None,
 ) -> None:
-    """Show the models of the running platform: state, versions, labels, replicas.
+    """Show the models that run, here or on a cluster: state, versions, labels, replicas.
 
     \b
-    Example: strata status
+    Examples: strata status
+              strata status --namespace models
     """
+    if namespace is not None:
+        from serve.cluster.connection import connect  # brings the kubernetes client
+        from serve.cluster.status import read_status
+
+        found = read_status(connect(), namespace, release)
+        (_print_release_json if as_json else _print_release)(found, namespace)
+        return
     tree = load(config)
     states = Control(f"http://127.0.0.1:{tree.ports.dashboard}").states()
     index = _index(f"http://127.0.0.1:{tree.http.port}")
     labels = {model.name: model.version_labels for model in tree.models}
     if as_json:
-        rows = [
-            {**asdict(state), "versions": index.get(name, []), "labels": labels.get(name, {})}
-            for name, state in states.items()
-        ]
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps(_trees(states, index, labels), indent=2))
         return
     print_table(
-        ("MODEL", "STATE", "REPLICAS", "VERSIONS", "LABELS"),
+        _COLUMNS,
         [
             (
                 name,
                 state.status.lower(),
                 f"{state.running_replicas}/{state.target_replicas}",
                 ", ".join(_versions(index.get(name, []), "READY")) or "-",
-                ", ".join(f"{key}={value}" for key, value in labels.get(name, {}).items()) or "-",
+                _labels(labels.get(name, {})),
             )
             for name, state in sorted(states.items())
         ],
@@ -51,13 +68,80 @@ def status(
         out.print(line, markup=False)
 
 
+def _print_release(found: "ReleaseStatus", namespace: str) -> None:
+    print_table(
+        _COLUMNS,
+        [
+            (
+                name,
+                state.status.lower(),
+                f"{state.running_replicas}/{state.target_replicas}" if found.has_replicas else "-",
+                _asked_and_served(found, name),
+                _labels(found.labels.get(name, {})),
+            )
+            for name, state in found.states.items()
+        ],
+    )
+    out.print()
+    print_table(
+        ("POD", "GROUP", "READY", "STATE", "RESTARTS"),
+        [(pod.name, pod.group, pod.ready, pod.state, str(pod.restarts)) for pod in found.pods],
+    )
+    for line in (*found.unknown, *_problems(found.states, found.index)):
+        out.print(line, markup=False)
+    if not found.is_ready:
+        out.print(f"not ready; see strata doctor {found.release} --namespace {namespace}")
+
+
+def _print_release_json(found: "ReleaseStatus", namespace: str) -> None:
+    models = _trees(found.states, found.index, found.labels)
+    for model in models:
+        model["version_policy"] = found.policies.get(model["name"], {})
+        if not found.has_replicas:
+            model["running_replicas"] = model["target_replicas"] = None
+    tree = {
+        "release": found.release,
+        "namespace": namespace,
+        "is_ready": found.is_ready,
+        "models": models,
+        "pods": [asdict(pod) for pod in found.pods],
+        "unknown": found.unknown,
+    }
+    typer.echo(json.dumps(tree, indent=2))
+
+
+def _asked_and_served(found: "ReleaseStatus", name: str) -> str:
+    """Return versions as served, and in brackets as asked for: 3 (latest 1)."""
+    served = ", ".join(_versions(found.index.get(name, []), "READY")) or "-"
+    policy = found.policies.get(name, {})
+    asked = ", ".join(f"{key} {_value(value)}".strip() for key, value in policy.items())
+    return f"{served} ({asked})" if asked else served
+
+
+def _value(value: Any) -> str:
+    if value is True:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _trees(
+    states: Mapping[str, ApplicationState], index: Index, labels: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    return [
+        {**asdict(state), "versions": index.get(name, []), "labels": labels.get(name, {})}
+        for name, state in states.items()
+    ]
+
+
+def _labels(labels: Mapping[str, int]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in labels.items()) or "-"
+
+
 def _versions(entries: list[dict[str, Any]], state: str) -> list[str]:
     return [str(e["version"]) for e in entries if e["state"] == state and "version" in e]
 
 
-def _problems(
-    states: dict[str, ApplicationState], index: dict[str, list[dict[str, Any]]]
-) -> Iterator[str]:
+def _problems(states: Mapping[str, ApplicationState], index: Index) -> Iterator[str]:
     """Yield a line for each model that does not run and each version that is not served."""
     for name, state in states.items():
         if state.status != "RUNNING" and state.message:
@@ -67,13 +151,13 @@ def _problems(
                 yield f"{name} version {entry['version']} is not served: {entry['reason']}"
 
 
-def _index(url: str) -> dict[str, list[dict[str, Any]]]:
+def _index(url: str) -> Index:
     """Return the repository index by model; empty where the gateway does not answer."""
     try:
         entries = requests.post(f"{url}/v2/repository/index", json={}, timeout=10).json()
     except requests.RequestException:
         return {}
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: Index = {}
     for entry in entries if isinstance(entries, list) else []:
         found.setdefault(entry["name"], []).append(entry)
     return found

@@ -1,6 +1,10 @@
 import pytest
 import yaml
 
+from tests.unit.cluster.fake_helm import chart, helm
+
+__all__ = ["chart", "helm"]
+
 
 @pytest.fixture
 def config(tmp_path):

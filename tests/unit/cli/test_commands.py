@@ -26,19 +26,20 @@ def _strata(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_help_lists_every_command_without_loading_tensorflow_or_ray():
+def test_help_lists_every_command_without_loading_tensorflow_ray_or_kubernetes():
     code = (
         "import sys; sys.argv = ['strata', '--help']\n"
         "from serve.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "assert not {'tensorflow', 'keras', 'ray'} & set(sys.modules)"
+        "assert not {'tensorflow', 'keras', 'ray', 'kubernetes'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for command in (
         "up",
         "apply",
         "status",
+        "doctor",
         "train",
         "publish",
         "models",

@@ -1,0 +1,1 @@
+"""Operations on a Kubernetes cluster: read a release, judge it, change it through Helm."""

@@ -1,0 +1,40 @@
+"""A release's values and strata.yaml: what one takes from the other, and what that changes.
+
+Called by `strata apply`; pure. A release takes `models` and `pipelines`. Where the models are
+and how they are reached (`repository`, `http`, `ports`) differs between a machine and a
+cluster, so these stay as the release has them.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from serve.config import Config
+
+_TAKEN = ("models", "pipelines")
+
+
+def with_models(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """Return the values with the config's models and pipelines, as its file has them."""
+    tree = config.model_dump(mode="json", include=set(_TAKEN), exclude_unset=True)
+    return {**values, **{key: tree.get(key, []) for key in _TAKEN}}
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each model and pipeline with what becomes of it, by name."""
+    old, new = _by_name(before), _by_name(after)
+    for name in sorted({*old, *new}):
+        if name not in old:
+            yield name, "added"
+        elif name not in new:
+            yield name, "removed"
+        else:
+            keys = _different(old[name], new[name])
+            yield name, f"changed {', '.join(keys)}" if keys else "unchanged"
+
+
+def _by_name(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for key in _TAKEN for entry in values.get(key) or ()}
+
+
+def _different(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    return sorted(key for key in {*old, *new} if old.get(key) != new.get(key))

@@ -1,0 +1,3 @@
+from tests.unit.cluster.fake_helm import chart, helm
+
+__all__ = ["chart", "helm"]

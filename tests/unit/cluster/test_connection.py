@@ -1,0 +1,153 @@
+"""The client's exceptions become one line that says what is meant."""
+
+import json
+import pickle
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import yaml
+
+from serve.cluster import errors
+from serve.cluster.connection import connect
+
+
+class _ApiServer(BaseHTTPRequestHandler):
+    """An API server that has a few paths and forgets nothing of what it was asked."""
+
+    answers: dict = {}  # noqa: RUF012  # set by the fixture
+    asked: list = []  # noqa: RUF012
+
+    def do_GET(self):
+        self._answer()
+
+    def do_POST(self):
+        self._answer()
+
+    def _answer(self):
+        path = self.path.split("?")[0]
+        self.asked.append((self.command, self.path, dict(self.headers)))
+        status, body = self.answers.get(path, (404, {"message": "not found"}))
+        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    _ApiServer.answers, _ApiServer.asked = {}, []
+    with ThreadingHTTPServer(("127.0.0.1", 0), _ApiServer) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield http
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def kubeconfig(tmp_path, monkeypatch):
+    """Return a function that makes a kubeconfig the current one."""
+
+    def write(url):
+        cluster = {"name": "c", "cluster": {"server": url}}
+        context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+        user = {"name": "u", "user": {"token": "secret"}}
+        tree = {"current-context": "c", "clusters": [cluster], "contexts": [context]}
+        path = tmp_path / "kubeconfig"
+        path.write_text(yaml.safe_dump({**tree, "users": [user]}))
+        # the client reads the variable while it is imported
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+
+    return write
+
+
+@pytest.fixture
+def connection(server, kubeconfig):
+    kubeconfig(f"http://127.0.0.1:{server.server_port}")
+    return connect()
+
+
+def test_objects_come_as_plain_dictionaries(connection):
+    pods = {"items": [{"metadata": {"name": "a", "labels": {}}}]}
+    _ApiServer.answers["/api/v1/namespaces/models/pods"] = (200, pods)
+    assert connection.pods("models") == pods["items"]
+
+
+def test_a_kind_that_the_cluster_does_not_know_is_not_found(connection):
+    _ApiServer.answers["/apis/ray.io/v1/namespaces/models/rayservices"] = (
+        404,
+        "404 page not found",
+    )
+    with pytest.raises(errors.ObjectNotFound):
+        connection.ray_objects("rayservices", "models")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        (403, errors.ClusterForbidden, "not allowed: pods is forbidden"),
+        (401, errors.ClusterForbidden, "does not know these credentials"),
+        (503, errors.ClusterUnreachable, "the cluster answered 503"),
+    ],
+)
+def test_a_refusal_says_what_the_api_server_says(connection, status, error, said):
+    answer = (status, {"message": "pods is\nforbidden"})
+    _ApiServer.answers["/api/v1/namespaces/models/pods"] = answer
+    with pytest.raises(error, match=said):
+        connection.pods("models")
+
+
+def test_a_server_that_is_not_there_is_unreachable(kubeconfig):
+    kubeconfig("http://127.0.0.1:9")
+    with pytest.raises(errors.ClusterUnreachable, match="Connection refused; check kubectl"):
+        connect().pods("models")
+
+
+def test_no_kubeconfig_says_how_to_give_one(monkeypatch, tmp_path):
+    missing = str(tmp_path / "nothing")
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", missing)
+    with pytest.raises(errors.NoCluster, match="set KUBECONFIG"):
+        connect()
+
+
+def test_a_kubeconfig_that_is_not_yaml_is_said_to_be_so(monkeypatch, tmp_path):
+    path = tmp_path / "kubeconfig"
+    path.write_text("clusters: [")
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    with pytest.raises(errors.NoCluster, match="not YAML"):
+        connect()
+
+
+def test_ray_s_token_travels_beside_the_api_server_s_own(connection):
+    path = "/api/v1/namespaces/models/services/head:8265/proxy/api/serve/applications/"
+    _ApiServer.answers[path] = (200, {"applications": {}})
+    found = connection.get_from_service("models", "head:8265", "api/serve/applications/", "ray")
+    assert found == {"applications": {}}
+    headers = _ApiServer.asked[-1][2]
+    assert headers["x-ray-authorization"] == "Bearer ray"
+    assert headers["authorization"] == "Bearer secret"
+
+
+def test_a_log_is_text_whatever_its_bytes(connection):
+    _ApiServer.answers["/api/v1/namespaces/models/pods/a/log"] = (200, "last\nwords")
+    assert connection.log("models", "a", "ray", True, 20) == "last\nwords"
+    assert "previous=true" in _ApiServer.asked[-1][1]
+
+
+def test_a_namespace_that_may_not_be_read_is_taken_to_be_there(connection):
+    _ApiServer.answers["/api/v1/namespaces/models"] = (403, {"message": "no"})
+    assert connection.has_namespace("models")
+    assert not connection.has_namespace("nowhere")
+
+
+def test_every_error_survives_a_process_and_stands_in_the_tree():
+    found = [value for value in vars(errors).values() if isinstance(value, type)]
+    for error in found:
+        if issubclass(error, errors.ClusterError):
+            assert str(pickle.loads(pickle.dumps(error("why")))) == "why"
+            assert error.__name__ in errors.__doc__
