@@ -18,7 +18,7 @@ def ray_environment(http: Http, open_files: int) -> dict[str, str]:
     `open_files` is how many files a process may hold: it bounds HAProxy's connections.
     """
     if not http.haproxy:
-        return dict(_ALWAYS)
+        return {**_ALWAYS, **_PYTHON_PROXY}
     # Idle connections cost little; Ray's 4096 would let them keep other clients out.
     connections = connections_allowed(open_files)
     return {**_ALWAYS, **_HAPROXY, "RAY_SERVE_HAPROXY_MAXCONN": str(connections)}
@@ -43,6 +43,11 @@ _ALWAYS = {
     ),
     "RAY_USAGE_STATS_ENABLED": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+_PYTHON_PROXY = {
+    # RAY_SERVE_THROUGHPUT_OPTIMIZED turns it on, and then Ray runs a proxy on the head node alone.
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
 }
 
 _HAPROXY = {

@@ -52,10 +52,10 @@ def _print(snapshot: "Snapshot", findings: "list[Finding]") -> None:
         out.print(f"  {each.problem}", markup=False)
         out.print(f"  fix: {each.remedy}", markup=False)
     if not findings:
-        count = len(snapshot.applications)
+        names = ", ".join(sorted(snapshot.applications))
         out.print(
-            f"release '{snapshot.release}' is healthy: {count} applications run "
-            f"in {len(snapshot.pods)} pods"
+            f"release '{snapshot.release}' is healthy: {names} run in {len(snapshot.pods)} pods",
+            markup=False,
         )
     for line in snapshot.unreadable:
         err.print(f"[dim]could not be read: {line}[/dim]")

@@ -77,17 +77,32 @@ def words() -> Words:
 
 
 def phrases(
-    words: Sequence[Sequence[str]], lengths: Sequence[int], count: int, seed: int
+    words: Sequence[Sequence[str]],
+    lengths: Sequence[int],
+    count: int,
+    seed: int,
+    rank_exponent: float = 0.0,
 ) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:
-    """Return phrases of random words (UTF-8, object [count]) and their languages (int64)."""
+    """Return phrases of random words (UTF-8, object [count]) and their languages (int64).
+
+    The words come by falling frequency; the one of rank r is drawn with a weight of
+    r ** -rank_exponent. Text follows 1 (Zipf), 0 draws all alike.
+    """
     random = np.random.default_rng(seed)
+    bounds = [_bounds(len(each), rank_exponent) for each in words]
     languages = random.integers(len(words), size=count)
     sizes = random.choice(lengths, size=count)
     made = np.empty(count, object)
     for row, (language, size) in enumerate(zip(languages, sizes, strict=True)):
-        chosen = random.integers(len(words[language]), size=size)
+        chosen = np.searchsorted(bounds[language], random.random(size))
         made[row] = " ".join(words[language][index] for index in chosen).encode()
     return made, languages
+
+
+def _bounds(count: int, rank_exponent: float) -> npt.NDArray[np.float64]:
+    """Return where each rank's share of 0..1 ends."""
+    ends = np.cumsum(np.arange(1, count + 1) ** -rank_exponent)
+    return np.asarray(ends / ends[-1])
 
 
 def unseen_phrases() -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:

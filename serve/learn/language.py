@@ -21,6 +21,9 @@ from serve.learn.saving import SEED, save_functions
 EPOCHS = 5
 BATCH_SIZE = 256
 PHRASES = 48_000
+# Between all words alike, which teaches spelling, and Zipf's law, which teaches whose word `la` is:
+# each language's list has frequent words of the others.
+RANK_EXPONENT = 0.5
 LEARNING_RATE = 4e-3
 
 LONGEST = 64  # characters that are read; what follows would not change the answer
@@ -49,7 +52,7 @@ def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
     keras.utils.set_random_seed(SEED)
     started = time.perf_counter()
     known = words()
-    text, language = phrases(known.train, range(1, 7), PHRASES, SEED)
+    text, language = phrases(known.train, range(1, 7), PHRASES, SEED, RANK_EXPONENT)
     unseen, unseen_language = unseen_phrases()
     epochs = epochs or EPOCHS
     model = network()

@@ -29,7 +29,7 @@ def _strata(*arguments):
 def test_doctor_of_a_healthy_release_is_exit_code_0(cluster):
     code, printed, _ = _strata("doctor", "strata", "--namespace", "models")
     assert code == 0
-    assert "release 'strata' is healthy: 2 applications run in 2 pods" in printed
+    assert "release 'strata' is healthy: digits, gateway run in 2 pods" in printed
 
 
 def test_doctor_prints_kind_subjects_sentence_and_fix_and_is_exit_code_1(cluster):

@@ -1,0 +1,61 @@
+"""`strata up` as a person runs it, with Ray's Python proxy instead of HAProxy, until Ctrl-C."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from serve.repository.publish import publish
+from serve.repository.repository import Repository
+from tests.integration.conftest import free_port
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def config(tmp_path, graphs):
+    publish(graphs / "twice", Repository(str(tmp_path / "models"), tmp_path / "cache"), "twice")
+    path = tmp_path / "strata.yaml"
+    tree = {
+        "http": {"port": free_port(), "haproxy": False},
+        "ports": {"metrics": free_port(), "dashboard": free_port()},
+        "models": [{"name": "twice", "ray_actor_options": {"num_cpus": 0.1}}],
+    }
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_up_serves_without_haproxy_and_ends_everything_on_ctrl_c(config, eventually):
+    said = config.with_name("said")
+    with said.open("w") as out:
+        process = subprocess.Popen([sys.executable, "-m", "serve", "up", "-c", config], stdout=out)
+    try:
+        eventually(lambda: "Ctrl-C stops it" in said.read_text(), timeout_s=300)
+        url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['http']['port']}"
+        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]}
+        answer = requests.post(f"{url}/v2/models/twice/infer", json=body, timeout=30)
+        assert answer.json()["outputs"][0]["data"] == [6.0]
+        rows = {"instances": [3.0]}
+        answer = requests.post(f"{url}/v1/models/twice:predict", json=rows, timeout=30)
+        assert answer.json() == {"predictions": [6.0]}
+        started = _descendants(process.pid)
+        assert started
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), timeout_s=30)
+
+
+def _descendants(parent):
+    """Return the processes below one, by /proc."""
+    found, waiting = set(), [parent]
+    while waiting:
+        for task in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            children = {int(child) for child in task.read_text().split()}
+            waiting += children - found
+            found |= children
+    return found
