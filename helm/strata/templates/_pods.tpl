@@ -25,7 +25,7 @@
 {{- end -}}
 
 {{- define "strata.drainSeconds" -}}
-{{- sub .Values.drain.terminationGracePeriodSeconds (add .Values.drain.preStopSeconds 10) -}}
+{{- sub .Values.drain.terminationGracePeriodSeconds (add .Values.drain.preStopSeconds 15) -}}
 {{- end -}}
 
 {{- define "strata.objectStoreBytes" -}}
@@ -67,8 +67,19 @@ securityContext:
   {{- toYaml .root.Values.securityContext | nindent 2 }}
 {{- if .drains }}
 lifecycle:
+  # Services learn of the end first; then the ingress closes the connections that clients keep after
+  # their next answer, since it may not be drained where the head is gone too.
   preStop:
-    sleep: {seconds: {{ .root.Values.drain.preStopSeconds }}}
+    exec:
+      command:
+        - bash
+        - -c
+        - |
+          sleep {{ .root.Values.drain.preStopSeconds }}
+          for name in /proc/[0-9]*/comm; do
+              [ "$(cat "$name" 2> /dev/null)" != haproxy ] || kill -USR1 "${name//[!0-9]/}"
+          done
+          sleep 5
 {{- end }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
