@@ -20,7 +20,7 @@ def environment(group):
 def test_ray_pods_have_the_environment_that_a_local_platform_has(render):
     for haproxy in (True, False):
         made = cluster(render({"http": {"haproxy": haproxy}}))
-        wanted = ray_environment(Http(haproxy=haproxy), 65536)
+        wanted = ray_environment(Http(haproxy=haproxy), 16384)
         for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
             assert wanted.items() <= environment(group).items()
 
@@ -43,9 +43,20 @@ def test_workers_get_no_token_of_the_api_server_and_the_head_does():
 def test_a_pod_drains_longer_than_its_ingress_and_ends_before_it_is_killed(render):
     drain = {"terminationGracePeriodSeconds": 120, "preStopSeconds": 15}
     group = cluster(render({"drain": drain}))["workerGroupSpecs"][0]
-    assert environment(group)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "95"
+    assert environment(group)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "90"
     (container,) = group["template"]["spec"]["containers"]
-    assert container["lifecycle"]["preStop"] == {"sleep": {"seconds": 15}}
+    script = container["lifecycle"]["preStop"]["exec"]["command"][-1]
+    assert script.startswith("sleep 15\n")
+    assert "haproxy" in script
+
+
+def test_a_head_without_requests_ends_at_once(render):
+    head = cluster(render({}))["headGroupSpec"]
+    assert environment(head)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
+    assert head["template"]["spec"]["terminationGracePeriodSeconds"] == 10
+    serving = cluster(render({"head": {"serveRequests": True}}))["headGroupSpec"]
+    assert environment(serving)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "70"
+    assert serving["template"]["spec"]["terminationGracePeriodSeconds"] == 90
 
 
 def test_gpu_groups_come_after_the_cpu_group_in_the_order_given():

@@ -76,7 +76,7 @@ def model(**keys):
             "worker group 'cpu': idleTimeoutSeconds of a group needs the autoscaler, version v2",
         ),
         ({"drain": {"terminationGracePeriodSeconds": 40}}, "the ingress alone takes 30"),
-        (model(graceful_shutdown_timeout_s=100), "exceeds the 75 seconds a pod has to drain"),
+        (model(graceful_shutdown_timeout_s=100), "exceeds the 70 seconds a pod has to drain"),
         ({"upgradeStrategy": {"type": INCREMENTAL["type"]}}, "needs upgradeStrategy.gatewayClass"),
         (
             {"upgradeStrategy": INCREMENTAL, "autoscaler": {"enabled": False}},
