@@ -146,3 +146,21 @@ def test_the_notes_end_with_commands_for_this_release():
         done = helm("install", "mine", str(CHART), "--namespace", "models", "--dry-run=client")
     assert "kubectl -n models port-forward service/mine-strata 8000:8000" in done.stdout
     assert "curl localhost:8000/v2/models/digits" in done.stdout
+
+
+def test_drains_of_nodes_leave_all_workers_but_one(render):
+    def budgets(values):
+        objects = render(values)
+        return [tree["spec"] for tree in objects if tree["kind"] == "PodDisruptionBudget"]
+
+    (budget,) = budgets({"worker": {"minReplicas": 3}})
+    # A RayCluster's pods can't be counted from above: neither per cent nor maxUnavailable work.
+    assert (budget["minAvailable"], "maxUnavailable" in budget) == (2, False)
+    assert budgets({}) == []
+    chosen = {"podDisruptionBudget": {"minAvailable": 1}}
+    assert [budget["minAvailable"] for budget in budgets(chosen)] == [1]
+
+
+def test_worker_groups_are_as_the_operator_writes_them_back(render):
+    for group in cluster(render({"extraWorkerGroups": [{"name": "more"}]}))["workerGroupSpecs"]:
+        assert group["scaleStrategy"] == {}
