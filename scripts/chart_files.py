@@ -18,7 +18,7 @@ from serve.ray_environment import ray_environment
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "strata"
-# KubeRay asks for 65536 files; where the container runtime allows less, HAProxy must start all the same.
+# KubeRay asks for 65536 files; where a container may open fewer, HAProxy must start all the same.
 _OPEN_FILES = 16384
 _README = """\
 # strata
