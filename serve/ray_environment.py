@@ -62,6 +62,8 @@ _HAPROXY = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # Inference changes nothing, so a request whose replica died before it answered is sent to
     # another one; twice at most, or a request that kills replicas would go through all of them.
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    # HAProxy can do so only with a request that it had as a whole before it passed any of it on,
+    # which is another line of its configuration: Ray copies what stands here as it is.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response\n    option http-buffer-request",
     "RAY_SERVE_HAPROXY_RETRIES": "2",
 }
