@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,15 +124,14 @@ def digit_call(path: str, pictures: np.ndarray) -> Call:
 
 
 @pytest.fixture
-def load_of(release: Release, record_property) -> Iterator[Callable[..., Load]]:
-    """Return a load on the release; when the test ends, its counts go into the report."""
-    loads: list[Load] = []
+def load_of(release: Release, record_property) -> Callable[..., Load]:
+    """Return a load on the release, whose counts go into the report."""
 
-    def make(*calls: Call, **options: object) -> Load:
-        loads.append(Load(release.address(), list(calls), **options))
-        return loads[-1]
-
-    yield make
-    for load in loads:
+    def tell(load: Load) -> None:
         record_property("requests", load.answers.total())
         record_property("slowest", f"{load.slowest_s:.2f} s")
+
+    def make(*calls: Call, **options: Any) -> Load:
+        return Load(release.address(), list(calls), when_over=tell, **options)
+
+    return make

@@ -25,7 +25,7 @@ class Call:
     """A request, and whether its answer is the right one."""
 
     path: str
-    body: dict[str, Any]
+    body: dict[str, Any] = field(repr=False)
     is_right: Callable[[dict[str, Any]], bool]
 
 
@@ -41,6 +41,7 @@ class Load:
     clients: int = _CLIENTS
     pause_s: float = _PAUSE_S
     timeout_s: float = 60.0
+    when_over: Callable[["Load"], None] = lambda load: None
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     broken_off: int = 0
@@ -64,6 +65,7 @@ class Load:
         self._is_over.set()
         for thread in self._threads:
             thread.join(self.timeout_s + 10)
+        self.when_over(self)
 
     def so_many_more(self, count: int) -> Callable[[], bool]:
         """Return a check that is true after so many further answers."""
