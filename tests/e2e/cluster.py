@@ -83,7 +83,8 @@ class Release:
         self.values = values
 
     def pods(self, component: str) -> list[dict[str, Any]]:
-        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+        # Not by the chart's labels alone: the Job that cleans up Redis has a head's.
+        selector = f"app.kubernetes.io/instance={self.name},ray.io/node-type={component}"
         return self.get("pods", "--selector", selector)
 
     def pod_names(self, component: str) -> set[str]:
