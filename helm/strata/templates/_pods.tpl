@@ -81,6 +81,20 @@ lifecycle:
           done
           sleep 5
 {{- end }}
+{{- if not .isHead }}
+# KubeRay's own, asked every second: it moves the Service to a new cluster when the applications run,
+# and until its workers are ready nobody would answer.
+readinessProbe:
+  exec:
+    command:
+      - bash
+      - -c
+      - wget --tries 1 -T 2 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success && wget --tries 1 -T 2 -q -O- http://localhost:{{ $http.port }}/-/healthz | grep success
+  initialDelaySeconds: 10
+  periodSeconds: 1
+  timeoutSeconds: 4
+  failureThreshold: 3
+{{- end }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: scratch, mountPath: /scratch}
