@@ -17,7 +17,7 @@ import typer
 
 from serve.bench.load import Body, Measured, measure
 from serve.bench.main import PORTS
-from serve.cli.printing import err, out, print_table
+from serve.cli.printing import err, out, print_table, quiet_tensorflow
 from serve.config import Config
 from serve.config_file import load
 from serve.evaluation.comparison import compare
@@ -148,7 +148,8 @@ def _accuracy(url: str) -> float:
 def _sequence_ratio(tree: Config) -> float:
     """Return the time of a colocated sequence over that of its stages, 32 rows, taking turns."""
     repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
-    whole = load_subject(tree, repository, Reference(_SEQUENCE))
+    with quiet_tensorflow():
+        whole = load_subject(tree, repository, Reference(_SEQUENCE))
     first, second = whole.models
     images = _shuffled()[0][:_ROWS]
     drawn = {"image": first.compute({"image": images})["reconstruction"]}
