@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from serve.evaluation.comparison import Compared
 from serve.evaluation.thresholds import Point
@@ -33,6 +33,7 @@ def plot_accuracy_against_cost(compared: Sequence[Compared], path: Path) -> None
         )
     axes.set_xscale("log")  # a cheap layer may cost a fiftieth of a dear one
     _cost_and_accuracy(axes)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     figure.suptitle("accuracy against cost")
     figure.savefig(path)
 
