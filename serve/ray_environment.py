@@ -46,6 +46,7 @@ _ALWAYS = {
 }
 
 _PYTHON_PROXY = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "0",
     # RAY_SERVE_THROUGHPUT_OPTIMIZED turns it on, and then Ray runs a proxy on the head node alone.
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
 }

@@ -68,7 +68,7 @@ def _strata(folder, *arguments):
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=550,
     )
     return done.returncode, done.stdout, done.stderr
 
