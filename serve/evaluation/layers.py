@@ -20,6 +20,7 @@ from serve.evaluation.predictions import predicted
 from serve.evaluation.subject import Subject
 from serve.pipelines.cascade import CascadeKind
 from serve.pipelines.exits import SCORES
+from serve.pipelines.wiring import REQUEST, take, values_of
 from serve.types import Array, Tensors
 
 
@@ -49,10 +50,10 @@ def layer_answers(subject: Subject, prices: Prices, data: Dataset) -> list[Layer
     """Compute every layer on all rows. Raises ConfigError if a layer's answer cannot be judged."""
     assert isinstance(subject.kind, CascadeKind)
     data.inputs_of(subject.member.signature, subject.served.name)  # says what is missing
+    values = values_of(REQUEST, data.inputs)
     found = []
     for member, wiring, rule in subject.kind.layers:
-        named = {f"request.{name}": array for name, array in data.inputs.items()}
-        inputs = {name: named[source] for name, source in wiring.items()}
+        inputs = take(wiring, values)
         outputs, seconds_a_row = _timed(member.compute, inputs, len(data))
         answers = predicted(outputs, data.labels)
         if answers is None and rule.rule != "score_above":

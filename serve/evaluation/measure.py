@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from serve.batching.batch import chunks, join
 from serve.config_file import load
 from serve.errors import ServeError
 from serve.evaluation.dataset import HELD_OUT, Dataset, held_out, read_npz
@@ -90,12 +91,7 @@ def dataset_for(data: str, subject: Subject) -> Dataset:
 
 def compute_all(compute: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
     """Return the outputs for all rows, computed in batches."""
-    total = len(next(iter(inputs.values())))
-    parts = [
-        compute({name: array[start : start + BATCH_ROWS] for name, array in inputs.items()})
-        for start in range(0, total, BATCH_ROWS)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return join([compute(piece) for piece in chunks(inputs, BATCH_ROWS)])
 
 
 def rss_mb(pid: int | str = "self") -> float:
