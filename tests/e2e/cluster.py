@@ -82,6 +82,10 @@ class Release:
         self.helm(verb, self.name, str(CHART), *options, timeout_s=timeout_s + 60)
         self.values = values
 
+    def revision(self) -> int:
+        # Not the whole status: it shows live objects, which go on changing.
+        return json.loads(self.helm("status", self.name, "--output", "json"))["version"]
+
     def pods(self, component: str) -> list[dict[str, Any]]:
         # Not by the chart's labels alone: the Job that cleans up Redis has a head's.
         selector = f"app.kubernetes.io/instance={self.name},ray.io/node-type={component}"

@@ -7,9 +7,6 @@ from tests.e2e.test_faults import carries_on
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
-@pytest.mark.xfail(
-    reason="KubeRay may move the Service before a worker of the new cluster is ready", strict=False
-)
 def test_a_new_image_takes_over_without_a_failed_request(release: Release, digits_call, load_of):
     head = release.head()
     repository, _, tag = cluster.NEXT_IMAGE.rpartition(":")
