@@ -12,7 +12,7 @@ from typing import Any
 from ray import serve as ray_serve
 from ray.serve import Application
 
-from serve.config import Config, Model, Repository
+from serve.config import Config, Model
 from serve.config_pipelines import Pipeline, nested_in
 from serve.config_sections import Served
 
@@ -35,21 +35,23 @@ def deploy_config(config: Config) -> dict[str, Any]:
         "logging_config": {"enable_access_log": False},
         "applications": [
             _gateway_application(config),
-            *(_model_application(model, config.repository) for model in config.models),
+            *(_model_application(model, config) for model in config.models),
             *(_pipeline_application(pipeline, config) for pipeline in config.pipelines),
         ],
     }
 
 
-def _model_application(model: Model, repository: Repository) -> dict[str, Any]:
-    in_place = {"version_policy", "version_labels", "autoscaling"}
+def _model_application(model: Model, config: Config) -> dict[str, Any]:
+    in_place = {"version_policy", "version_labels", "autoscaling", "slo"}
     args = {
         "served": model.model_dump(mode="json", exclude=in_place, exclude_defaults=True),
-        "repository": repository.model_dump(mode="json"),
+        "repository": config.repository.model_dump(mode="json"),
     }
-    policy = model.version_policy.model_dump(mode="json", exclude_unset=True)
-    labels = dict(model.version_labels)
-    return _application(model, args, {"version_policy": policy, "version_labels": labels})
+    versions = {
+        "version_policy": model.version_policy.model_dump(mode="json", exclude_unset=True),
+        "version_labels": dict(model.version_labels),
+    }
+    return _application(model, args, {**versions, **_accounts(model, config)})
 
 
 def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
@@ -59,11 +61,21 @@ def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
         "repository": config.repository.model_dump(mode="json"),
         "pipelines": [_dump(other) for other in nested],
     }
-    return _application(pipeline, args, {"version_policy": {"all": True}, "version_labels": {}})
+    versions = {"version_policy": {"all": True}, "version_labels": {}}
+    return _application(pipeline, args, {**versions, **_accounts(pipeline, config)})
 
 
 def _dump(pipeline: Pipeline) -> dict[str, Any]:
-    return pipeline.model_dump(mode="json", exclude={"autoscaling"}, exclude_none=True)
+    return pipeline.model_dump(mode="json", exclude={"autoscaling", "slo"}, exclude_none=True)
+
+
+def _accounts(served: Served, config: Config) -> dict[str, Any]:
+    """Return what a replica's metrics are reckoned with."""
+    return {
+        "slo": served.slo.model_dump(mode="json", exclude_none=True),
+        "tenants": config.tenants.model_dump(mode="json"),
+        "prices": config.prices.model_dump(mode="json"),
+    }
 
 
 def _application(

@@ -11,10 +11,20 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from serve.config_pipelines import Pipeline, members_of, nested_in
-from serve.config_sections import NAME_PATTERN, Name, Positive, Section, Served, VersionPolicy
+from serve.config_sections import (
+    NAME_PATTERN,
+    Name,
+    Positive,
+    Prices,
+    Section,
+    Served,
+    Tenants,
+    VersionPolicy,
+)
 from serve.errors import ConfigError
 
-RESERVED_NAMES = ("gateway",)
+# The gateway's application, and what metrics call a model that does not exist.
+RESERVED_NAMES = ("gateway", "unknown")
 
 
 class Model(Served):
@@ -63,17 +73,6 @@ class Ports(Section):
     dashboard: int = Field(8265, ge=1, le=65535, description="Ray's dashboard and control API")
 
 
-class Prices(Section):
-    """What hardware costs, in any currency; `strata compare` and `strata tune` multiply with it."""
-
-    cpu_hour: float = Field(
-        0.04, ge=0, description="one core for an hour; about what clouds ask for one on demand"
-    )
-    gpu_hour: float = Field(
-        2.5, ge=0, description="one GPU for an hour; about what clouds ask for one on demand"
-    )
-
-
 class Config(Section):
     """The whole of `strata.yaml`."""
 
@@ -83,6 +82,7 @@ class Config(Section):
     http: Http = Field(default_factory=Http, description="the ingress")
     ports: Ports = Field(default_factory=Ports, description="other ports of a local platform")
     prices: Prices = Field(default_factory=Prices, description="what an hour of hardware costs")
+    tenants: Tenants = Field(default_factory=Tenants, description="who sends requests")
     models: tuple[Model, ...] = Field((), description="the models to serve")
     pipelines: tuple[Pipeline, ...] = Field(
         (), description="pipelines of models and of other pipelines, served like models"

@@ -1,4 +1,4 @@
-"""The sections that models and pipelines share: batching, scaling, resources, limits.
+"""The sections that replicas read: batching, scaling, resources, limits, objectives, tenants.
 
 Branches of the tree in config. Keys that Ray Serve has keep Ray Serve's names; units are suffixes.
 """
@@ -12,6 +12,13 @@ NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+# At least 50, so that a ratio such as 0.999 is told apart from the per cent that is meant.
+Percentage = Annotated[float, Field(ge=50, lt=100)]
+
+# A request's tenant where its header names one that is not configured, and where it has no header.
+OTHER_TENANT = "other"
+NO_TENANT = "none"
+MAX_TENANTS = 50
 
 
 class Section(BaseModel):
@@ -153,6 +160,67 @@ class Limits(Section):
     )
 
 
+class Slo(Section):
+    """What callers may expect of a model; alerts and error budgets are counted against it."""
+
+    availability: Percentage | None = Field(
+        None, description="per cent of requests that must not be answered with 429 or 5xx: 99.9"
+    )
+    latency_ms: float | None = Field(
+        None, gt=0, description="milliseconds in the replica above which an answer is slow"
+    )
+    latency_target: Percentage | None = Field(
+        None, description="per cent of answers that must not be slow: 99; goes with latency_ms"
+    )
+
+    @model_validator(mode="after")
+    def _latency_is_whole(self) -> Self:
+        if (self.latency_ms is None) != (self.latency_target is None):
+            missing = "latency_ms" if self.latency_ms is None else "latency_target"
+            raise ValueError(
+                f"{missing}: give latency_ms and latency_target together, or neither of them"
+            )
+        return self
+
+
+class Tenants(Section):
+    """Who sends requests, so that traffic and cost are told apart; a header that callers set."""
+
+    header: str = Field(
+        "x-tenant",
+        pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+        description="HTTP header that names a request's tenant",
+    )
+    names: tuple[Name, ...] = Field(
+        (),
+        max_length=MAX_TENANTS,
+        description=(
+            "tenants with figures of their own; any other name counts as `other`, no header as "
+            "`none`; few, because each one is a time series of its own in several metrics"
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for name in self.names:
+            if name in (OTHER_TENANT, NO_TENANT):
+                raise ValueError(f"names: '{name}' is reserved for requests without a known tenant")
+            if self.names.count(name) > 1:
+                raise ValueError(f"names: '{name}' is given more than once")
+        return self
+
+
+class Prices(Section):
+    """What hardware costs, in any currency; comparisons and the cost metrics multiply with it."""
+
+    cpu_hour: float = Field(
+        0.04, ge=0, description="one core for an hour; about what clouds ask for one on demand"
+    )
+    gpu_hour: float = Field(
+        2.5, ge=0, description="one GPU for an hour; about what clouds ask for one on demand"
+    )
+
+
 class Served(Section):
     """What a model and a pipeline have in common: an application with its own replicas."""
 
@@ -165,6 +233,9 @@ class Served(Section):
         default_factory=RayActorOptions, description="what one replica takes from a node"
     )
     limits: Limits = Field(default_factory=Limits, description="what one replica accepts")
+    slo: Slo = Field(
+        default_factory=Slo, description="what callers may expect; changes without a restart"
+    )
     graceful_shutdown_timeout_s: float = Field(
         60.0, gt=0, description="seconds a stopping replica may finish its requests in"
     )

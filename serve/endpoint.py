@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from serve.config_sections import NO_TENANT
 from serve.edge.http import (
     JSON,
     OCTETS,
@@ -207,7 +208,13 @@ class ModelEndpoint:
         answer.response.headers.append((b"server-timing", _server_timing(timing, seconds)))
 
     def _count(self, protocol: str, version: str, status: int) -> None:
-        self._recorder.count("model_requests", version=version, protocol=protocol, code=str(status))
+        self._recorder.count(
+            "model_requests",
+            version=version,
+            protocol=protocol,
+            code=str(status),
+            tenant=NO_TENANT,
+        )
 
 
 def _server_timing(timing: Timing, seconds: float) -> bytes:

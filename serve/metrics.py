@@ -4,12 +4,16 @@ Ray's agent on each node exports them for Prometheus with the prefix `ray_` (cou
 `_total`) and adds the tags deployment, replica and application. Called by model and endpoint.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ray.serve import metrics as ray_metrics
+
+from serve.config_sections import MAX_TENANTS
+from serve.errors import Code
 
 # Seconds; 0.5 ms to 30 s, close enough together that a quantile is off by a quarter at most.
 LATENCY_BUCKETS_S = (
@@ -30,15 +34,49 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
+# The parts of an answered request's time; they add up to the whole.
+PARTS = ("read", "decode", "queue", "batch_wait", "engine", "encode")
+PROTOCOLS = ("v2", "v1")
+CODES = tuple(sorted({200, 405, 413} | {code.value for code in Code}))
+
+# The most values that a tag has in one replica. None of them is a caller's to choose. Versions,
+# layers and tensors are bounded by files and folders alone: what is here is plenty.
+TAG_VALUES: Mapping[str, int] = {
+    "model": 1,
+    "version": 3,  # two side by side, and none where a request did not get as far as one
+    "protocol": len(PROTOCOLS),
+    "code": len(CODES),
+    "tenant": MAX_TENANTS + 2,
+    "part": len(PARTS),
+    "slo": 2,
+    "outcome": 4,
+    "layer": 6,
+    "tensor": 8,
+}
+
 METRICS: Mapping[str, Metric] = {
     "model_requests": Metric(
-        "counter", "Requests answered.", ("model", "version", "protocol", "code")
+        "counter", "Requests answered.", ("model", "version", "protocol", "code", "tenant")
     ),
     "model_request_duration_seconds": Metric(
         "histogram",
         "Seconds from the request's arrival in the replica to its answer.",
         ("model", "version", "protocol"),
         LATENCY_BUCKETS_S,
+    ),
+    "model_request_part_seconds": Metric(
+        "counter",
+        "Seconds that answered requests spent in each part: read, decode, queue, batch_wait, "
+        "engine, encode; the parts add up to the whole.",
+        ("model", "version", "part"),
+    ),
+    "model_slow_requests": Metric(
+        "counter", "Requests answered later than slo.latency_ms.", ("model", "version")
+    ),
+    "model_slo_objective_ratio": Metric(
+        "gauge",
+        "Share of requests that must be good, by slo: availability or latency.",
+        ("model", "slo"),
     ),
     "model_queue_duration_seconds": Metric(
         "histogram",
@@ -55,6 +93,11 @@ METRICS: Mapping[str, Metric] = {
     "model_engine_duration_seconds": Metric(
         "histogram", "Seconds of one engine call.", ("model", "version"), LATENCY_BUCKETS_S
     ),
+    "model_compute_seconds": Metric(
+        "counter",
+        "Seconds of the engine, shared out over a batch's requests by rows.",
+        ("model", "version", "tenant"),
+    ),
     "model_batch_rows": Metric(
         "histogram", "Rows in one engine call, without padding.", ("model", "version"), ROW_BUCKETS
     ),
@@ -67,6 +110,13 @@ METRICS: Mapping[str, Metric] = {
     "model_requests_queued": Metric(
         "gauge", "Requests that wait for the engine, sampled every second.", ("model", "version")
     ),
+    "model_reserved_cpus": Metric("gauge", "Cores that the replica reserves.", ("model",)),
+    "model_reserved_gpus": Metric("gauge", "GPUs that the replica reserves.", ("model",)),
+    "model_reserved_cost_per_hour": Metric(
+        "gauge",
+        "What the replica's reservation costs an hour, at the configured prices.",
+        ("model",),
+    ),
     "model_loads": Metric(
         "counter", "Loads of a version, by outcome: ok or failed.", ("model", "version", "outcome")
     ),
@@ -75,6 +125,9 @@ METRICS: Mapping[str, Metric] = {
         "Seconds to fetch, load and warm up a version.",
         ("model", "version"),
         LOAD_BUCKETS_S,
+    ),
+    "model_failed_versions": Metric(
+        "gauge", "Versions that could not be loaded and have not changed since.", ("model",)
     ),
     "model_ready": Metric(
         "gauge", "1 while the version answers, 0 once it is unloaded.", ("model", "version")
@@ -100,7 +153,30 @@ METRICS: Mapping[str, Metric] = {
         "Traces of the model's functions since warm-up; anything above 0 costs latency.",
         ("model", "version"),
     ),
+    "model_drift_score": Metric(
+        "gauge",
+        "Population stability index of a tensor's values against the version's baseline.",
+        ("model", "version", "tensor"),
+    ),
+    "model_drift_rows": Metric("counter", "Rows looked at for drift.", ("model", "version")),
+    "model_reconstruction_error": Metric(
+        "gauge",
+        "Mean error of late with which an autoencoder redraws the inputs.",
+        ("model", "version"),
+    ),
+    "gateway_requests": Metric(
+        "counter",
+        "Requests that no replica of a model answered; model is unknown where there is none.",
+        ("model", "protocol", "code"),
+    ),
 }
+
+
+def series(metric: Metric, values: Mapping[str, int] = TAG_VALUES) -> int:
+    """Return the most time series that a metric makes in one replica."""
+    # A histogram exports each bucket, +Inf, _sum and _count.
+    each = len(metric.buckets) + 3 if metric.kind == "histogram" else 1
+    return math.prod((each, *(values[tag] for tag in metric.tags)))
 
 
 class Recorder:

@@ -33,6 +33,10 @@ def model(**keys):
         ({"image": {"tag": "latest"}}, "image.tag: 'latest' is refused"),
         (models({"name": "m"}, {"name": "m"}), "the name 'm' is given more than once"),
         (models({"name": "gateway"}), "the name 'gateway' is reserved"),
+        (models({"name": "unknown"}), "the name 'unknown' is reserved"),
+        (model(slo={"latency_ms": 50}), "'m': slo: give latency_ms and latency_target together"),
+        ({"tenants": {"names": ["a", "a"]}}, "tenants.names: must differ"),
+        ({"tenants": {"names": ["other"]}}, "tenants.names: must differ"),
         (model(autoscaling={"min_replicas": 3}), "min_replicas (3) exceeds max_replicas (1)"),
         (model(ray_actor_options={"num_gpus": 0.5}), "wants 0.5 GPUs and no worker group has them"),
         (
@@ -98,6 +102,7 @@ def model(**keys):
         ({"grpc": {"enabled": True}}, "additional properties 'grpc' not allowed"),
         (model(batch_size=3), "additional properties 'batch_size' not allowed"),
         (model(batching={"max_batch_size": 0}), "minimum"),
+        (model(slo={"availability": 0.999}), "minimum"),
         ({"worker": {"replicas": 3}}, "additional properties 'replicas' not allowed"),
         ({"extraWorkerGroups": [{"gpus": 1}]}, "missing property 'name'"),
         ({"pipelines": [{"name": "p", "kind": "loop"}]}, "oneOf"),

@@ -45,6 +45,7 @@ def test_what_a_replica_takes_in_place_does_not_restart_it(render):
         version_policy={"specific": [1, 2]},
         version_labels={"stable": 1},
         autoscaling={"max_replicas": 3},
+        slo={"availability": 99.9},
     )
     assert after["args"] == before["args"]
     assert after["deployments"] != before["deployments"]

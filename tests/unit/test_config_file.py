@@ -49,6 +49,34 @@ def _load(tmp_path, text):
             "models: [{name: a, ray_actor_options: {num_gpus: 1.5}}]",
             "models[0].ray_actor_options.num_gpus: 1.5 must be whole above 1",
         ),
+        ("models: [{name: unknown}]", "the name 'unknown' is reserved"),
+        (
+            "models: [{name: a, slo: {latency_ms: 50}}]",
+            "models[0].slo.latency_target: give latency_ms and latency_target together",
+        ),
+        (
+            "models: [{name: a, slo: {latency_target: 99}}]",
+            "models[0].slo.latency_ms: give latency_ms and latency_target together",
+        ),
+        (
+            "models: [{name: a, slo: {availability: 0.999}}]",
+            "models[0].slo.availability: input should be greater than or equal to 50",
+        ),
+        (
+            "models: [{name: a, slo: {availability: 100}}]",
+            "models[0].slo.availability: input should be less than 100",
+        ),
+        (
+            "models: [{name: a, slo: {latency_ms: 0, latency_target: 99}}]",
+            "models[0].slo.latency_ms: input should be greater than 0",
+        ),
+        ("tenants: {header: 'x tenant'}", "tenants.header: string should match pattern"),
+        ("tenants: {names: [a, b, a]}", "tenants.names: 'a' is given more than once"),
+        ("tenants: {names: [other]}", "tenants.names: 'other' is reserved"),
+        (
+            f"tenants: {{names: {[f't{i}' for i in range(51)]}}}",
+            "tenants.names: tuple should have at most 50 items",
+        ),
         (
             "pipelines: [{name: a, kind: sequence, placement: deployment, steps: [{model: b}]}]",
             "pipelines[0].placement: deployment calls the replicas of 'b'",
@@ -113,6 +141,26 @@ def test_labels_and_policy_reach_running_replicas_and_the_rest_restarts_them():
     assert one["deployments"][0]["user_config"] != other["deployments"][0]["user_config"]
     larger = Config.model_validate({"models": [{"name": "a", "batching": {"max_batch_size": 8}}]})
     assert one["args"] != _application(larger, "a")["args"]
+
+
+def test_objectives_tenants_and_prices_reach_running_replicas_without_a_restart():
+    pipeline = {"name": "p", "kind": "sequence", "steps": [{"model": "a"}, {"model": "inner"}]}
+    inner = {"name": "inner", "kind": "sequence", "steps": [{"model": "a"}]}
+    slo = {"availability": 99.9, "latency_ms": 50, "latency_target": 99}
+    plain = {"models": [{"name": "a"}], "pipelines": [pipeline, inner]}
+    watched = {
+        "models": [{"name": "a", "slo": slo}],
+        "pipelines": [pipeline | {"slo": slo}, inner | {"slo": slo}],
+        "tenants": {"names": ["search"]},
+        "prices": {"cpu_hour": 1},
+    }
+    before, after = map(Config.model_validate, (plain, watched))
+    for name in ("a", "p", "inner"):
+        assert _application(before, name)["args"] == _application(after, name)["args"]
+        user_config = _application(after, name)["deployments"][0]["user_config"]
+        assert user_config["slo"] == slo
+        assert user_config["tenants"] == {"header": "x-tenant", "names": ["search"]}
+        assert user_config["prices"] == {"cpu_hour": 1, "gpu_hour": 2.5}
 
 
 def test_a_change_of_one_model_leaves_the_applications_of_others_equal():

@@ -68,7 +68,7 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $state := dict "found" list -}}
 {{- include "strata.collectNested" (dict "pipeline" .pipeline "byName" $byName "above" list "state" $state) -}}
 {{- $pipelines := list -}}
-{{- range $state.found }}{{ $pipelines = append $pipelines (omit . "autoscaling") }}{{ end -}}
+{{- range $state.found }}{{ $pipelines = append $pipelines (omit . "autoscaling" "slo") }}{{ end -}}
 {{- toJson $pipelines -}}
 {{- end -}}
 
@@ -76,18 +76,22 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- define "strata.args" -}}
 {{- $args := dict "repository" (include "strata.repository" .root | fromJson) -}}
 {{- if .served.kind -}}
-{{- $_ := set $args "served" (omit .served "autoscaling") -}}
+{{- $_ := set $args "served" (omit .served "autoscaling" "slo") -}}
 {{- $_ := set $args "pipelines" (include "strata.nested" (dict "root" .root "pipeline" .served) | fromJsonArray) -}}
 {{- else -}}
-{{- $_ := set $args "served" (omit .served "autoscaling" "version_policy" "version_labels") -}}
+{{- $_ := set $args "served" (omit .served "autoscaling" "slo" "version_policy" "version_labels") -}}
 {{- end -}}
 {{- toJson $args -}}
 {{- end -}}
 
 {{- /* What reaches running replicas. */ -}}
 {{- define "strata.userConfig" -}}
-{{- $policy := ternary (dict "all" true) (default .defaults.version_policy .served.version_policy) (hasKey .served "kind") -}}
-{{- toJson (dict "version_policy" $policy "version_labels" (default dict .served.version_labels)) -}}
+{{- $policy := ternary (dict "all" true) (default .defaults.served.version_policy .served.version_policy) (hasKey .served "kind") -}}
+{{- $config := dict "version_policy" $policy "version_labels" (default dict .served.version_labels) -}}
+{{- $_ := set $config "slo" (default dict .served.slo) -}}
+{{- $_ := set $config "tenants" (include "strata.section" (list .defaults.config.tenants .root.Values.tenants) | fromJson) -}}
+{{- $_ := set $config "prices" (include "strata.section" (list .defaults.config.prices .root.Values.prices) | fromJson) -}}
+{{- toJson $config -}}
 {{- end -}}
 
 {{- define "strata.maxOngoingRequests" -}}
@@ -111,7 +115,7 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- end -}}
 {{- $options := include "strata.section" (list $defaults.served.ray_actor_options $served.ray_actor_options) | fromJson -}}
 {{- $_ := set $deployment "ray_actor_options" $options -}}
-{{- $_ := set $deployment "user_config" (include "strata.userConfig" (dict "served" $served "defaults" $defaults.served) | fromJson) -}}
+{{- $_ := set $deployment "user_config" (include "strata.userConfig" (dict "root" .root "served" $served "defaults" $defaults) | fromJson) -}}
 {{- $_ := set $deployment "max_ongoing_requests" (include "strata.maxOngoingRequests" (dict "served" $served "defaults" $defaults) | int64) -}}
 {{- $scaling := include "strata.section" (list $defaults.served.autoscaling $served.autoscaling) | fromJson -}}
 {{- if eq (int $scaling.min_replicas) (int $scaling.max_replicas) -}}
