@@ -14,17 +14,18 @@ from typing import Any
 
 from ray import serve as ray_serve
 
+from serve.accounting import Accounts
 from serve.config import Model as ModelConfig
 from serve.config import Repository as RepositoryConfig
 from serve.config_pipelines import PIPELINE, Pipeline
-from serve.config_sections import Served, VersionPolicy
+from serve.config_sections import Prices, Served, Slo, Tenants, VersionPolicy
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.endpoint import ModelEndpoint
 from serve.errors import ModelNotReady, ServeError
 from serve.gateway import Gateway
-from serve.metrics import Recorder
 from serve.model import Model, Source
 from serve.pipelines.remote import RemoteMember
+from serve.recorder import Recorder
 from serve.repository.repository import Repository
 from serve.sources import PipelineSource, RepositorySource
 from serve.types import InferRequest, InferResponse, Signature
@@ -52,7 +53,8 @@ class ModelDeployment:
         config, source = _parse(served, where, pipelines or [])
         recorder = Recorder(config.name)
         self._model = Model(config, source, recorder)
-        self._endpoint = ModelEndpoint(self._model, config.limits.max_body_bytes, recorder)
+        self._accounts = Accounts(recorder, config.ray_actor_options)
+        self._endpoint = ModelEndpoint(self._model, config.limits.max_body_bytes, self._accounts)
         self._recorder = recorder
         self._poll_interval_s = where.poll_interval_s
         self._tasks: list[asyncio.Task[None]] = []
@@ -61,7 +63,12 @@ class ModelDeployment:
         return self._endpoint
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take a version policy and labels; the first call loads the model."""
+        """Take versions, labels, objective, tenants, prices; the first call loads the model."""
+        self._accounts.apply(
+            Slo.model_validate(user_config["slo"]),
+            Tenants.model_validate(user_config["tenants"]),
+            Prices.model_validate(user_config["prices"]),
+        )
         policy = VersionPolicy.model_validate(user_config["version_policy"])
         try:
             await self._model.apply(policy, user_config["version_labels"])
@@ -70,6 +77,7 @@ class ModelDeployment:
             if not self._model.versions:
                 raise
             log.error("model '%s': the change was not applied: %s", self._model.name, err)
+        self._recorder.flush()  # a failed load, before Ray takes the replica away
         self._model.require_ready()
         self._start_tasks()
 
@@ -80,7 +88,7 @@ class ModelDeployment:
 
     async def handle_http(self, request: HttpRequest) -> HttpResponse:
         """Answer a request that the gateway passes on."""
-        return await self._endpoint.answer(request)
+        return await self._endpoint.answer_forwarded(request)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer a pipeline that has this model as a member."""
@@ -110,6 +118,7 @@ class ModelDeployment:
     async def _sample(self) -> None:
         self._recorder.gauge("model_requests_in_flight", self._endpoint.in_flight)
         self._model.sample()
+        self._accounts.sample(self._model.versions)
         self._recorder.flush()
 
 
@@ -147,11 +156,18 @@ class GatewayDeployment:
     """A replica of the gateway."""
 
     def __init__(self) -> None:
-        self._gateway = Gateway()
+        self._recorder = Recorder("gateway")
+        self._gateway = Gateway(self._recorder)
+        self._flushing: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> Gateway:
         return self._gateway
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take the list of models."""
-        self._gateway.models = tuple(model["name"] for model in user_config["models"])
+        self._gateway.apply(tuple(model["name"] for model in user_config["models"]))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(_repeat(self._flush, _SAMPLE_PERIOD_S))
+
+    async def _flush(self) -> None:
+        self._recorder.flush()

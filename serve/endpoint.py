@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from serve.config_sections import NO_TENANT
+from serve.accounting import NO_VERSION, Accounts, Answered
 from serve.edge.http import (
     JSON,
     OCTETS,
@@ -26,12 +26,13 @@ from serve.edge.http import (
     Scope,
     Send,
     error_response,
+    method_not_allowed,
     read_request,
     send_response,
+    v2_json_length,
 )
-from serve.errors import InferenceFailed, InvalidRequest, ServeError
-from serve.metrics import Recorder
-from serve.model import Model
+from serve.errors import InferenceFailed, ServeError
+from serve.model import LoadedVersion, Model
 from serve.protocols import metadata_v2, rest_v1, rest_v2
 from serve.protocols.errors import encode_error, encode_json
 from serve.types import InferResponse, Timing
@@ -39,7 +40,6 @@ from serve.types import InferResponse, Timing
 log = logging.getLogger("ray.serve")
 
 _TARGET = re.compile(r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/]+))?(?P<verb>/.*)?")
-_NO_VERSION = "none"
 
 
 @dataclass(slots=True)
@@ -57,15 +57,16 @@ class _Answer:
 
     response: HttpResponse
     inferred: InferResponse | None = None
+    version: str = NO_VERSION
 
 
 class ModelEndpoint:
     """Speaks V2 and V1 for one model."""
 
-    def __init__(self, model: Model, max_body_bytes: int, recorder: Recorder) -> None:
+    def __init__(self, model: Model, max_body_bytes: int, accounts: Accounts) -> None:
         self._model = model
         self._max_body_bytes = max_body_bytes
-        self._recorder = recorder
+        self._accounts = accounts
         self._prefix = len(f"/v2/models/{model.name}")
         self.in_flight = 0
 
@@ -84,7 +85,8 @@ class ModelEndpoint:
             response = await self.answer(request, started)
         except ServeError as err:  # the body could not be read
             response = error_response(err)
-            self._count("v2", _NO_VERSION, response.status)
+            unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
+            self._record(unread, "v2", _Answer(response), started, time.perf_counter())
         except Disconnected:
             return
         finally:
@@ -93,7 +95,8 @@ class ModelEndpoint:
 
     async def answer(self, request: HttpRequest, started: float | None = None) -> HttpResponse:
         """Answer a request whose path begins with this model's prefix."""
-        started = started or time.perf_counter()
+        read = time.perf_counter()
+        started = started or read
         path = request.path[self._prefix :]
         protocol = "v1" if path.startswith(("/v1/", "/v1:")) or path == "/v1" else "v2"
         try:
@@ -101,9 +104,16 @@ class ModelEndpoint:
             answer = await route(request, path)
         except ServeError as err:
             answer = _Answer(self._failed(err))
-        seconds = time.perf_counter() - started
-        self._record(protocol, answer, seconds)
+        self._record(request, protocol, answer, started, read)
         return answer.response
+
+    async def answer_forwarded(self, request: HttpRequest) -> HttpResponse:
+        """Answer a request that the gateway has read."""
+        self.in_flight += 1
+        try:
+            return await self.answer(request)
+        finally:
+            self.in_flight -= 1
 
     def _failed(self, err: ServeError) -> HttpResponse:
         if isinstance(err, InferenceFailed):
@@ -125,18 +135,33 @@ class ModelEndpoint:
             return _Answer(HttpResponse(404, encode_error("Not Found")))
         method, handler = verbs[target.verb]
         if request.method != method:
-            return _Answer(_method_not_allowed(method))
+            return _Answer(method_not_allowed(method))
         return await handler(request, target)
 
     async def _infer_v2(self, request: HttpRequest, target: _Target) -> _Answer:
         if request.method != "POST":
-            return _Answer(_method_not_allowed("POST"))
-        json_length = _json_length(request)
+            return _Answer(method_not_allowed("POST"))
         loaded = self._model.choose(target.version, target.label)
+        return await self._by_version(loaded, self._infer_v2_with(loaded, request, target))
+
+    async def _by_version(self, loaded: LoadedVersion, answering: Awaitable[_Answer]) -> _Answer:
+        """Return an answer that says which version gave it, or failed to."""
+        try:
+            answer = await answering
+        except ServeError as err:
+            answer = _Answer(self._failed(err))
+        answer.version = str(loaded.number)
+        return answer
+
+    async def _infer_v2_with(
+        self, loaded: LoadedVersion, request: HttpRequest, target: _Target
+    ) -> _Answer:
+        json_length = v2_json_length(request)
         decoded, output_format = rest_v2.decode_request(
             request.body, json_length, loaded.signature(None) if json_length == 0 else None
         )
         decoded.version, decoded.label = target.version, target.label
+        decoded.tenant = self._accounts.tenant(request.headers)
         inferred = await self._model.infer(decoded, self._is_alone)
         body, json_length = rest_v2.encode_response(inferred, output_format)
         response = HttpResponse(200, body, [JSON if json_length is None else OCTETS])
@@ -184,10 +209,16 @@ class ModelEndpoint:
 
     async def _predict_v1(self, request: HttpRequest, target: rest_v1.V1Path) -> _Answer:
         loaded = self._model.choose(target.version, target.label)
+        return await self._by_version(loaded, self._predict_v1_with(loaded, request, target))
+
+    async def _predict_v1_with(
+        self, loaded: LoadedVersion, request: HttpRequest, target: rest_v1.V1Path
+    ) -> _Answer:
         decoded, row_format = rest_v1.decode_predict(
             request.body, loaded.engine.signatures, loaded.engine.default_signature
         )
         decoded.version, decoded.label = target.version, target.label
+        decoded.tenant = self._accounts.tenant(request.headers)
         inferred = await self._model.infer(decoded, self._is_alone)
         signature = loaded.signature(inferred.signature)
         body = rest_v1.encode_predict(inferred, signature, row_format)
@@ -195,26 +226,19 @@ class ModelEndpoint:
 
     # ------------------------------------------------------------------ metrics
 
-    def _record(self, protocol: str, answer: _Answer, seconds: float) -> None:
-        inferred = answer.inferred
-        version = _NO_VERSION if inferred is None else str(inferred.version)
-        self._count(protocol, version, answer.response.status)
-        if inferred is None:
-            return
-        timing = inferred.timing
-        self._recorder.observe(
-            "model_request_duration_seconds", seconds, version=version, protocol=protocol
+    def _record(
+        self, request: HttpRequest, protocol: str, answer: _Answer, started: float, read: float
+    ) -> None:
+        ended = time.perf_counter()
+        timing = None if answer.inferred is None else answer.inferred.timing
+        status = answer.response.status
+        tenant = self._accounts.tenant(request.headers)
+        self._accounts.record(
+            Answered(protocol, tenant, answer.version, status, started, read, ended, timing)
         )
-        answer.response.headers.append((b"server-timing", _server_timing(timing, seconds)))
-
-    def _count(self, protocol: str, version: str, status: int) -> None:
-        self._recorder.count(
-            "model_requests",
-            version=version,
-            protocol=protocol,
-            code=str(status),
-            tenant=NO_TENANT,
-        )
+        if timing is not None:
+            header = _server_timing(timing, ended - started)
+            answer.response.headers.append((b"server-timing", header))
 
 
 def _server_timing(timing: Timing, seconds: float) -> bytes:
@@ -234,20 +258,3 @@ def _parse_target(path: str) -> _Target | None:
         return None
     version = match["version"]
     return _Target(match["verb"] or "", None if version is None else int(version), match["label"])
-
-
-def _json_length(request: HttpRequest) -> int | None:
-    text = request.headers.get(b"inference-header-content-length")
-    if text is None:
-        return None
-    if not text.isdigit():
-        raise InvalidRequest(
-            "the header Inference-Header-Content-Length must be a number of bytes, "
-            f"not '{text.decode('latin-1')}'"
-        )
-    return int(text)
-
-
-def _method_not_allowed(allowed: str) -> HttpResponse:
-    headers = [JSON, (b"allow", allowed.encode())]
-    return HttpResponse(405, encode_error("Method Not Allowed"), headers)

@@ -32,8 +32,10 @@ from serve.edge.http import (
     send_response,
 )
 from serve.errors import ModelNotFound, ModelNotReady, QueueFull, ServeError
+from serve.metrics import PROTOCOLS, UNKNOWN_MODEL
 from serve.protocols import metadata_v2, rest_v1
 from serve.protocols.errors import encode_error, encode_json
+from serve.recorder import Recorder, Sum
 
 _MAX_BODY_BYTES = 64 * 2**20
 _STATUS_TTL_S = 1.0
@@ -43,6 +45,8 @@ _RETRIES = 2
 # while a new controller gets to know them.
 _ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION", "RECOVERING"}
 _FORWARD_TIMEOUT_S = 30.0
+# Counted from 0 on, so that the first one shows in a rate.
+_CODES_FROM_THE_START = (429, 503)
 _V1_MODEL = re.compile(r"/v1/models/([^/:]+)(.*)", re.IGNORECASE | re.DOTALL)
 _V2_MODEL = re.compile(r"/v2/models/([^/]+)(.*)", re.DOTALL)
 
@@ -50,8 +54,9 @@ _V2_MODEL = re.compile(r"/v2/models/([^/]+)(.*)", re.DOTALL)
 class Gateway:
     """The ASGI app of the gateway; `models` are the names that are configured."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self.models: Sequence[str] = ()
+        self._recorder = recorder
         self._states: dict[str, str] | None = None
         self._states_until = 0.0
         self._asking: asyncio.Task[None] | None = None
@@ -67,7 +72,28 @@ class Gateway:
             response = error_response(err)
         except Disconnected:
             return
+        if not response.by_replica:
+            self._count(scope["path"], response.status)
         await send_response(response, request, send)
+
+    def apply(self, models: Sequence[str]) -> None:
+        """Take the names of the models."""
+        self.models = models
+        for name in models:
+            for protocol in PROTOCOLS:
+                for code in _CODES_FROM_THE_START:
+                    self._requests(name, protocol, code)
+
+    def _count(self, path: str, status: int) -> None:
+        """Count a request that was for a model, as far as its path tells, and did not reach one."""
+        match = _V1_MODEL.fullmatch(path) or _V2_MODEL.fullmatch(path)
+        if match is not None:
+            name = match[1] if match[1] in self.models else UNKNOWN_MODEL
+            protocol = "v1" if path[:3].lower() == "/v1" else "v2"
+            self._requests(name, protocol, status).add()
+
+    def _requests(self, name: str, protocol: str, code: int) -> Sum:
+        return self._recorder.sum("gateway_requests", model=name, protocol=protocol, code=str(code))
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer a request for the platform as a whole, or pass it on to its model."""
@@ -144,6 +170,7 @@ class Gateway:
 
     async def _forward(self, name: str, request: HttpRequest) -> HttpResponse:
         response: HttpResponse = await self._call(name, "handle_http", request)
+        response.by_replica = True
         return response
 
     async def _call(self, name: str, method: str, *args: Any) -> Any:

@@ -1,16 +1,13 @@
-"""Every metric that Strata declares: one table, recorded in the replicas through Ray's exporter.
+"""Every metric that Strata declares: one table, and how many time series it can become.
 
-Ray's agent on each node exports them for Prometheus with the prefix `ray_` (counters also get
-`_total`) and adds the tags deployment, replica and application. Called by model and endpoint.
+Recorded by recorder through Ray's exporter: Ray's agent on each node exports them for Prometheus
+with the prefix `ray_` (counters also get `_total`) and adds the tags deployment, replica and
+application.
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from ray.serve import metrics as ray_metrics
 
 from serve.config_sections import MAX_TENANTS
 from serve.errors import Code
@@ -36,6 +33,8 @@ class Metric:
 
 # The parts of an answered request's time; they add up to the whole.
 PARTS = ("read", "decode", "queue", "batch_wait", "engine", "encode")
+# What the gateway counts a request for when no model has the name that was asked for.
+UNKNOWN_MODEL = "unknown"
 PROTOCOLS = ("v2", "v1")
 CODES = tuple(sorted({200, 405, 413} | {code.value for code in Code}))
 
@@ -177,45 +176,3 @@ def series(metric: Metric, values: Mapping[str, int] = TAG_VALUES) -> int:
     # A histogram exports each bucket, +Inf, _sum and _count.
     each = len(metric.buckets) + 3 if metric.kind == "histogram" else 1
     return math.prod((each, *(values[tag] for tag in metric.tags)))
-
-
-class Recorder:
-    """The metrics of one model's replica; `count`, `gauge`, `observe` take a table's name.
-
-    Counters are summed here and handed to Ray by `flush`: every value that goes to Ray costs
-    about 20 us, which at thousands of requests a second is time that the model could have.
-    """
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._sums: Counter[tuple[str, frozenset[tuple[str, str]]]] = Counter()
-        self._instruments: dict[str, Any] = {
-            name: _instrument(name, metric) for name, metric in METRICS.items()
-        }
-
-    def count(self, name: str, amount: float = 1, **tags: str) -> None:
-        self._sums[name, frozenset(tags.items())] += amount  # type: ignore[assignment]
-
-    def flush(self) -> None:
-        """Hand the sums to Ray; called every second."""
-        sums, self._sums = self._sums, Counter()
-        for (name, tags), amount in sums.items():
-            self._instruments[name].inc(amount, tags={"model": self._model, **dict(tags)})
-
-    def gauge(self, name: str, value: float, **tags: str) -> None:
-        self._instruments[name].set(value, tags={"model": self._model, **tags})
-
-    def observe(self, name: str, value: float, **tags: str) -> None:
-        self._instruments[name].observe(value, tags={"model": self._model, **tags})
-
-
-def _instrument(name: str, metric: Metric) -> Any:
-    if metric.kind == "histogram":
-        return ray_metrics.Histogram(
-            name,
-            description=metric.help,
-            boundaries=list(metric.buckets),
-            tag_keys=metric.tags,
-        )
-    kind = ray_metrics.Counter if metric.kind == "counter" else ray_metrics.Gauge
-    return kind(name, description=metric.help, tag_keys=metric.tags)

@@ -17,12 +17,12 @@ from typing import Protocol
 from serve.batching.batcher import Batcher
 from serve.batching.execution import BatchRun
 from serve.batching.policy import BatchPolicy
-from serve.config_sections import Served, VersionPolicy
+from serve.config_sections import NO_TENANT, Served, VersionPolicy
 from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
-from serve.metrics import Recorder
 from serve.pipelines.engine import PipelineEngine
 from serve.protocols.check import check
+from serve.recorder import Recorder
 from serve.repository.versions import resolve, select
 from serve.types import InferRequest, InferResponse, Signature, Timing
 
@@ -98,6 +98,7 @@ class Model:
             inputs,
             batched=signature.batched,
             timeout_s=min(request.timeout_s or limit_s, limit_s),
+            tenant=request.tenant,
             is_alone=is_alone,
         )
         return InferResponse(
@@ -138,6 +139,7 @@ class Model:
 
     def sample(self) -> None:
         """Record what is measured by looking rather than by counting."""
+        self._recorder.gauge("model_failed_versions", len(self.failures))
         for number, loaded in self.versions.items():
             version = str(number)
             self._recorder.gauge("model_requests_queued", loaded.batcher.queued, version=version)
@@ -171,6 +173,7 @@ class Model:
     async def _load(self, number: int, revision: object) -> None:
         started = time.perf_counter()
         version = str(number)
+        self._begin_counters(version)
         try:
             loaded = await asyncio.to_thread(self._load_blocking, number, revision)
         except ServeError as err:
@@ -187,6 +190,13 @@ class Model:
         self._recorder.observe("model_load_duration_seconds", seconds, version=version)
         self._recorder.gauge("model_ready", 1, version=version)
         log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
+
+    def _begin_counters(self, version: str) -> None:
+        """Let the version's counters be seen as 0 before they count."""
+        for outcome in ("ok", "failed"):
+            self._recorder.sum("model_loads", version=version, outcome=outcome)
+        self._recorder.sum("model_padding_rows", version=version)
+        self._recorder.sum("model_compute_seconds", version=version, tenant=NO_TENANT)
 
     def _load_blocking(self, number: int, revision: object) -> LoadedVersion:
         engine = self._source.load(number)
@@ -211,6 +221,8 @@ class Model:
             recorder.observe(
                 "pipeline_layer_duration_seconds", seconds, version=version, layer=layer
             )
+        for tenant, seconds in run.tenants.items():
+            recorder.count("model_compute_seconds", seconds, version=version, tenant=tenant)
         if run.padded_rows > run.rows:
             recorder.count("model_padding_rows", run.padded_rows - run.rows, version=version)
 
@@ -218,7 +230,8 @@ class Model:
         for number in [number for number in self.versions if number not in wanted]:
             loaded = self.versions.pop(number)
             loaded.batcher.close()
-            self._recorder.gauge("model_ready", 0, version=str(number))
+            for name in ("model_ready", "model_requests_queued", "model_retraces"):
+                self._recorder.gauge(name, 0, version=str(number))
             log.info("model '%s' version %d is unloaded", self.name, number)
 
     def _why(self) -> str:

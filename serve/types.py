@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from serve.config_sections import NO_TENANT
+
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
 
@@ -45,7 +47,8 @@ class InferRequest:
     """A decoded request: `inputs` by name, the rest chooses what answers and how.
 
     `signature` None means the model's default; `outputs` None means all of them;
-    at most one of `version` and `label` is set; `timeout_s` counts from arrival.
+    at most one of `version` and `label` is set; `timeout_s` counts from arrival; `tenant` is
+    whose it is, for the accounts.
     """
 
     inputs: Tensors
@@ -55,6 +58,7 @@ class InferRequest:
     version: int | None = None
     label: str | None = None
     timeout_s: float | None = None
+    tenant: str = NO_TENANT
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -63,13 +67,15 @@ class Timing:
     """Where a request's time went, in seconds.
 
     `queue_s` waiting for the engine to be free, `batch_wait_s` waiting for others to share
-    a batch, `engine_s` in the model. `batch_rows` is the batch it rode in, without padding;
-    `layers` are a pipeline's members with their seconds.
+    a batch, `engine_s` in the model. `arrived` is when it began to wait (time.perf_counter), and
+    these three are all that follows until it is computed. `batch_rows` is the batch it rode in,
+    without padding; `layers` are a pipeline's members with their seconds.
     """
 
     queue_s: float = 0.0
     batch_wait_s: float = 0.0
     engine_s: float = 0.0
+    arrived: float = 0.0
     batch_rows: int = 0
     layers: tuple[tuple[str, float], ...] = ()
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from serve.batching.batch import chunks, join, padded_size, rows_of, shape_key
 from serve.batching.execution import BatchRun, Compute, Entry, run, total
 from serve.batching.policy import BatchPolicy
+from serve.config_sections import NO_TENANT
 from serve.errors import DeadlineExceeded, QueueFull, ServeError
 from serve.types import Tensors, Timing
 
@@ -58,6 +59,7 @@ class Batcher:
         *,
         batched: bool,
         timeout_s: float,
+        tenant: str = NO_TENANT,
         is_alone: Callable[[], bool] = lambda: False,
     ) -> tuple[Tensors, Timing]:
         """Return the outputs for checked inputs; more rows than a batch holds are split.
@@ -70,7 +72,7 @@ class Batcher:
             await asyncio.sleep(0)  # one turn of the loop shows who else has arrived
         self._check_room()
         pieces = chunks(inputs, self._sizes[-1]) if batched else [inputs]
-        entries = [self._submit(signature, piece, batched) for piece in pieces]
+        entries = [self._submit(signature, piece, batched, tenant) for piece in pieces]
         if len(entries) == 1 and is_alone() and self._is_short(entries[0]):
             self._run_inline(timeout_s)
         answers = await self._answers(entries, timeout_s)
@@ -92,11 +94,11 @@ class Batcher:
                 "or raise limits.max_queued_requests"
             )
 
-    def _submit(self, signature: str, inputs: Tensors, batched: bool) -> Entry:
+    def _submit(self, signature: str, inputs: Tensors, batched: bool, tenant: str) -> Entry:
         rows = rows_of(inputs) if batched else 1
         key = shape_key(signature, inputs) if batched and rows else None
         answer = asyncio.get_running_loop().create_future()
-        entry = Entry(signature, inputs, rows, key, answer, time.perf_counter())
+        entry = Entry(signature, inputs, rows, key, answer, time.perf_counter(), tenant)
         self._queue.append(entry)
         self._queued_rows += rows
         if not self._running or self._may_run_ahead():
@@ -233,6 +235,7 @@ def _stamp(entries: list[Entry], run: BatchRun, free_since: float) -> None:
     """Write down where the time went: until `free_since` the engine was busy with others."""
     for entry in entries:
         free_at = min(max(entry.arrived, free_since), run.started)
+        entry.timing.arrived = entry.arrived
         entry.timing.queue_s = free_at - entry.arrived
         entry.timing.batch_wait_s = run.started - free_at
         entry.timing.engine_s = run.engine_s

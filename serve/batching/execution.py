@@ -5,10 +5,11 @@ Called by the batcher, in the engine's thread or on the event loop; touches no s
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from serve.batching.batch import merge, padded_size, split
+from serve.config_sections import NO_TENANT
 from serve.errors import InferenceFailed, ServeError
 from serve.types import Tensors, Timing
 
@@ -19,13 +20,17 @@ Layers = Callable[[], tuple[tuple[str, float], ...]]
 
 @dataclass(frozen=True, slots=True)
 class BatchRun:
-    """One call of the engine: rows that were asked for, rows with padding, when, how long."""
+    """One call of the engine: rows that were asked for, rows with padding, when, how long.
+
+    `tenants` are the engine's seconds by tenant, shared out by rows.
+    """
 
     rows: int
     padded_rows: int
     started: float
     engine_s: float
     layers: tuple[tuple[str, float], ...] = ()
+    tenants: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +46,7 @@ class Entry:
     key: Hashable | None
     answer: asyncio.Future[Tensors]
     arrived: float
+    tenant: str = NO_TENANT
     timing: Timing = field(default_factory=Timing)
 
 
@@ -59,7 +65,18 @@ def run(
         answers = [
             _attempt(compute, [entry], padded_size(entry.rows, sizes))[0] for entry in entries
         ]
-    return answers, BatchRun(rows, size, started, time.perf_counter() - started, layers())
+    seconds = time.perf_counter() - started
+    return answers, BatchRun(rows, size, started, seconds, layers(), _shares(entries, seconds))
+
+
+def _shares(entries: Sequence[Entry], seconds: float) -> dict[str, float]:
+    if len(entries) == 1:
+        return {entries[0].tenant: seconds}
+    rows: dict[str, int] = {}
+    for entry in entries:  # one without rows has been a call all the same
+        rows[entry.tenant] = rows.get(entry.tenant, 0) + max(1, entry.rows)
+    a_row = seconds / sum(rows.values())
+    return {tenant: a_row * count for tenant, count in rows.items()}
 
 
 def _attempt(compute: Compute, entries: Sequence[Entry], size: int) -> list[Tensors | ServeError]:
@@ -81,10 +98,16 @@ def total(timings: Sequence[Timing]) -> Timing:
     """Return the timing of a request from those of its pieces."""
     if len(timings) == 1:
         return timings[0]
+    arrived = min(timing.arrived for timing in timings)
+    computed = max(t.arrived + t.queue_s + t.batch_wait_s + t.engine_s for t in timings)
+    batch_wait_s = timings[0].batch_wait_s
+    engine_s = sum(timing.engine_s for timing in timings)
     return Timing(
-        queue_s=timings[0].queue_s,
-        batch_wait_s=timings[0].batch_wait_s,
-        engine_s=sum(timing.engine_s for timing in timings),
+        # Whatever ran between the pieces was others' turn.
+        queue_s=max(0.0, computed - arrived - batch_wait_s - engine_s),
+        batch_wait_s=batch_wait_s,
+        engine_s=engine_s,
+        arrived=arrived,
         batch_rows=max(timing.batch_rows for timing in timings),
         layers=tuple(layer for timing in timings for layer in timing.layers),
     )

@@ -5,6 +5,7 @@ Run as `python -m serve.bench.batchers [repository]`; figures are in docs/perfor
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ class RayBatcher:
         self._batched: Any = batched(self._batch)
 
     async def infer(self, signature: str, inputs: Tensors, **_: Any) -> tuple[Tensors, Timing]:
+        timing = Timing(arrived=time.perf_counter())
         answer: Tensors = await self._batched((signature, inputs))
-        return answer, Timing()
+        return answer, timing
 
     async def _batch(self, requests: list[tuple[str, Tensors]]) -> list[Tensors]:
         parts = [inputs for _, inputs in requests]

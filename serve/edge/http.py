@@ -35,11 +35,15 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class HttpResponse:
-    """One response; content-length is added when it is sent."""
+    """One response; content-length is added when it is sent.
+
+    `by_replica` marks, in the gateway, an answer of a model's replica, which has told of it.
+    """
 
     status: int
     body: bytes
     headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [JSON])
+    by_replica: bool = False
 
 
 class Disconnected(Exception):
@@ -101,9 +105,28 @@ async def send_response(response: HttpResponse, request: HttpRequest | None, sen
     await send({"type": "http.response.body", "body": body})
 
 
+def v2_json_length(request: HttpRequest) -> int | None:
+    """Return where the JSON of a V2 body ends and its data begins, None for all JSON."""
+    text = request.headers.get(b"inference-header-content-length")
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise InvalidRequest(
+            "the header Inference-Header-Content-Length must be a number of bytes, "
+            f"not '{text.decode('latin-1')}'"
+        )
+    return int(text)
+
+
 def error_response(err: ServeError) -> HttpResponse:
     """Return the JSON answer for an error; overload says when to come back."""
     response = HttpResponse(err.http_status, encode_error(str(err)))
     if err.http_status in {429, 503}:
         response.headers.append((b"retry-after", b"1"))
     return response
+
+
+def method_not_allowed(allowed: str) -> HttpResponse:
+    """Return the answer to a path that is asked with the wrong method."""
+    headers = [JSON, (b"allow", allowed.encode())]
+    return HttpResponse(405, encode_error("Method Not Allowed"), headers)

@@ -8,6 +8,7 @@ from ray.exceptions import ActorDiedError
 from serve import gateway
 from serve.errors import ModelNotReady
 from serve.gateway import Gateway
+from serve.recorder import Recorder
 
 
 class FakeServe:
@@ -47,7 +48,7 @@ def serve_with(monkeypatch: pytest.MonkeyPatch):
 
 def test_requests_that_come_together_all_see_the_new_states(serve_with):
     fake = serve_with(FakeServe(RUNNING=1))
-    served = Gateway()
+    served = Gateway(Recorder("gateway"))
 
     async def two():
         return await asyncio.gather(*(served._call("digits", "describe") for _ in range(2)))
@@ -59,12 +60,12 @@ def test_requests_that_come_together_all_see_the_new_states(serve_with):
 @pytest.mark.parametrize("states", [{"RUNNING": 1}, {"UPDATING": 1, "STARTING": 1}])
 def test_a_model_that_is_being_changed_is_served(serve_with, states):
     serve_with(FakeServe("DEPLOYING", **states))
-    assert asyncio.run(Gateway()._call("digits", "describe")) == "described"
+    assert asyncio.run(Gateway(Recorder("gateway"))._call("digits", "describe")) == "described"
 
 
 def test_a_model_runs_on_when_a_new_controller_has_not_met_its_replicas(serve_with):
     fake = serve_with(FakeServe(RUNNING=1))
-    served = Gateway()
+    served = Gateway(Recorder("gateway"))
     asyncio.run(served._call("digits", "describe"))
     told = fake.told.applications["digits"]
     told.status.value = "DEPLOYING"
@@ -76,9 +77,9 @@ def test_a_model_runs_on_when_a_new_controller_has_not_met_its_replicas(serve_wi
 def test_a_model_without_replicas_is_refused_unless_it_sleeps(serve_with):
     serve_with(FakeServe("DEPLOYING", STARTING=1))
     with pytest.raises(ModelNotReady, match="DEPLOYING"):
-        asyncio.run(Gateway()._call("digits", "describe"))
+        asyncio.run(Gateway(Recorder("gateway"))._call("digits", "describe"))
     serve_with(FakeServe("RUNNING"))
-    assert asyncio.run(Gateway()._call("digits", "describe")) == "described"
+    assert asyncio.run(Gateway(Recorder("gateway"))._call("digits", "describe")) == "described"
 
 
 def test_requests_go_on_while_nobody_tells_the_states(serve_with, monkeypatch):
@@ -87,7 +88,7 @@ def test_requests_go_on_while_nobody_tells_the_states(serve_with, monkeypatch):
     fake.goes_on.clear()
 
     async def ask():
-        answer = await Gateway()._call("digits", "describe")
+        answer = await Gateway(Recorder("gateway"))._call("digits", "describe")
         fake.goes_on.set()
         return answer
 
@@ -97,11 +98,11 @@ def test_requests_go_on_while_nobody_tells_the_states(serve_with, monkeypatch):
 @pytest.mark.parametrize("deaths", [1, 2])
 def test_another_replica_answers_for_one_that_died(serve_with, deaths):
     serve_with(FakeServe(RUNNING=1, deaths=deaths))
-    assert asyncio.run(Gateway()._call("digits", "describe")) == "described"
+    assert asyncio.run(Gateway(Recorder("gateway"))._call("digits", "describe")) == "described"
 
 
 def test_a_request_that_kills_every_replica_is_given_up(serve_with):
     fake = serve_with(FakeServe(RUNNING=1, deaths=9))
     with pytest.raises(ModelNotReady):
-        asyncio.run(Gateway()._call("digits", "describe"))
+        asyncio.run(Gateway(Recorder("gateway"))._call("digits", "describe"))
     assert fake.deaths == 6
