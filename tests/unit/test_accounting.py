@@ -15,7 +15,7 @@ from serve.config import Model as ModelConfig
 from serve.config_sections import Prices, RayActorOptions, Slo, Tenants, VersionPolicy
 from serve.edge.http import HttpRequest
 from serve.endpoint import ModelEndpoint
-from serve.errors import InferenceFailed
+from serve.errors import InferenceFailed, RepositoryError
 from serve.metrics import METRICS, TAG_VALUES, series
 from serve.model import Model
 from serve.types import Signature, TensorSpec
@@ -120,7 +120,7 @@ def predict(*values, tenant=None):
 
 def test_the_parts_of_requests_add_up_to_their_seconds():
     served = Served()
-    assert served.ask(infer(1), infer(2, 3), predict(4), infer(*range(200))) == [200] * 4
+    assert served.ask(infer(1), infer(2, 3), predict(4), infer(*range(100, 300))) == [200] * 4
     seconds = [value for name, value in served.recorder.observed if "request_dur" in name]
     assert len(seconds) == 4
     parts = served.recorder.value("model_request_part_seconds", version="1")
@@ -164,6 +164,40 @@ def test_errors_begin_at_zero_where_there_are_requests():
     assert served.recorder.value("model_compute_seconds", version="1") == 0
     served.ask(predict(1, tenant=b"a"))
     assert served.recorder.value("model_requests", protocol="v1", tenant="other", code="500") == 0
+
+
+def test_the_gauges_of_a_version_that_is_unloaded_are_zero():
+    served = Served()
+    served.ask()
+    served.model._source.versions = lambda: [2]
+    served.model.versions[1].engine.retraces = 3
+    served.model.sample()
+    served.ask()
+    assert list(served.model.versions) == [2]
+    served.model.sample()
+    gauges = served.recorder.gauges
+    assert gauges["model_ready", ("version", "2")] == 1
+    for name in ("model_ready", "model_retraces", "model_requests_queued"):
+        assert gauges[name, ("version", "1")] == 0
+
+
+def test_a_version_that_cannot_be_loaded_shows_until_it_is_gone():
+    def load(version):
+        if version == 2:
+            raise RepositoryError("half a file")
+        return Engine()
+
+    served = Served()
+    served.model._source.load = load
+    served.model._source.versions = lambda: [1, 2]
+    served.ask()
+    served.model.sample()
+    assert served.recorder.gauges[("model_failed_versions",)] == 1
+    assert served.recorder.value("model_loads", outcome="failed") == 1
+    served.model._source.versions = lambda: [1]
+    served.ask()
+    served.model.sample()
+    assert served.recorder.gauges[("model_failed_versions",)] == 0
 
 
 def test_slow_requests_are_counted_only_where_there_is_an_objective():

@@ -6,6 +6,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from serve import gateway
+from serve.edge.http import HttpResponse
 from serve.errors import ModelNotReady
 from serve.gateway import Gateway
 from serve.recorder import Recorder
@@ -106,3 +107,71 @@ def test_a_request_that_kills_every_replica_is_given_up(serve_with):
     with pytest.raises(ModelNotReady):
         asyncio.run(Gateway(Recorder("gateway"))._call("digits", "describe"))
     assert fake.deaths == 6
+
+
+async def _ask(served, path, method="POST"):
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b'{"instances": [1]}'}
+
+    async def send(message):
+        sent.append(message)
+
+    await served({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
+    return sent[0]["status"]
+
+
+def _counted(served):
+    return {
+        (total.tags["model"], total.tags["protocol"], total.tags["code"])
+        for total in served._recorder._sums.values()
+        if total.gained
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "counted"),
+    [
+        ("/v1/models/nobody:predict", ("unknown", "v1", "404")),
+        ("/v2/models/nobody/infer", ("unknown", "v2", "404")),
+        ("/v2/models/%00/infer", ("unknown", "v2", "404")),
+        ("/v1/models/digits:teapot", ("digits", "v1", "400")),
+        ("/v1/models/digits:predict", ("digits", "v1", "503")),
+        ("/v2/models/digits/infer", ("digits", "v2", "503")),
+    ],
+)
+def test_what_no_replica_answered_is_counted_by_the_gateway(serve_with, path, counted):
+    serve_with(FakeServe("DEPLOYING", STARTING=1))
+    served = Gateway(Recorder("gateway"))
+    served.apply(["digits"])
+    assert str(asyncio.run(_ask(served, path))) == counted[2]
+    assert _counted(served) == {counted}
+
+
+def test_what_a_replica_answered_or_is_for_no_model_is_not_counted(serve_with):
+    fake = serve_with(FakeServe(RUNNING=1))
+
+    async def handle(request):
+        return HttpResponse(500, b"{}")
+
+    fake.get_deployment_handle = lambda name, app_name: SimpleNamespace(
+        handle_http=SimpleNamespace(remote=handle)
+    )
+    served = Gateway(Recorder("gateway"))
+    served.apply(["digits"])
+    assert asyncio.run(_ask(served, "/v1/models/digits:predict")) == 500
+    assert asyncio.run(_ask(served, "/v2/health/live", "GET")) == 200
+    assert asyncio.run(_ask(served, "/robots.txt", "GET")) == 404
+    assert _counted(served) == set()
+
+
+def test_the_gateways_series_are_those_of_the_models_whatever_is_asked(serve_with):
+    serve_with(FakeServe("DEPLOYING", STARTING=1))
+    served = Gateway(Recorder("gateway"))
+    served.apply(["digits", "language"])
+    before = len(served._recorder._sums)
+    for number in range(20):
+        asyncio.run(_ask(served, f"/v2/models/scan{number}/infer"))
+        asyncio.run(_ask(served, f"/v1/models/scan{number}:predict"))
+    assert len(served._recorder._sums) == before + 2
