@@ -1,0 +1,171 @@
+"""Cost: what models and tenants use and what that costs, and how much of it is idle."""
+
+from typing import Any
+
+from dashboards.panels import (
+    MONEY,
+    Column,
+    Panel,
+    Query,
+    Row,
+    Section,
+    bars,
+    board,
+    chart,
+    chosen,
+    listing,
+    number,
+    runbook,
+    to_dashboard,
+)
+from dashboards.promql import everything, grown, of_model, of_version, or_zero, rate, share
+
+_M, _V = of_model(), of_version()
+_COMPUTE = "ray_model_compute_seconds_total"
+_COST = f"sum by (model) (model:cost_per_hour:sum{_M})"
+_BUSY = f"avg by (model) (model:compute_busy:ratio_rate5m{_M})"
+_WEIGHTS = f"sum by (model) (model:replicas:count{_M})"
+_IDLE = f"1 - sum({_BUSY} * {_WEIGHTS}) / sum({_WEIGHTS})"
+
+
+def cost() -> dict[str, Any]:
+    models = chosen("model", f"label_values(ray_model_ready{everything()}, model)", several=True)
+    versions = chosen("version", f"label_values(ray_model_ready{_M}, version)", several=True)
+    return board(
+        "cost",
+        "CPU and GPU seconds and money, by model and by tenant, and what is idle.",
+        [models, versions],
+        [
+            Section("Now", [Row(4, _now())]),
+            Section("By model", [Row(8, _by_model()), Row(8, _models())]),
+            Section("By tenant", [Row(8, _by_tenant())]),
+        ],
+    )
+
+
+def _reserved(what: str) -> str:
+    """Return the seconds of CPUs or GPUs that replicas held in the time that is shown."""
+    return f"60 * sum by (model) (sum_over_time(ray_model_reserved_{what}{_M}[$__range:1m]))"
+
+
+def _now() -> list[Panel]:
+    return [
+        number(
+            "Cost an hour",
+            MONEY,
+            to_dashboard("overview"),
+            "What the reservations of all replicas cost an hour by `prices:`, in its currency.",
+            Query(or_zero(f"sum({_COST})")),
+        ),
+        number(
+            "Reserved",
+            "short",
+            to_dashboard("cluster"),
+            "CPUs and GPUs that replicas reserve.",
+            Query(or_zero(f"sum(ray_model_reserved_cpus{_M})"), "CPUs"),
+            Query(or_zero(f"sum(ray_model_reserved_gpus{_M})"), "GPUs"),
+        ),
+        number(
+            "Idle",
+            "percentunit",
+            runbook("ModelReplicasAtMaximum"),
+            "Part of the replicas' time in which their engines compute nothing.",
+            Query(or_zero(_IDLE)),
+        ),
+        number(
+            "Engine time of a request",
+            "s",
+            to_dashboard("model"),
+            "Mean seconds of the engine for a request.",
+            Query(or_zero(f"{rate(_COMPUTE, _V)} / ({rate('ray_model_requests_total', _V)} > 0)")),
+        ),
+    ]
+
+
+def _by_model() -> list[Panel]:
+    return [
+        chart(
+            "Cost an hour",
+            MONEY,
+            to_dashboard("overview"),
+            "What each model's replicas cost an hour by `prices:`.",
+            Query(_COST, "{{model}}"),
+            look="stacked",
+        ),
+        chart(
+            "Engine seconds a second",
+            "short",
+            to_dashboard("model"),
+            "Engines that compute at the same time: 1 is one replica always busy.",
+            Query(rate(_COMPUTE, _V, "model"), "{{model}}"),
+            look="stacked",
+        ),
+        chart(
+            "Idle",
+            "percentunit",
+            runbook("ModelReplicasAtMaximum"),
+            "Part of the replicas' time in which their engines compute nothing.",
+            Query(f"1 - {_BUSY}", "{{model}}"),
+        ),
+    ]
+
+
+def _models() -> list[Panel]:
+    engine = grown(_COMPUTE, _V, "model")
+    # A price an hour for each replica, each minute; 60 minutes make the hour.
+    spent = (
+        f"sum by (model) (sum_over_time(ray_model_reserved_cost_per_hour{_M}[$__range:1m])) / 60"
+    )
+    return [
+        listing(
+            "Models",
+            to_dashboard("model"),
+            "In the time that is shown: seconds of CPUs and GPUs reserved, seconds computed,"
+            " what that cost, and the part of it that was idle.",
+            ["model"],
+            Column("CPU seconds", _reserved("cpus"), "s"),
+            Column("GPU seconds", _reserved("gpus"), "s"),
+            Column("engine seconds", engine, "s"),
+            Column("cost", spent, MONEY),
+            Column("idle", f"1 - {_BUSY}", "percentunit"),
+        ),
+    ]
+
+
+def _by_tenant() -> list[Panel]:
+    shares = (
+        f"{rate(_COMPUTE, _V, 'model, tenant')}"
+        f" / on (model) group_left() ({rate(_COMPUTE, _V, 'model')} > 0)"
+    )
+    money = f"sum by (tenant) ({shares} * on (model) group_left() {_COST})"
+    requests = grown("ray_model_requests_total", _V, "tenant")
+    return [
+        listing(
+            "Tenants",
+            to_dashboard("overview"),
+            "In the time that is shown, by the header of `tenants:`; `none` sent none. A"
+            " model's cost now is shared out by the seconds that its engine computed.",
+            ["tenant"],
+            Column("requests", requests),
+            Column("engine seconds", grown(_COMPUTE, _V, "tenant"), "s"),
+            Column("cost an hour", money, MONEY),
+        ),
+        chart(
+            "Engine seconds a second",
+            "short",
+            to_dashboard("model"),
+            "Engines that compute for a tenant at the same time.",
+            Query(rate(_COMPUTE, _V, "tenant"), "{{tenant}}"),
+            look="stacked",
+        ),
+        bars(
+            "Share of the computation",
+            "percentunit",
+            to_dashboard("model"),
+            "Each tenant's part of all engine seconds, in the time that is shown.",
+            Query(
+                share(_COMPUTE, _V, "tenant"),
+                "{{tenant}}",
+            ),
+        ),
+    ]

@@ -1,0 +1,58 @@
+"""PromQL that the dashboards have in common: what the variables select, what stands for nothing.
+
+Every expression of a dashboard selects by the variables that it has; namespace is `.*` where the
+label is absent, which is everywhere but on Kubernetes.
+"""
+
+_NAMESPACE = 'namespace=~"$namespace"'
+
+
+def everything(*matchers: str) -> str:
+    """Return a selector of the namespace alone, for what Ray measures."""
+    return "{" + ", ".join([_NAMESPACE, *matchers]) + "}"
+
+
+def of_model(*matchers: str) -> str:
+    """Return a selector of the chosen models."""
+    return everything('model=~"$model"', *matchers)
+
+
+def of_version(*matchers: str) -> str:
+    """Return a selector of the chosen versions of the chosen models."""
+    return of_model('version=~"$version"', *matchers)
+
+
+def of_application(*matchers: str) -> str:
+    """Return a selector of the chosen models for Ray Serve's own metrics: one application each."""
+    return everything('application=~"$model"', *matchers)
+
+
+def rate(metric: str, selector: str, by: str = "") -> str:
+    """Return how much a counter grows in a second, all replicas together."""
+    return f"sum by ({by}) (rate({metric}{selector}[$__rate_interval]))"
+
+
+def grown(metric: str, selector: str, by: str = "") -> str:
+    """Return how much a counter grew in the time that is shown."""
+    return f"sum by ({by}) (increase({metric}{selector}[$__range]))"
+
+
+def share(metric: str, selector: str, by: str) -> str:
+    """Return the parts that a counter's series have of all that it grew in the time shown."""
+    return f"{grown(metric, selector, by)} / on() group_left() ({grown(metric, selector)} > 0)"
+
+
+def quantile(q: float, histogram: str, selector: str, by: str = "") -> str:
+    """Return a quantile over all replicas; nothing where there were no observations."""
+    labels = f"le, {by}" if by else "le"
+    buckets = f"sum by ({labels}) (rate({histogram}_bucket{selector}[$__rate_interval]))"
+    return f"histogram_quantile({q}, {buckets}) >= 0"
+
+
+def or_zero(expr: str, label: str = "", value: str = "") -> str:
+    """Return 0 where there is nothing: a GPU that is not there uses no memory.
+
+    `label` and `value` name that zero where the series are told apart by a label.
+    """
+    zero = f'label_replace(vector(0), "{label}", "{value}", "", "")' if label else "vector(0)"
+    return f"({expr}) or on() {zero}"
