@@ -65,9 +65,8 @@ def haproxy() -> list[Panel]:
             "Connections",
             "short",
             runbook("ModelQueueSaturated"),
-            "Connections that clients hold, and how many HAProxy allows.",
+            "Connections that clients hold. HAProxy allows 20000, or what its open files allow.",
             Query(or_zero(f"sum(haproxy_frontend_current_sessions{_CLIENTS})"), "held"),
-            Query(or_zero(f"sum(haproxy_process_max_connections{_ALL})"), "allowed"),
         ),
         chart(
             "Retries and lost connections",

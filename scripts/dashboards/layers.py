@@ -171,8 +171,10 @@ def _beside() -> list[Panel]:
             Column("requests", requests, "reqps"),
             Column("p50", quantile(0.5, _LATENCY, both, "model"), "s"),
             Column("p99", quantile(0.99, _LATENCY, both, "model"), "s"),
-            Column("engine a request", engine, "s"),
-            Column("a million", f"1e6 * ({engine}) * {second} / ({replicas} > 0) / 3600", MONEY),
+            Column("engine/request", engine, "s"),
+            Column(
+                "cost of a million", f"1e6 * ({engine}) * {second} / ({replicas} > 0) / 3600", MONEY
+            ),
         ),
         chart(
             "Latency, p99",

@@ -138,6 +138,8 @@ def _now() -> list[Row]:
 
 
 def _time() -> list[Row]:
+    queued = f"max by (namespace, replica) (ray_model_requests_queued{_V})"
+    limit = f"max by (namespace, replica) (ray_model_queue_limit{_M})"
     a_request = f"on() group_left() ({_REQUESTS} > 0)"
     return [
         Row(
@@ -190,14 +192,14 @@ def _time() -> list[Row]:
                     Query(quantile(0.95, "ray_model_engine_duration_seconds", _V), "engine"),
                 ),
                 chart(
-                    "Requests inside",
-                    "short",
+                    "Fullest queue",
+                    "percentunit",
                     runbook("ModelQueueSaturated"),
-                    "Requests in all replicas, those that wait for the engine, and how many may"
-                    " wait before a request is answered 429.",
-                    Query(f"sum(ray_model_requests_in_flight{_M})", "in flight"),
-                    Query(f"sum(ray_model_requests_queued{_V})", "queued"),
-                    Query(f"sum(ray_model_queue_limit{_M} > 0)", "may wait"),
+                    "Requests that wait for the engine, as part of those that may wait in a"
+                    " replica, in the replica where it is worst. At 100 % requests get 429.",
+                    Query(
+                        or_zero(f"max({queued} / on (namespace, replica) ({limit} > 0))"), "full"
+                    ),
                 ),
             ],
         ),

@@ -140,6 +140,7 @@ def _now() -> list[Row]:
 
 
 def _by_model() -> list[Row]:
+    latency = "model:request_duration_seconds"
     return [
         Row(
             8,
@@ -164,7 +165,7 @@ def _by_model() -> list[Row]:
                     runbook("ModelLatencyBudgetBurn"),
                     "99 of 100 requests are answered within this time, over 5 minutes.",
                     Query(
-                        f"max by (model) (model:request_duration_seconds:p99_rate5m{_M})",
+                        f"max by (model) ({latency}:p99_rate5m{_M})",
                         "{{model}}",
                     ),
                 ),
@@ -194,18 +195,14 @@ def _by_model() -> list[Row]:
                     "Requests a second by the protocol that the client speaks.",
                     Query(rate("ray_model_requests_total", _M, "protocol"), "{{protocol}}"),
                 ),
-                chart(
-                    "Latency, p50 and p95",
-                    "s",
+                listing(
+                    "Latency",
                     to_dashboard("model"),
-                    "Half of the requests, and 95 of 100, are answered within this time.",
-                    Query(
-                        f"max by (model) (model:request_duration_seconds:p50_rate5m{_M})",
-                        "{{model}} p50",
-                    ),
-                    Query(
-                        f"max by (model) (model:request_duration_seconds:p95_rate5m{_M})",
-                        "{{model}} p95",
+                    "Half of the requests, 95 and 99 of 100 are answered within this time.",
+                    ["model"],
+                    *(
+                        Column(q, f"max by (model) ({latency}:{q}_rate5m{_M})", "s")
+                        for q in ("p50", "p95", "p99")
                     ),
                 ),
             ],

@@ -103,7 +103,7 @@ def chart(
     panel = (
         _described(timeseries.Panel(), title, unit, link, text)
         .line_width(1)
-        .fill_opacity(60 if look == "stacked" else 8)
+        .fill_opacity(60 if look == "stacked" else 0)
         .show_points(options.VisibilityMode.NEVER)
         .legend(
             common.VizLegendOptions()
@@ -138,6 +138,8 @@ def bars(title: str, unit: str, link: Link, text: str, *queries: Query) -> barga
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds([(None, "blue")]))
     )
+    if unit == "percentunit":
+        panel.max(1)
     return _asked(panel, queries, instant=True)
 
 
