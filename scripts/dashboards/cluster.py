@@ -55,7 +55,7 @@ def _now() -> list[Row]:
                     "short",
                     runbook("WorkersPending"),
                     "Ray nodes that run (pods, on Kubernetes), and those that Ray waits for.",
-                    Query(or_zero(_NODES), "run"),
+                    Query(_NODES, "run"),
                     Query(_PENDING, "pending"),
                 ),
                 number(
@@ -63,7 +63,7 @@ def _now() -> list[Row]:
                     "percentunit",
                     to_dashboard("cost"),
                     "CPU in use of all nodes together.",
-                    Query(or_zero(f"{cpu} / 100 / sum(ray_node_cpu_count{_ALL})")),
+                    Query(f"{cpu} / 100 / sum(ray_node_cpu_count{_ALL})"),
                     steps=_FULL,
                 ),
                 number(
@@ -72,7 +72,7 @@ def _now() -> list[Row]:
                     runbook("ControlPlaneMemoryGrows"),
                     "Memory in use of all nodes together.",
                     Query(
-                        or_zero(f"sum(ray_node_mem_used{_ALL}) / sum(ray_node_mem_total{_ALL})"),
+                        f"sum(ray_node_mem_used{_ALL}) / sum(ray_node_mem_total{_ALL})",
                     ),
                     steps=_FULL,
                 ),
@@ -114,7 +114,7 @@ def _nodes() -> list[Row]:
                     "short",
                     runbook("WorkersPending"),
                     "Ray nodes (pods, on Kubernetes) that run, that Ray waits for, that failed.",
-                    Query(or_zero(_NODES), "run"),
+                    Query(_NODES, "run"),
                     Query(_PENDING, "pending"),
                     Query(or_zero(f"sum(ray_cluster_failed_nodes{_ALL})"), "failed"),
                 ),

@@ -84,8 +84,8 @@ def _now() -> list[Row]:
                     "short",
                     runbook("ModelReplicasAtMaximum"),
                     "Replicas that run, and what the autoscaler moves to.",
-                    Query(or_zero(RUNNING), "running"),
-                    Query(or_zero(TARGET), "target"),
+                    Query(RUNNING, "running"),
+                    Query(TARGET, "target"),
                 ),
             ],
         ),
@@ -97,8 +97,8 @@ def _now() -> list[Row]:
                     "short",
                     runbook("ModelQueueSaturated"),
                     "Requests in all replicas now, and those that wait for the engine.",
-                    Query(or_zero(f"sum(ray_model_requests_in_flight{_M})"), "in flight"),
-                    Query(or_zero(f"sum(ray_model_requests_queued{_V})"), "queued"),
+                    Query(f"sum(ray_model_requests_in_flight{_M})", "in flight"),
+                    Query(f"sum(ray_model_requests_queued{_V})", "queued"),
                 ),
                 number(
                     "Cold starts",
@@ -120,7 +120,7 @@ def _now() -> list[Row]:
                     runbook("ModelRetraces"),
                     "Traces of the model's functions since warm-up; anything above 0 costs"
                     " latency.",
-                    Query(or_zero(f"max(ray_model_retraces{_V})")),
+                    Query(f"max(ray_model_retraces{_V})"),
                     steps=_WARM,
                 ),
                 number(
@@ -140,7 +140,9 @@ def _now() -> list[Row]:
 def _time() -> list[Row]:
     queued = f"max by (namespace, replica) (ray_model_requests_queued{_V})"
     limit = f"max by (namespace, replica) (ray_model_queue_limit{_M})"
-    a_request = f"on() group_left() ({_REQUESTS} > 0)"
+    # Only answered requests have parts.
+    answered = rate("ray_model_requests_total", of_version('code="200"'))
+    a_request = f"on() group_left() ({answered} > 0)"
     return [
         Row(
             8,

@@ -14,7 +14,8 @@ from dashboards.promql import (
 _M, _V = of_model(), of_version()
 _LATENCY = "ray_model_request_duration_seconds"
 RUNNING = f"sum(model:replicas:count{_M})"
-TARGET = f"max(model:replicas_target:max{_M})"
+# A fixed number of replicas has no target.
+TARGET = f"max(model:replicas_target:max{_M}) or on() {RUNNING}"
 _WANTED = f"max(ray_serve_autoscaling_desired_replicas{of_application()})"
 
 
@@ -93,8 +94,8 @@ def replicas() -> list[Row]:
                     " number), the target within bounds, those that run, the most that are"
                     " allowed, and pods that Ray waits for.",
                     Query(f"{_WANTED} or on() {TARGET}", "wanted"),
-                    Query(or_zero(TARGET), "target"),
-                    Query(or_zero(RUNNING), "running"),
+                    Query(TARGET, "target"),
+                    Query(RUNNING, "running"),
                     Query(f"max(ray_model_max_replicas{_M})", "at most"),
                     Query(or_zero(pending), "pods pending"),
                 ),

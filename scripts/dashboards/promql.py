@@ -50,7 +50,9 @@ def quantile(q: float, histogram: str, selector: str, by: str = "") -> str:
 
 
 def or_zero(expr: str, label: str = "", value: str = "") -> str:
-    """Return 0 where there is nothing: a GPU that is not there uses no memory.
+    """Return 0 where nothing is the right answer: a GPU that is not there uses no memory.
+
+    Not for what is always there: a scrape that fails would draw it as 0.
 
     `label` and `value` name that zero where the series are told apart by a label.
     """

@@ -30,11 +30,16 @@ def written(value: float, unit: str) -> str:
     if unit.startswith("currency:"):
         return unit.removeprefix("currency:") + _stepped(value, 1000, ["", "K", "M"])
     if unit in {"percent", "percentunit"}:
-        return f"{_digits(value * (100 if unit == 'percentunit' else 1))}%"
+        return _percent(value * (100 if unit == "percentunit" else 1))
     if unit == "s":
         return _seconds(value)
     base, steps, suffix = _STEPS[unit]
     return _stepped(value, base, steps) + suffix
+
+
+def _percent(value: float) -> str:
+    # 99.95 % is another objective than 100 %.
+    return f"{value:.2f}%" if 99 < value < 100 else f"{_digits(value)}%"
 
 
 def _seconds(value: float) -> str:
