@@ -224,7 +224,7 @@ def _slo() -> list[Row]:
                     "What each model's `slo:` promises, and how much of its error budget is"
                     " left over 3 days.",
                     ["model", "slo"],
-                    Column("objective", f"max by (model, slo) ({objective})", "percentunit"),
+                    Column("objective", f"max by (model, slo) ({objective} > 0)", "percentunit"),
                     Column(
                         "budget left",
                         f"min by (model, slo) (model:error_budget_remaining:ratio_3d{_M})",

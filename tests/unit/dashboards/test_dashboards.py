@@ -182,7 +182,11 @@ def test_promtool_accepts_every_expression(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("name", "title", "expr"), EXPRESSIONS)
+@pytest.mark.parametrize(
+    ("name", "title", "expr"),
+    EXPRESSIONS,
+    ids=[f"{name}: {title}" for name, title, _ in EXPRESSIONS],
+)
 def test_every_metric_of_an_expression_exists_and_is_of_the_namespace(name, title, expr):
     assert _NAME.search(expr), title
     for found in _NAME.finditer(expr):
