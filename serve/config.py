@@ -71,6 +71,8 @@ class Ports(Section):
 
     metrics: int = Field(9100, ge=1, le=65535, description="Prometheus metrics at /metrics")
     dashboard: int = Field(8265, ge=1, le=65535, description="Ray's dashboard and control API")
+    prometheus: int = Field(9090, ge=1, le=65535, description="Prometheus of `strata up --watch`")
+    grafana: int = Field(3000, ge=1, le=65535, description="Grafana of `strata up --watch`")
 
 
 class Config(Section):
@@ -127,11 +129,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        ports = [self.http.port, self.ports.metrics, self.ports.dashboard]
+        ports = [self.http.port, *self.ports.model_dump().values()]
         if len(set(ports)) < len(ports):
-            raise ValueError(
-                f"ports: http.port, ports.metrics, ports.dashboard must differ: {ports}"
-            )
+            raise ValueError(f"ports: http.port and those below ports must differ: {ports}")
         return self
 
 

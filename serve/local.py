@@ -36,6 +36,7 @@ class LocalPlatform:
         self.config = config
         self._applications = applications
         self.control = Control(f"http://127.0.0.1:{config.ports.dashboard}")
+        self.haproxy_metrics_port = _free_port() if config.http.haproxy else None
         self._folder: Path | None = None
 
     def __enter__(self) -> Self:
@@ -51,10 +52,17 @@ class LocalPlatform:
 
     def start(self, report: Callable[[str], None] = lambda line: None) -> None:
         """Start Ray and deploy the config. Raises ConfigError for a port that is taken."""
-        _check_ports(self.config)
+        require_free(
+            {
+                "http.port": self.config.http.port,
+                "ports.metrics": self.config.ports.metrics,
+                "ports.dashboard": self.config.ports.dashboard,
+            }
+        )
         self._folder = Path(tempfile.mkdtemp(prefix="strata-"))
         os.environ.update(ray_environment(self.config.http, open_files()))
-        os.environ.update(_haproxy_files(self._folder))
+        if self.haproxy_metrics_port is not None:
+            os.environ.update(_haproxy_files(self._folder, self.haproxy_metrics_port))
         report("starting Ray")
         import ray
 
@@ -108,13 +116,9 @@ def open_files() -> int:
     return hard
 
 
-def _check_ports(config: Config) -> None:
-    keys = {
-        "http.port": config.http.port,
-        "ports.metrics": config.ports.metrics,
-        "ports.dashboard": config.ports.dashboard,
-    }
-    for key, port in keys.items():
+def require_free(ports: dict[str, int]) -> None:
+    """Raise ConfigError for a port, by the key that sets it, that something listens on."""
+    for key, port in ports.items():
         if not _is_free(port):
             raise ConfigError(f"port {port} ({key}) is taken; end what listens there or change it")
 
@@ -129,7 +133,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _haproxy_files(folder: Path) -> dict[str, str]:
+def _haproxy_files(folder: Path, metrics_port: int) -> dict[str, str]:
     """Return variables that keep two platforms on one machine out of each other's way."""
     return {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
@@ -137,7 +141,7 @@ def _haproxy_files(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
     }
 

@@ -4,20 +4,31 @@ import json
 import math
 import signal
 import threading
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
 
 import requests
+import typer
 
 from serve.cli.checking import load_checked
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import err, out
 from serve.config import Config
 
+if TYPE_CHECKING:
+    from serve.watch import Watch
+
 _READY_TIMEOUT_S = 900.0  # a dozen models on two cores that others use too
+_LOOK_PERIOD_S = 1.0
 _LONGEST_EXAMPLE = 20  # numbers in the example request before the shell writes them
 
 
-def up(config: ConfigPath = DEFAULT_CONFIG) -> None:
+def up(
+    config: ConfigPath = DEFAULT_CONFIG,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Also start Prometheus, and Grafana if installed.")
+    ] = False,
+) -> None:
     """Start the platform on this machine; Ctrl-C stops it.
 
     \b
@@ -28,23 +39,39 @@ def up(config: ConfigPath = DEFAULT_CONFIG) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     from serve.local import LocalPlatform  # brings Ray
+    from serve.watch import Watch
 
-    with LocalPlatform(tree) as platform:
+    with ExitStack() as stack:
+        watcher = stack.enter_context(Watch(tree.ports)) if watch else None
+        platform = stack.enter_context(LocalPlatform(tree))
         platform.start(lambda line: err.print(f"[dim]{line}[/dim]"))
-        shown: dict[str, str] = {}
-
-        def show(states: dict[str, Any]) -> None:
-            for name, state in states.items():
-                if shown.get(name) != state.status:
-                    shown[name] = state.status
-                    err.print(f"[dim]{name}: {state.status.lower()}[/dim]")
-            if stopped.is_set():
-                raise KeyboardInterrupt
-
-        platform.wait_ready(_READY_TIMEOUT_S, show)
+        if watcher:
+            watcher.start(platform.haproxy_metrics_port)
+        platform.wait_ready(_READY_TIMEOUT_S, _Progress(stopped))
         _say_ready(tree)
-        stopped.wait()
+        if watcher:
+            _say_watched(watcher)
+        out.print("Ctrl-C stops it.")
+        while not stopped.wait(_LOOK_PERIOD_S):
+            for name in watcher.ended() if watcher else ():
+                err.print(f"[yellow]{name} has ended; the platform goes on without it[/yellow]")
         err.print("[dim]stopping[/dim]")
+
+
+class _Progress:
+    """Tells each application's state when it changes."""
+
+    def __init__(self, stopped: threading.Event) -> None:
+        self._stopped = stopped
+        self._shown: dict[str, str] = {}
+
+    def __call__(self, states: dict[str, Any]) -> None:
+        for name, state in states.items():
+            if self._shown.get(name) != state.status:
+                self._shown[name] = state.status
+                err.print(f"[dim]{name}: {state.status.lower()}[/dim]")
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
 
 
 def _say_ready(config: Config) -> None:
@@ -55,7 +82,14 @@ def _say_ready(config: Config) -> None:
     if config.models:
         out.print("\nTry it:\n")
         out.print(f"  {example_call(url, config.models[0].name)}\n", markup=False)
-    out.print("Ctrl-C stops it.")
+
+
+def _say_watched(watcher: "Watch") -> None:
+    out.print(f"  Prometheus {watcher.url}/alerts")
+    if watcher.grafana_url is None:
+        out.print("  Grafana    is not installed; docs/dashboards.md shows what it would show\n")
+    else:
+        out.print(f"  Grafana    {watcher.grafana_url}, admin, {watcher.grafana_password}\n")
 
 
 def example_call(url: str, model: str) -> str:
