@@ -18,6 +18,9 @@ from serve.batching.batcher import Batcher
 from serve.batching.execution import BatchRun
 from serve.batching.policy import BatchPolicy
 from serve.config_sections import NO_TENANT, Served, VersionPolicy
+from serve.drift.baseline import Baseline
+from serve.drift.monitor import Monitor
+from serve.drift.recording import record, withdraw
 from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
 from serve.pipelines.engine import PipelineEngine
@@ -31,12 +34,16 @@ log = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:
-    """A version that can answer: its engine and the batcher in front of it."""
+    """A version that can answer: its engine and the batcher in front of it.
+
+    `monitor` watches for drift if the version was published with a baseline.
+    """
 
     number: int
     revision: object
     engine: Engine
     batcher: Batcher
+    monitor: Monitor | None
 
     def signature(self, name: str | None) -> Signature:
         """Return a signature by name, the model's default for None. Raises InvalidRequest."""
@@ -61,6 +68,9 @@ class Source(Protocol):
 
     def load(self, version: int) -> Engine:
         """Return a version's engine, not yet warm. Raises ServeError."""
+
+    def baseline(self, version: int, signatures: Mapping[str, Signature]) -> Baseline | None:
+        """Return what a version's rows were like, if that was written down. Raises ServeError."""
 
 
 class Model:
@@ -146,6 +156,8 @@ class Model:
             self._recorder.gauge("model_retraces", loaded.engine.retraces, version=version)
             if isinstance(loaded.engine, PipelineEngine):
                 self._sample_pipeline(loaded.engine, version)
+            if loaded.monitor is not None:
+                record(loaded.monitor, self._recorder, version)
 
     def _sample_pipeline(self, engine: PipelineEngine, version: str) -> None:
         for (layer, outcome), rows in engine.observe.take_rows().items():
@@ -208,8 +220,17 @@ class Model:
             may_block_loop=engine.may_block_loop,
             pads=not isinstance(engine, PipelineEngine),
         )
-        batcher = Batcher(engine.infer, policy, partial(self._observe, str(number)))
-        return LoadedVersion(number, revision, engine, batcher)
+        monitor = self._monitor(number, engine)
+        batcher = Batcher(engine.infer, policy, partial(self._observe, str(number)), monitor)
+        return LoadedVersion(number, revision, engine, batcher, monitor)
+
+    def _monitor(self, number: int, engine: Engine) -> Monitor | None:
+        try:
+            baseline = self._source.baseline(number, engine.signatures)
+        except ServeError as err:  # a model that is whole answers without statistics too
+            log.warning("model '%s' version %d is not watched: %s", self.name, number, err)
+            return None
+        return Monitor(baseline) if baseline else None
 
     def _observe(self, version: str, run: BatchRun, oldest: Timing) -> None:
         recorder = self._recorder
@@ -232,6 +253,8 @@ class Model:
             loaded.batcher.close()
             for name in ("model_ready", "model_requests_queued", "model_retraces"):
                 self._recorder.gauge(name, 0, version=str(number))
+            if loaded.monitor is not None:
+                withdraw(loaded.monitor, self._recorder, str(number))
             log.info("model '%s' version %d is unloaded", self.name, number)
 
     def _why(self) -> str:

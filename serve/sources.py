@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from serve.config_pipelines import Pipeline, members_of, nested_in
 from serve.config_sections import RayActorOptions
+from serve.drift.baseline import Baseline, parse_baseline
 from serve.engines.engine import Engine, EngineOptions
 from serve.engines.loading import load
 from serve.errors import RepositoryError
@@ -14,6 +15,7 @@ from serve.pipelines.build import FindModel, build
 from serve.pipelines.engine import PipelineEngine
 from serve.pipelines.member import ColocatedMember, Member
 from serve.repository.repository import Repository
+from serve.types import Signature
 
 
 class RepositorySource:
@@ -32,6 +34,10 @@ class RepositorySource:
 
     def load(self, version: int) -> Engine:
         return load(self._repository.fetch(self._model, version), self._options)
+
+    def baseline(self, version: int, signatures: Mapping[str, Signature]) -> Baseline | None:
+        data = self._repository.baseline(self._model, version)
+        return None if data is None else parse_baseline(data, signatures)
 
 
 class PipelineSource:
@@ -74,6 +80,9 @@ class PipelineSource:
             # A nested pipeline is an application too, with members where its own placement says.
             return build(self._pipeline, {}, self._remote)
         return build(self._pipeline, self._pipelines, self._load_member)
+
+    def baseline(self, version: int, signatures: Mapping[str, Signature]) -> None:
+        """Return None: a pipeline is configured, not published, and has no folder for one."""
 
     def _load_member(self, label: str, model: str, version: int | None) -> Member:
         try:

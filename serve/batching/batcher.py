@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from serve.batching.batch import chunks, join, padded_size, rows_of, shape_key
-from serve.batching.execution import BatchRun, Compute, Entry, run, total
+from serve.batching.execution import BatchRun, Compute, Entry, Watcher, run, show, total
 from serve.batching.policy import BatchPolicy
 from serve.config_sections import NO_TENANT
 from serve.errors import DeadlineExceeded, QueueFull, ServeError
@@ -28,15 +28,20 @@ _FORGET = 0.95  # a run, of how long the slowest one of late took
 class Batcher:
     """Runs `compute(signature, inputs)` on batches.
 
-    `observe` is told about each run, and the timing of its oldest request.
+    `observe` is told about each run, and the timing of its oldest request; `watcher` sees rows.
     """
 
     def __init__(
-        self, compute: Compute, policy: BatchPolicy, observe: Callable[[BatchRun, Timing], None]
+        self,
+        compute: Compute,
+        policy: BatchPolicy,
+        observe: Callable[[BatchRun, Timing], None],
+        watcher: Watcher | None = None,
     ) -> None:
         self._compute = compute
         self._policy = policy
         self._observe = observe
+        self._watcher = watcher
         self._sizes = policy.sizes
         self._queue: deque[Entry] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -216,6 +221,8 @@ class Batcher:
             before = self._seconds_by_size.get(run.padded_rows, 0.0)
             self._seconds_by_size[run.padded_rows] = max(run.engine_s, before * _FORGET)
             self._observe(run, entries[0].timing)
+            if self._watcher is not None and self._watcher.is_due():
+                show(self._watcher, entries, answers)
         self._release_if_idle()
 
     async def _answers(self, entries: list[Entry], timeout_s: float) -> list[Tensors]:

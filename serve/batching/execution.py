@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from serve.batching.batch import merge, padded_size, split
 from serve.config_sections import NO_TENANT
@@ -16,6 +17,16 @@ from serve.types import Tensors, Timing
 Compute = Callable[[str, Tensors], Tensors]
 # Tells the layers of the engine's latest call, and seconds for each.
 Layers = Callable[[], tuple[tuple[str, float], ...]]
+
+
+class Watcher(Protocol):
+    """Looks at some of the rows that were answered, after their requests have their answers."""
+
+    def is_due(self) -> bool:
+        """Tell whether to be given the next batch; asked after each one, so it must be quick."""
+
+    def look(self, signature: str, answered: Sequence[tuple[Tensors, Tensors]]) -> None:
+        """Take inputs and outputs of each request that was answered, without padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,19 @@ def _attempt(compute: Compute, entries: Sequence[Entry], size: int) -> list[Tens
         failed = InferenceFailed(f"the model raised {type(err).__name__}")
         failed.__cause__ = err
         return [failed] * len(entries)
+
+
+def show(
+    watcher: Watcher, entries: Sequence[Entry], answers: Sequence[Tensors | ServeError]
+) -> None:
+    """Have a watcher look at those that were answered, in the event loop's next turn."""
+    answered = [
+        (entry.inputs, answer)
+        for entry, answer in zip(entries, answers, strict=True)
+        if not isinstance(answer, ServeError)
+    ]
+    # Not now: the answers go out first.
+    asyncio.get_running_loop().call_soon(watcher.look, entries[0].signature, answered)
 
 
 def total(timings: Sequence[Timing]) -> Timing:

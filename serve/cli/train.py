@@ -1,6 +1,7 @@
 """`strata train`: train a reference model and publish it."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,10 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, progress_bar, quiet_tensorflow
-from serve.cli.publish import report, try_loading
+from serve.cli.publish import report, try_with_examples
 from serve.config_file import load
+from serve.evaluation.baselines import Examples
+from serve.evaluation.dataset import HELD_OUT, held_out
 from serve.learn.recipes import RECIPES, prepare
 from serve.learn.recipes import train as train_recipe
 from serve.repository.publish import publish
@@ -42,7 +45,10 @@ def train(
             f"{name}: {trained.held_out_accuracy:.1%} {trained.measure} after "
             f"{trained.epochs} epochs, {trained.seconds:.0f} s"
         )
+        # Held out: on what it has learned a model is surer than it will be of what it is sent.
+        unseen = held_out({"data": trained.data}, name).inputs
         for made in trained.made:
+            examples = Examples(made.inputs or unseen, HELD_OUT, made.reconstruction_error)
             metadata = {"data": trained.data, "epochs": trained.epochs, **made.metadata}
             published = publish(
                 made.folder,
@@ -50,7 +56,7 @@ def train(
                 made.name,
                 made.version,
                 metadata=metadata,
-                validate=try_loading,
+                validate=partial(try_with_examples, examples=examples, model=made.name),
             )
             report(published)
 

@@ -1,6 +1,6 @@
-"""Labelled data: from an .npz file, or the held-out data of a reference model.
+"""Data, labelled or not: from an .npz file, or the held-out data of a reference model.
 
-Called by `strata compare` and `strata tune`.
+Called by `strata compare`, `strata tune` and, for baselines, `strata publish`.
 """
 
 from collections.abc import Mapping
@@ -33,26 +33,25 @@ class Dataset:
 
     def inputs_of(self, signature: Signature, name: str) -> Tensors:
         """Return what a model takes, in its order. Raises ConfigError for what is missing."""
-        wanted = [spec.name for spec in signature.inputs]
-        missing = [tensor for tensor in wanted if tensor not in self.inputs]
-        if missing:
-            raise ConfigError(
-                f"'{name}' takes the inputs {', '.join(wanted)}; the data has "
-                f"{', '.join(self.inputs)}"
-            )
-        return {tensor: self.inputs[tensor] for tensor in wanted}
+        return inputs_of(self.inputs, signature, name)
+
+
+def inputs_of(arrays: Tensors, signature: Signature, name: str) -> Tensors:
+    """Return what a model takes, in its order. Raises ConfigError for what is missing."""
+    wanted = [spec.name for spec in signature.inputs]
+    if any(tensor not in arrays for tensor in wanted):
+        raise ConfigError(
+            f"'{name}' takes the inputs {', '.join(wanted)}; the data has {', '.join(arrays)}"
+        )
+    return {tensor: arrays[tensor] for tensor in wanted}
 
 
 def read_npz(path: Path) -> Dataset:
     """Read arrays by input name and `label`, all with the same number of rows.
 
-    Raises ConfigError. Strings may be bytes or text; text becomes UTF-8.
+    Raises ConfigError.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: _as_bytes(file[name]) for name in file.files}
-    except (OSError, ValueError) as err:
-        raise ConfigError(f"{path}: cannot be read as .npz: {err}") from err
+    arrays = read_arrays(path)
     if LABEL not in arrays or len(arrays) < 2:
         raise ConfigError(
             f"{path}: needs '{LABEL}' and an array for each input of the model "
@@ -64,6 +63,18 @@ def read_npz(path: Path) -> Dataset:
         raise ConfigError(f"{path}: the arrays differ in rows: {shown}")
     labels = arrays.pop(LABEL)
     return Dataset(arrays, labels.reshape(len(labels)))
+
+
+def read_arrays(path: Path) -> Tensors:
+    """Read arrays by name. Raises ConfigError.
+
+    Strings may be bytes or text, which becomes UTF-8.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: _as_bytes(file[name]) for name in file.files}
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"{path}: cannot be read as .npz: {err}") from err
 
 
 def held_out(metadata: Mapping[str, object], model: str) -> Dataset:

@@ -90,7 +90,10 @@ def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
     plot_latent_space(latent, data.y_test, folder / "latent_space.png")
     recognised = _judge(data).predict(drawn, verbose=0).argmax(axis=1) == data.y_test
     return Trained(
-        (Made(model.name, folder), Made("digits-generate", generate)),
+        (
+            Made(model.name, folder, reconstruction_error="error"),
+            Made("digits-generate", generate, inputs={"latent": latent}),
+        ),
         float(np.mean(recognised)),
         epochs,
         time.perf_counter() - started,

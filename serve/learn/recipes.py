@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.errors import ConfigError
+from serve.types import Tensors
 
 # Called after each step with the part done (0..1) and a line that says how it goes.
 Progress = Callable[[float, str], None]
@@ -26,12 +27,18 @@ RECIPES = {
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A trained model in a folder; `version` None becomes the next one, `metadata` is JSON."""
+    """A trained model in a folder; `version` None becomes the next one, `metadata` is JSON.
+
+    `inputs` are held out from it, by name; None where they are those of the whole training's data.
+    `reconstruction_error` is an autoencoder's output that tells how badly it redraws a row.
+    """
 
     name: str
     folder: Path
     version: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Tensors | None = None
+    reconstruction_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Literal
 from serve.errors import RepositoryError
 
 MANIFEST = "manifest.json"
+BASELINE = "drift-baseline.json"
 PUBLISHING = ".publishing"  # says that a version is being uploaded to an object store
 SAVED_MODEL = "saved_model.pb"
 NESTED = "model.savedmodel"

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from pydantic import TypeAdapter, ValidationError
 
 from serve.errors import RepositoryError
-from serve.repository.layout import MANIFEST, Format, is_inside
+from serve.repository.layout import BASELINE, MANIFEST, Format, is_inside
 from serve.types import Signature
 
 _CHUNK_BYTES = 2**20
@@ -80,13 +80,28 @@ def copy(source: BinaryIO, target: BinaryIO) -> FileRecord:
     return FileRecord(digest.hexdigest(), size)
 
 
+def record(file: Path) -> FileRecord:
+    """Return what a file is."""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return FileRecord(digest, file.stat().st_size)
+
+
 def verify(manifest: Manifest, folder: Path) -> None:
-    """Compare every file in `folder` with its hash. Raises RepositoryError naming the file."""
+    """Compare every file in `folder` with its hash. Raises RepositoryError naming the file.
+
+    The baseline is left out: a model that is whole is served without one, and who reads the
+    baseline verifies it.
+    """
     for path, expected in manifest.files.items():
-        with (folder / path).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected.sha256:
-            raise RepositoryError(
-                f"'{folder / path}' is not the file that was published: SHA-256 expected "
-                f"{expected.sha256}, found {found}; publish the model again as a new version"
-            )
+        if path != BASELINE:
+            require_same(expected, record(folder / path), str(folder / path))
+
+
+def require_same(expected: FileRecord, found: FileRecord, place: str) -> None:
+    """Raise RepositoryError unless a file is the one that was published."""
+    if found.sha256 != expected.sha256:
+        raise RepositoryError(
+            f"'{place}' is not the file that was published: SHA-256 expected "
+            f"{expected.sha256}, found {found.sha256}; publish the model again as a new version"
+        )

@@ -21,8 +21,15 @@ from serve.config_sections import NAME_PATTERN
 from serve.errors import RepositoryError
 from serve.repository import manifest as manifests
 from serve.repository.completeness import examine
-from serve.repository.layout import MANIFEST, NO_MODEL, find_model, is_hidden, version_number
-from serve.repository.manifest import FileRecord, Manifest
+from serve.repository.layout import (
+    BASELINE,
+    MANIFEST,
+    NO_MODEL,
+    find_model,
+    is_hidden,
+    version_number,
+)
+from serve.repository.manifest import FileRecord, Manifest, record
 from serve.repository.repository import Repository
 from serve.repository.store import Store, reason
 from serve.repository.upload import upload
@@ -50,13 +57,15 @@ def publish(
     """Copy a model file or folder into the repository as a new version.
 
     `version` None takes the next number. `validate` gets the staged folder and returns its default
-    signature for the manifest, or raises if it cannot be served. Raises RepositoryError; then
-    there is no new version.
+    signature for the manifest, or raises if it cannot be served; it may put a baseline there.
+    Raises RepositoryError; then there is no new version.
     """
     _check_names(repository, name, version)
     with _staging(repository, name) as staging:
         records = _stage(source, staging)
         signature = validate(staging) if validate else None
+        if (staging / BASELINE).is_file():
+            records[BASELINE] = record(staging / BASELINE)
         draft = _draft(name, records, dict(metadata or {}), signature)
         return _commit(staging, repository, draft, version)
 

@@ -11,8 +11,8 @@ from serve.config import is_name
 from serve.errors import RepositoryError
 from serve.repository.cache import cached
 from serve.repository.completeness import Contents, examine
-from serve.repository.layout import MANIFEST, version_number
-from serve.repository.manifest import Manifest, verify
+from serve.repository.layout import BASELINE, MANIFEST, version_number
+from serve.repository.manifest import FileRecord, Manifest, require_same, verify
 from serve.repository.store import Store, reason
 
 
@@ -86,6 +86,18 @@ class Repository:
         folder = self.store.local_path(f"{model}/{version}")
         self._verify(folder, contents.manifest)
         return folder
+
+    def baseline(self, model: str, version: int) -> bytes | None:
+        """Return a version's drift baseline as it was published, None if there is none."""
+        contents = self._contents(model, version)
+        if BASELINE not in contents.listing.files:
+            return None
+        path = f"{model}/{version}/{BASELINE}"
+        data = self.store.read(path)
+        if contents.manifest and BASELINE in contents.manifest.files:
+            found = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
+            require_same(contents.manifest.files[BASELINE], found, self.store.url(path))
+        return data
 
     def _problems(self, model: str) -> dict[int, str | None]:
         stamps = self._stamps(model)

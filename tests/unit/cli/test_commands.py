@@ -59,10 +59,27 @@ def test_publish_and_models_go_together(config, keras_file):
     assert printed.splitlines()[-1].split()[:3] == ["tiny", "1", "keras"]
 
 
+def test_a_baseline_is_published_with_the_model_or_nothing_is(config, keras_file, tmp_path):
+    x = np.random.default_rng(0).normal(size=(600, 2))
+    np.savez(tmp_path / "good.npz", x=x.astype(np.float32), label=np.zeros(600))
+    np.savez(tmp_path / "bad.npz", x=x)
+    publish = ["publish", keras_file, "--name", "tiny", "-c", config, "--baseline"]
+    code, _, error = _strata(*publish, tmp_path / "bad.npz")
+    assert (code, error.count("\n")) == (1, 1)
+    assert "bad.npz: input 'x' is FP64 [600, 2], model 'tiny' expects 'x' FP32 [-1, 2]" in error
+    code, printed, _ = _strata(*publish, tmp_path / "good.npz")
+    assert code == 0
+    assert "published tiny version 1 (keras" in printed
+    assert "with a drift baseline" in printed
+    baseline = json.loads((config.parent / "models/tiny/1/drift-baseline.json").read_text())
+    assert (baseline["rows"], list(baseline["outputs"])) == (600, ["y"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["publish", "nothing.keras", "--name", "a"], "nothing.keras"),
+        (["publish", "a.keras", "--name", "a", "--reconstruction-error", "y"], "needs --baseline"),
         (["predict", "digits"], "give either --image or --json"),
         (["predict", "digits", "--json", "{}", "--url", "http://127.0.0.1:9"], "strata up"),
         (["status"], "start the platform with strata up"),

@@ -1,0 +1,111 @@
+"""What a version's rows were like when it was published: a small JSON file in its folder.
+
+Made by evaluation.baselines, read by sources when a replica loads the version. It holds counts
+by bins and no row of the data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from serve.drift.bins import count, edges_of
+from serve.drift.statistics import Kind, statistics
+from serve.errors import RepositoryError
+from serve.repository.layout import BASELINE
+from serve.types import Array, Signature, TensorSpec
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A statistic's distribution; `counts` has a bin more than `edges`, and one for NaN and inf."""
+
+    edges: tuple[Finite, ...]
+    counts: tuple[Natural, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.counts) != len(self.edges) + 2:
+            raise ValueError(f"{len(self.edges)} edges do not make {len(self.counts)} counts")
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("the edges do not ascend")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBaseline:
+    """What a tensor's rows are taken for, and the distribution of each statistic of them."""
+
+    kind: Kind
+    statistics: Mapping[str, Histogram]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A signature's tensors by name.
+
+    `rows` were looked at; `reconstruction_error` is the output that holds an autoencoder's error.
+    """
+
+    signature: str
+    rows: int
+    inputs: Mapping[str, TensorBaseline]
+    outputs: Mapping[str, TensorBaseline]
+    reconstruction_error: str | None = None
+    format: Literal[1] = 1
+
+    def to_json(self) -> bytes:
+        return _ADAPTER.dump_json(self, indent=1) + b"\n"
+
+
+_ADAPTER = TypeAdapter(Baseline)
+
+
+def describe(kind: Kind, array: Array) -> TensorBaseline:
+    """Return the distributions of a tensor's statistics, in bins made for them."""
+    made = {}
+    for name, values in statistics(kind, array).items():
+        edges = edges_of(values)
+        made[name] = Histogram(tuple(edges.tolist()), tuple(count(values, edges).tolist()))
+    return TensorBaseline(kind, made)
+
+
+def parse_baseline(data: bytes, signatures: Mapping[str, Signature]) -> Baseline:
+    """Read a baseline for a model with these signatures. Raises RepositoryError."""
+    try:
+        baseline = _ADAPTER.validate_json(data)
+    except ValidationError as err:
+        raise RepositoryError(f"{BASELINE} is broken: {_first(err)}") from err
+    signature = signatures.get(baseline.signature)
+    if signature is None:
+        raise RepositoryError(
+            f"{BASELINE} is of signature '{baseline.signature}', which the model does not have"
+        )
+    if not signature.batched:
+        raise RepositoryError(f"{BASELINE} tells of rows, and the model has no batch dimension")
+    _require(baseline.inputs, signature.inputs, "input")
+    _require(baseline.outputs, signature.outputs, "output")
+    error = baseline.reconstruction_error
+    if error is not None:
+        _require([error], tuple(s for s in signature.outputs if is_error(s)), "error")
+    return baseline
+
+
+def is_error(spec: TensorSpec) -> bool:
+    """Tell whether an output can be a reconstruction error: one number a row."""
+    return spec.datatype != "BYTES" and spec.shape in {(-1,), (-1, 1)}
+
+
+def _first(err: ValidationError) -> str:
+    first: Any = err.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+
+
+def _require(names: Any, specs: tuple[TensorSpec, ...], what: str) -> None:
+    known = {spec.name for spec in specs}
+    for name in names:
+        if name not in known:
+            raise RepositoryError(f"{BASELINE} has the {what} '{name}', which the model has not")

@@ -1,0 +1,77 @@
+"""From the rows of a tensor to a few numbers a row, whose distributions are then compared.
+
+Called by baseline when a version is published and by monitor while it serves: the same numbers on
+both sides. Pure numpy; takes any datatype and shape, no rows and nothing but NaN included.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.types import Array
+
+# What a tensor's rows are taken for: many numbers, a few that each mean something, the
+# probabilities of classes, text, or words of a small vocabulary.
+Kind = Literal["summary", "features", "classes", "text", "categories"]
+Values = npt.NDArray[np.floating[Any]]
+
+_ASCII = bytes(range(128))
+
+
+def statistics(kind: Kind, array: Array) -> Mapping[str, Values]:
+    """Return numbers [rows] by the name of the statistic; none where a row has no elements.
+
+    A number that cannot be told is NaN. Text is measured in bytes, and words are hashed: what was
+    in a row cannot be read from a statistic.
+    """
+    rows, width = len(array), math.prod(array.shape[1:])
+    if width == 0:
+        return {}
+    table = array.reshape(rows, width)
+    if array.dtype.hasobject:
+        texts = [_joined(row) for row in table]
+        return _words(texts) if kind == "categories" else _texts(texts)
+    with np.errstate(all="ignore"):  # what overflows becomes inf, which has a bin of its own
+        numbers = _floats(table)
+        if kind == "classes":
+            return _classes(numbers)
+        if kind == "features":
+            return {str(index): numbers[:, index] for index in range(width)}
+        return _summary(numbers)
+
+
+def _floats(table: Array) -> Values:
+    is_single = table.dtype.itemsize <= 4 and table.dtype.kind not in "iu"
+    return table.astype(np.float32 if is_single else np.float64, copy=False)
+
+
+def _summary(numbers: Values) -> Mapping[str, Values]:
+    mean = numbers.mean(axis=1)
+    away = numbers - mean[:, None]
+    variance = np.einsum("ij,ij->i", away, away) / numbers.shape[1]
+    return {"mean": mean, "deviation": np.sqrt(variance)}
+
+
+def _classes(numbers: Values) -> Mapping[str, Values]:
+    largest = numbers.max(axis=1)  # NaN where any of the row is
+    best = np.where(np.isnan(largest), np.nan, numbers.argmax(axis=1))
+    return {"class": best, "max_probability": largest}
+
+
+def _texts(texts: Sequence[bytes]) -> Mapping[str, Values]:
+    """Return bytes, and the part of them outside ASCII, which tells one script from another."""
+    lengths = np.array([len(text) for text in texts], float)
+    outside = np.array([len(text.translate(None, _ASCII)) for text in texts], float)
+    return {"length": lengths, "non_ascii": outside / np.maximum(lengths, 1)}
+
+
+def _words(texts: Sequence[bytes]) -> Mapping[str, Values]:
+    return {"word": np.array([zlib.crc32(text) for text in texts], float)}
+
+
+def _joined(row: Array) -> bytes:
+    return b"".join(item if isinstance(item, bytes) else str(item).encode() for item in row)
