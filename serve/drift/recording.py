@@ -6,7 +6,9 @@ from serve.metrics import Recorder
 
 def record(monitor: Monitor, recorder: Recorder, version: str) -> None:
     """Record the rows that were looked at, and the scores where there are enough of them."""
-    recorder.count("model_drift_rows", monitor.take_rows(), version=version)
+    rows = monitor.take_rows()
+    if rows:  # Ray takes no zero
+        recorder.count("model_drift_rows", rows, version=version)
     for tensor, score in monitor.scores().items():
         recorder.gauge("model_drift_score", score, version=version, tensor=tensor)
     error = monitor.reconstruction_error()

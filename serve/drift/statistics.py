@@ -20,6 +20,7 @@ Kind = Literal["summary", "features", "classes", "text", "categories"]
 Values = npt.NDArray[np.floating[Any]]
 
 _ASCII = bytes(range(128))
+_MOST_BYTES = 4096  # of a text are read; pictures may travel as strings
 
 
 def statistics(kind: Kind, array: Array) -> Mapping[str, Values]:
@@ -65,12 +66,13 @@ def _classes(numbers: Values) -> Mapping[str, Values]:
 def _texts(texts: Sequence[bytes]) -> Mapping[str, Values]:
     """Return bytes, and the part of them outside ASCII, which tells one script from another."""
     lengths = np.array([len(text) for text in texts], float)
-    outside = np.array([len(text.translate(None, _ASCII)) for text in texts], float)
-    return {"length": lengths, "non_ascii": outside / np.maximum(lengths, 1)}
+    read = [text[:_MOST_BYTES] for text in texts]
+    outside = np.array([len(text.translate(None, _ASCII)) / max(len(text), 1) for text in read])
+    return {"length": lengths, "non_ascii": outside}
 
 
 def _words(texts: Sequence[bytes]) -> Mapping[str, Values]:
-    return {"word": np.array([zlib.crc32(text) for text in texts], float)}
+    return {"word": np.array([zlib.crc32(text[:_MOST_BYTES]) for text in texts], float)}
 
 
 def _joined(row: Array) -> bytes:

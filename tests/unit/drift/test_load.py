@@ -20,15 +20,17 @@ from serve.types import InferRequest
 
 
 class Recorder:
-    """Keeps the latest gauges and the sums of counters."""
+    """Keeps the latest gauges and the sums of counters; as picky about values as Ray is."""
 
     def __init__(self):
         self.gauges, self.counts = {}, {}
 
     def gauge(self, name, value, **tags):
+        assert isinstance(value, int | float)
         self.gauges[name, *tags.values()] = value
 
     def count(self, name, amount=1, **tags):
+        assert amount > 0
         self.counts[name, *tags.values()] = self.counts.get((name, *tags.values()), 0) + amount
 
     def observe(self, name, value, **tags):

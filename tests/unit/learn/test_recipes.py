@@ -5,6 +5,7 @@ import pytest
 
 from serve.engines.engine import EngineOptions
 from serve.engines.loading import load
+from serve.evaluation.baselines import Examples, make_baseline
 from serve.learn import data as learn_data
 from serve.learn.recipes import train
 
@@ -56,6 +57,12 @@ def test_the_autoencoder_leaves_itself_and_its_decoder(tmp_path):
     drawn = generate.infer("serving_default", {"latent": answer["latent"]})["image"]
     np.testing.assert_allclose(drawn, answer["reconstruction"], atol=1e-5)
     assert (answer["error"] > 0).all()
+    for made, tensors in zip(trained.made, (outputs, {"image"}), strict=True):
+        inputs = made.inputs or {"image": learn_data.digits().x_test}
+        examples = Examples(inputs, "held-out", made.reconstruction_error)
+        baseline = make_baseline(load(made.folder, EngineOptions()), examples, made.name)
+        assert set(baseline.outputs) == set(tensors)
+    assert [made.reconstruction_error for made in trained.made] == ["error", None]
 
 
 def test_the_language_model_takes_strings_and_gives_codes(tmp_path, monkeypatch):
