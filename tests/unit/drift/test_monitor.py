@@ -120,7 +120,7 @@ def test_slow_traffic_is_not_forgotten_before_there_is_enough_of_it():
     assert monitor.scores()
 
 
-def test_it_rests_so_long_that_looking_takes_a_hundredth_of_the_time():
+def test_it_rests_so_long_that_looking_takes_its_share_of_the_time():
     clock = Clock(step=0.001)
     monitor = Monitor(_baseline(), clock)
     assert monitor.is_due()
