@@ -65,7 +65,7 @@ def test_one_feature_that_moved_makes_the_score_of_its_tensor():
     _look(monitor, _rows(600))
     assert max(monitor.scores().values()) < 0.1
     moved = Monitor(_baseline())
-    _look(moved, _rows(600) + np.array([0, 1], np.float32))
+    _look(moved, _rows(600) + np.array([0, 0.6], np.float32))
     assert moved.scores()["input.x"] > 0.25
     assert moved.scores()["output.error"] < 0.1
 
