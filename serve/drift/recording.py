@@ -1,7 +1,7 @@
 """What a monitor says, as metrics. Called by model once a second."""
 
 from serve.drift.monitor import Monitor
-from serve.metrics import Recorder
+from serve.recorder import Recorder
 
 
 def record(monitor: Monitor, recorder: Recorder, version: str) -> None:

@@ -1,4 +1,4 @@
-"""What is started beside a platform. Grafana's program is a stand-in: it cannot be had everywhere."""
+"""What is started beside a platform. Grafana is a stand-in: it cannot be had everywhere."""
 
 import json
 import os
