@@ -51,7 +51,7 @@ def _model_application(model: Model, config: Config) -> dict[str, Any]:
         "version_policy": model.version_policy.model_dump(mode="json", exclude_unset=True),
         "version_labels": dict(model.version_labels),
     }
-    return _application(model, args, {**versions, **_accounts(model, config)})
+    return _application(model, args, {**versions, **_accounts(model, config), **_reports(config)})
 
 
 def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
@@ -62,7 +62,17 @@ def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
         "pipelines": [_dump(other) for other in nested],
     }
     versions = {"version_policy": {"all": True}, "version_labels": {}}
-    return _application(pipeline, args, {**versions, **_accounts(pipeline, config)})
+    return _application(
+        pipeline, args, {**versions, **_accounts(pipeline, config), **_reports(config)}
+    )
+
+
+def _reports(config: Config) -> dict[str, Any]:
+    """Return what a replica tells of each request."""
+    return {
+        "tracing": config.tracing.model_dump(mode="json", exclude_none=True),
+        "access_log": config.access_log,
+    }
 
 
 def _dump(pipeline: Pipeline) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def _gateway_application(config: Config) -> dict[str, Any]:
             {
                 "name": "gateway",
                 "num_replicas": 1,
-                "user_config": {"models": models},
+                "user_config": {"models": models, **_reports(config)},
                 "ray_actor_options": {"num_cpus": 0.1},
                 "max_ongoing_requests": 1000,
             }

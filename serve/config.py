@@ -19,6 +19,7 @@ from serve.config_sections import (
     Section,
     Served,
     Tenants,
+    Tracing,
     VersionPolicy,
 )
 from serve.errors import ConfigError
@@ -85,6 +86,16 @@ class Config(Section):
     ports: Ports = Field(default_factory=Ports, description="other ports of a local platform")
     prices: Prices = Field(default_factory=Prices, description="what an hour of hardware costs")
     tenants: Tenants = Field(default_factory=Tenants, description="who sends requests")
+    tracing: Tracing = Field(
+        default_factory=Tracing, description="traces of requests; changes without a restart"
+    )
+    access_log: bool = Field(
+        False,
+        description=(
+            "a line of JSON for every request, in Ray's log folder; off because 2,000 requests a "
+            "second would be 50 GB a day; changes without a restart"
+        ),
+    )
     models: tuple[Model, ...] = Field((), description="the models to serve")
     pipelines: tuple[Pipeline, ...] = Field(
         (), description="pipelines of models and of other pipelines, served like models"

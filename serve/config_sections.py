@@ -221,6 +221,28 @@ class Prices(Section):
     )
 
 
+class Tracing(Section):
+    """Traces by OpenTelemetry: where a request's time went, across everything that it passed."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+",
+        description=(
+            "OTLP over HTTP, such as http://localhost:4318/v1/traces; null, the default, traces "
+            "nothing; headers are taken from OTEL_EXPORTER_OTLP_HEADERS"
+        ),
+    )
+    sampling_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description=(
+            "part of the requests that is traced; a request with a `traceparent` is traced if its "
+            "caller's own trace is; one in a hundred shows what is usual and costs nothing"
+        ),
+    )
+
+
 class Served(Section):
     """What a model and a pipeline have in common: an application with its own replicas."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve as ray_serve
+from ray.serve._private.logging_utils import get_serve_logs_dir
 
 from serve.accounting import Accounts
 from serve.config import Model as ModelConfig
@@ -26,6 +27,7 @@ from serve.gateway import Gateway
 from serve.model import Model, Source
 from serve.pipelines.remote import RemoteMember
 from serve.recorder import Recorder
+from serve.reporting import Replica, Reporter, reporter_for
 from serve.repository.repository import Repository
 from serve.sources import PipelineSource, RepositorySource
 from serve.types import InferRequest, InferResponse, Signature
@@ -63,7 +65,8 @@ class ModelDeployment:
         return self._endpoint
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take versions, labels, objective, tenants, prices; the first call loads the model."""
+        """Take what stands in the user_config; the first call loads the model."""
+        self._endpoint.reporter = await _reporter(user_config, self._endpoint.reporter)
         self._accounts.apply(
             Slo.model_validate(user_config["slo"]),
             Tenants.model_validate(user_config["tenants"]),
@@ -92,7 +95,10 @@ class ModelDeployment:
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer a pipeline that has this model as a member."""
-        return await self._model.infer(request)
+        reporter = self._endpoint.reporter
+        if reporter is None:
+            return await self._model.infer(request)
+        return await reporter.infer(self._model.infer, request, self._model.name)
 
     async def signature(self, version: int | None) -> Signature:
         """Return a version's default signature, for a pipeline that is being built."""
@@ -105,6 +111,10 @@ class ModelDeployment:
             "labels": dict(self._model.labels),
             "failures": dict(self._model.failures),
         }
+
+    def __del__(self) -> None:
+        """Ray Serve calls this once a stopping replica has answered its last request."""
+        _close(self._endpoint.reporter)
 
     def _start_tasks(self) -> None:
         if self._tasks:
@@ -138,6 +148,20 @@ def _parse(
     return pipeline, PipelineSource(repository, pipeline, by_name, remote)
 
 
+async def _reporter(user_config: dict[str, Any], before: Reporter | None) -> Reporter | None:
+    """Return what tells of a replica's requests as its user_config wants it."""
+    context = ray_serve.get_replica_context()
+    # Beside the replica's own log; Ray has no public name for the folder (2.60).
+    folder = Path(get_serve_logs_dir())
+    replica = Replica(context.app_name, context.replica_id.unique_id, folder)
+    return await asyncio.to_thread(reporter_for, user_config, replica, before)
+
+
+def _close(reporter: Reporter | None) -> None:
+    if reporter is not None:
+        reporter.close()
+
+
 async def _repeat(action: Callable[[], Awaitable[None]], period_s: float) -> None:
     said = ""
     while True:
@@ -165,9 +189,14 @@ class GatewayDeployment:
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take the list of models."""
+        self._gateway.reporter = await _reporter(user_config, self._gateway.reporter)
         self._gateway.apply(tuple(model["name"] for model in user_config["models"]))
         if self._flushing is None:
             self._flushing = asyncio.create_task(_repeat(self._flush, _SAMPLE_PERIOD_S))
+
+    def __del__(self) -> None:
+        """Ray Serve calls this once a stopping replica has answered its last request."""
+        _close(self._gateway.reporter)
 
     async def _flush(self) -> None:
         self._recorder.flush()

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from serve.accounting import NO_VERSION, Accounts, Answered
+from serve.edge.exchange import exchange_of, server_timing
 from serve.edge.http import (
     JSON,
     OCTETS,
@@ -35,7 +36,8 @@ from serve.errors import InferenceFailed, ServeError
 from serve.model import LoadedVersion, Model
 from serve.protocols import metadata_v2, rest_v1, rest_v2
 from serve.protocols.errors import encode_error, encode_json
-from serve.types import InferResponse, Timing
+from serve.reporting import Reporter
+from serve.types import InferResponse
 
 log = logging.getLogger("ray.serve")
 
@@ -69,6 +71,7 @@ class ModelEndpoint:
         self._accounts = accounts
         self._prefix = len(f"/v2/models/{model.name}")
         self.in_flight = 0
+        self.reporter: Reporter | None = None
 
     def _is_alone(self) -> bool:
         return self.in_flight <= 1
@@ -87,6 +90,8 @@ class ModelEndpoint:
             response = error_response(err)
             unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
             self._record(unread, "v2", _Answer(response), started, time.perf_counter())
+            if self.reporter is not None:
+                self.reporter.refused(unread, response, self._model.name, started)
         except Disconnected:
             return
         finally:
@@ -97,6 +102,8 @@ class ModelEndpoint:
         """Answer a request whose path begins with this model's prefix."""
         read = time.perf_counter()
         started = started or read
+        reporter = self.reporter
+        traced = None if reporter is None else reporter.begin(request, started)
         path = request.path[self._prefix :]
         protocol = "v1" if path.startswith(("/v1/", "/v1:")) or path == "/v1" else "v2"
         try:
@@ -105,6 +112,11 @@ class ModelEndpoint:
         except ServeError as err:
             answer = _Answer(self._failed(err))
         self._record(request, protocol, answer, started, read)
+        if reporter is not None:
+            version = None if answer.version == NO_VERSION else answer.version
+            whose = (self._model.name, version, protocol)
+            told = exchange_of(request, answer.response, whose, started, answer.inferred)
+            reporter.end(traced, told, answer.response)
         return answer.response
 
     async def answer_forwarded(self, request: HttpRequest) -> HttpResponse:
@@ -237,19 +249,8 @@ class ModelEndpoint:
             Answered(protocol, tenant, answer.version, status, started, read, ended, timing)
         )
         if timing is not None:
-            header = _server_timing(timing, ended - started)
+            header = server_timing(timing, ended - started)
             answer.response.headers.append((b"server-timing", header))
-
-
-def _server_timing(timing: Timing, seconds: float) -> bytes:
-    parts = [
-        ("queue", timing.queue_s),
-        ("batch", timing.batch_wait_s),
-        ("engine", timing.engine_s),
-        *((f"layer-{label}", layer_s) for label, layer_s in timing.layers),
-        ("total", seconds),
-    ]
-    return ", ".join(f"{name};dur={part_s * 1e3:.3f}" for name, part_s in parts).encode()
 
 
 def _parse_target(path: str) -> _Target | None:

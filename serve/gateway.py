@@ -20,6 +20,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve import __version__
+from serve.edge.exchange import exchange_of
 from serve.edge.http import (
     Disconnected,
     HttpRequest,
@@ -36,6 +37,7 @@ from serve.metrics import PROTOCOLS, UNKNOWN_MODEL
 from serve.protocols import metadata_v2, rest_v1
 from serve.protocols.errors import encode_error, encode_json
 from serve.recorder import Recorder, Sum
+from serve.reporting import Reporter
 
 _MAX_BODY_BYTES = 64 * 2**20
 _STATUS_TTL_S = 1.0
@@ -57,6 +59,7 @@ class Gateway:
     def __init__(self, recorder: Recorder) -> None:
         self.models: Sequence[str] = ()
         self._recorder = recorder
+        self.reporter: Reporter | None = None
         self._states: dict[str, str] | None = None
         self._states_until = 0.0
         self._asking: asyncio.Task[None] | None = None
@@ -64,12 +67,17 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        started = time.perf_counter()
         request = None
         try:
             request = await read_request(scope, receive, _MAX_BODY_BYTES)
-            response = await self.answer(request)
-        except ServeError as err:
+            response = await self._answer_and_tell(request, started)
+        except ServeError as err:  # the body could not be read
             response = error_response(err)
+            if self.reporter is not None:
+                unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
+                model = self._model_of(unread.path) or "gateway"
+                self.reporter.refused(unread, response, model, started)
         except Disconnected:
             return
         if not response.by_replica:
@@ -84,13 +92,31 @@ class Gateway:
                 for code in _CODES_FROM_THE_START:
                     self._requests(name, protocol, code)
 
+    async def _answer_and_tell(self, request: HttpRequest, started: float) -> HttpResponse:
+        reporter = self.reporter
+        traced = None if reporter is None else reporter.begin(request, started)
+        try:
+            response = await self.answer(request)
+        except ServeError as err:
+            response = error_response(err)
+        if reporter is not None:
+            whose = (self._model_of(request.path) or "gateway", None, _protocol_of(request.path))
+            told = exchange_of(request, response, whose, started)
+            reporter.end(traced, told, response, line=not response.by_replica)
+        return response
+
+    def _model_of(self, path: str) -> str | None:
+        """Return whose path it is, None where it is no model's; unknown names count as one."""
+        match = _V1_MODEL.fullmatch(path) or _V2_MODEL.fullmatch(path)
+        if match is None:
+            return None
+        return match[1] if match[1] in self.models else UNKNOWN_MODEL
+
     def _count(self, path: str, status: int) -> None:
         """Count a request that was for a model, as far as its path tells, and did not reach one."""
-        match = _V1_MODEL.fullmatch(path) or _V2_MODEL.fullmatch(path)
-        if match is not None:
-            name = match[1] if match[1] in self.models else UNKNOWN_MODEL
-            protocol = "v1" if path[:3].lower() == "/v1" else "v2"
-            self._requests(name, protocol, status).add()
+        name = self._model_of(path)
+        if name is not None:
+            self._requests(name, _protocol_of(path), status).add()
 
     def _requests(self, name: str, protocol: str, code: int) -> Sum:
         return self._recorder.sum("gateway_requests", model=name, protocol=protocol, code=str(code))
@@ -229,6 +255,10 @@ async def _answer(method: Any, args: tuple[Any, ...]) -> Any:
         with contextlib.suppress(RayActorError):
             return await method.remote(*args)
     return await method.remote(*args)
+
+
+def _protocol_of(path: str) -> str:
+    return "v1" if path[:3].lower() == "/v1" else "v2"
 
 
 def _json(value: Any, status: int = 200) -> HttpResponse:

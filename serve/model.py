@@ -238,9 +238,12 @@ class Model:
         recorder.observe("model_batch_wait_duration_seconds", oldest.batch_wait_s, version=version)
         recorder.observe("model_engine_duration_seconds", run.engine_s, version=version)
         recorder.observe("model_batch_rows", run.rows, version=version)
-        for layer, seconds in run.layers:
+        for layer in run.layers:
             recorder.observe(
-                "pipeline_layer_duration_seconds", seconds, version=version, layer=layer
+                "pipeline_layer_duration_seconds",
+                layer.seconds,
+                version=version,
+                layer=layer.label,
             )
         for tenant, seconds in run.tenants.items():
             recorder.count("model_compute_seconds", seconds, version=version, tenant=tenant)

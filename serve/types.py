@@ -48,7 +48,7 @@ class InferRequest:
 
     `signature` None means the model's default; `outputs` None means all of them;
     at most one of `version` and `label` is set; `timeout_s` counts from arrival; `tenant` is
-    whose it is, for the accounts.
+    whose it is, for the accounts; `trace` is what a pipeline that is traced tells its members.
     """
 
     inputs: Tensors
@@ -60,6 +60,20 @@ class InferRequest:
     timeout_s: float | None = None
     tenant: str = NO_TENANT
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    trace: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One call of a pipeline's member: its label, how long, when (perf_counter).
+
+    `span_id` is what the member was told that this call is, None where it was not traced.
+    """
+
+    label: str
+    seconds: float
+    started: float = 0.0
+    span_id: int | None = None
 
 
 @dataclass(slots=True)
@@ -68,16 +82,19 @@ class Timing:
 
     `queue_s` waiting for the engine to be free, `batch_wait_s` waiting for others to share
     a batch, `engine_s` in the model. `arrived` is when it began to wait (time.perf_counter), and
-    these three are all that follows until it is computed. `batch_rows` is the batch it rode in,
-    without padding; `layers` are a pipeline's members with their seconds.
+    these three are all that follows until it is computed. `rows` are its own, `batch_rows` those of
+    the batch it rode in, without padding; `layers` are the calls of a pipeline's members; `pieces`
+    are the parts of a request that was larger than a batch.
     """
 
     queue_s: float = 0.0
     batch_wait_s: float = 0.0
     engine_s: float = 0.0
     arrived: float = 0.0
+    rows: int = 0
     batch_rows: int = 0
-    layers: tuple[tuple[str, float], ...] = ()
+    layers: tuple[Layer, ...] = ()
+    pieces: tuple["Timing", ...] = ()
 
 
 @dataclass(slots=True)

@@ -246,6 +246,8 @@ def _stamp(entries: list[Entry], run: BatchRun, free_since: float) -> None:
         entry.timing.queue_s = free_at - entry.arrived
         entry.timing.batch_wait_s = run.started - free_at
         entry.timing.engine_s = run.engine_s
+        entry.timing.arrived = entry.arrived
+        entry.timing.rows = entry.rows
         entry.timing.batch_rows = run.rows
         entry.timing.layers = run.layers
 

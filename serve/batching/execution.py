@@ -12,11 +12,12 @@ from typing import Protocol
 from serve.batching.batch import merge, padded_size, split
 from serve.config_sections import NO_TENANT
 from serve.errors import InferenceFailed, ServeError
-from serve.types import Tensors, Timing
+from serve.trace_context import CURRENT, Carrier, following, is_sampled
+from serve.types import Layer, Tensors, Timing
 
 Compute = Callable[[str, Tensors], Tensors]
-# Tells the layers of the engine's latest call, and seconds for each.
-Layers = Callable[[], tuple[tuple[str, float], ...]]
+# Tells the layers of the engine's latest call.
+Layers = Callable[[], tuple[Layer, ...]]
 
 
 class Watcher(Protocol):
@@ -40,7 +41,7 @@ class BatchRun:
     padded_rows: int
     started: float
     engine_s: float
-    layers: tuple[tuple[str, float], ...] = ()
+    layers: tuple[Layer, ...] = ()
     tenants: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -59,6 +60,7 @@ class Entry:
     arrived: float
     tenant: str = NO_TENANT
     timing: Timing = field(default_factory=Timing)
+    trace: Carrier | None = field(default_factory=CURRENT.get)
 
 
 def run(
@@ -70,12 +72,13 @@ def run(
     if not entries:
         return [], BatchRun(0, 0, started, 0.0)
     size = rows if entries[0].key is None else padded_size(rows, sizes)
-    answers = _attempt(compute, entries, size)
-    if len(entries) > 1 and isinstance(answers[0], ServeError):
-        # One of them may be the cause: alone, it fails alone.
-        answers = [
-            _attempt(compute, [entry], padded_size(entry.rows, sizes))[0] for entry in entries
-        ]
+    with following(_trace_of(entries)):
+        answers = _attempt(compute, entries, size)
+        if len(entries) > 1 and isinstance(answers[0], ServeError):
+            # One of them may be the cause: alone, it fails alone.
+            answers = [
+                _attempt(compute, [entry], padded_size(entry.rows, sizes))[0] for entry in entries
+            ]
     seconds = time.perf_counter() - started
     return answers, BatchRun(rows, size, started, seconds, layers(), _shares(entries, seconds))
 
@@ -88,6 +91,12 @@ def _shares(entries: Sequence[Entry], seconds: float) -> dict[str, float]:
         rows[entry.tenant] = rows.get(entry.tenant, 0) + max(1, entry.rows)
     a_row = seconds / sum(rows.values())
     return {tenant: a_row * count for tenant, count in rows.items()}
+
+
+def _trace_of(entries: Sequence[Entry]) -> Carrier | None:
+    """Return the trace that a batch's calls of other replicas belong to: one that is recorded."""
+    traces = [entry.trace for entry in entries if entry.trace is not None]
+    return next((trace for trace in traces if is_sampled(trace)), traces[0] if traces else None)
 
 
 def _attempt(compute: Compute, entries: Sequence[Entry], size: int) -> list[Tensors | ServeError]:
@@ -132,6 +141,8 @@ def total(timings: Sequence[Timing]) -> Timing:
         batch_wait_s=batch_wait_s,
         engine_s=engine_s,
         arrived=arrived,
+        rows=sum(timing.rows for timing in timings),
         batch_rows=max(timing.batch_rows for timing in timings),
         layers=tuple(layer for timing in timings for layer in timing.layers),
+        pieces=tuple(timings),
     )

@@ -7,6 +7,7 @@ which layer answered each row, and whether a later layer that should have had it
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +92,8 @@ class CascadeKind:
         with self._observe.layer(member.label):
             if deadline_s is None:
                 return member.compute(inputs)
-            work = self._watch.submit(member.compute, inputs)
+            # In the same context, so that a member elsewhere learns of the trace.
+            work = self._watch.submit(copy_context().run, member.compute, inputs)
             try:
                 return work.result(deadline_s)
             except LateError as err:

@@ -12,7 +12,7 @@ import numpy as np
 from serve.datatypes import DATATYPES
 from serve.pipelines.member import Member
 from serve.pipelines.observe import Observer
-from serve.types import Signature, Tensors
+from serve.types import Layer, Signature, Tensors
 
 SIGNATURE = "serving_default"
 
@@ -61,8 +61,8 @@ class PipelineEngine:
         """Tell whether a call may run on the event loop, which members elsewhere need free."""
         return all(member.may_block_loop for member in self.members)
 
-    def layers(self) -> tuple[tuple[str, float], ...]:
-        """Return the layers of the latest call in the order they ran, with seconds."""
+    def layers(self) -> tuple[Layer, ...]:
+        """Return the layers of the latest call in the order they ran."""
         return tuple(self.observe.latest)
 
     def compute_saved(self) -> float | None:

@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from serve.trace_context import below
+from serve.types import Layer
+
 
 class Observer:
     """Figures of one pipeline."""
 
     def __init__(self) -> None:
-        self.latest: list[tuple[str, float]] = []  # layers of the batch that ran last, seconds
+        self.latest: list[Layer] = []  # of the batch that ran last
         self.seconds: Counter[str] = Counter()  # by layer, since the start
         self.rows: Counter[tuple[str, str]] = Counter()  # by layer and outcome, since the start
         self._told: Counter[tuple[str, str]] = Counter()
@@ -27,12 +30,13 @@ class Observer:
     def layer(self, label: str) -> Iterator[None]:
         """Time a layer."""
         started = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds = time.perf_counter() - started
-            self.latest.append((label, seconds))
-            self.seconds[label] += seconds  # type: ignore[assignment]
+        with below() as span_id:
+            try:
+                yield
+            finally:
+                seconds = time.perf_counter() - started
+                self.latest.append(Layer(label, seconds, started, span_id))
+                self.seconds[label] += seconds  # type: ignore[assignment]
 
     def count(self, label: str, outcome: str, rows: int) -> None:
         """Count rows of a layer: answered, passed, abstained, degraded."""

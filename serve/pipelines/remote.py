@@ -14,6 +14,7 @@ from ray.exceptions import RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServeError
+from serve.trace_context import CURRENT
 from serve.types import InferRequest, InferResponse, Signature, Tensors
 
 _START_TIMEOUT_S = 120.0  # a pipeline may start before its members have
@@ -43,7 +44,9 @@ class RemoteMember:
 
     def compute(self, inputs: Tensors) -> Tensors:
         """Return the outputs. Raises what the model's replica raised, ModelNotReady, or late."""
-        request = InferRequest(inputs, version=self._version, timeout_s=self._timeout_s)
+        request = InferRequest(
+            inputs, version=self._version, timeout_s=self._timeout_s, trace=CURRENT.get()
+        )
         response: InferResponse = self._wait(self._infer(request), self._timeout_s)
         return response.outputs
 

@@ -15,6 +15,8 @@ import pytest
 import requests
 import yaml
 
+from tests.receiver import Receiver
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -55,6 +57,7 @@ class Served:
     url: str
     metrics_url: str
     held_out: np.ndarray
+    receiver: Receiver
 
     def infer_url(self, model: str) -> str:
         return f"{self.url}/v2/models/{model}/infer"
@@ -100,6 +103,7 @@ def served(
     from serve.repository.publish import publish
     from serve.repository.repository import Repository
 
+    receiver = Receiver()
     folder = tmp_path_factory.mktemp("platform")
     repository = Repository(str(folder / "models"), folder / "cache")
     publish(trained, repository, "digits")
@@ -111,6 +115,9 @@ def served(
         "repository": {"root": "models", "poll_interval_s": 0.5},
         "http": {"port": free_port()},
         "ports": {"metrics": free_port(), "dashboard": free_port()},
+        # Traced is what asks for it, so that no other test pays for spans.
+        "tracing": {"endpoint": receiver.endpoint, "sampling_ratio": 0.0},
+        "access_log": True,
         "models": [
             {"name": "digits", "limits": {"max_body_bytes": 2_000_000}},
             {"name": "digits-h5", "ray_actor_options": small},
@@ -133,7 +140,7 @@ def served(
     }
     path = folder / "strata.yaml"
     path.write_text(yaml.safe_dump(tree))
-    with LocalPlatform(load(path)) as platform:
+    with receiver, LocalPlatform(load(path)) as platform:
         platform.start()
         platform.wait_ready(550)
         yield Served(
@@ -143,6 +150,7 @@ def served(
             url=f"http://127.0.0.1:{tree['http']['port']}",
             metrics_url=f"http://127.0.0.1:{tree['ports']['metrics']}/metrics",
             held_out=digits().x_test,
+            receiver=receiver,
         )
 
 

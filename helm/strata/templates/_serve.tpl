@@ -84,6 +84,13 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- toJson $args -}}
 {{- end -}}
 
+{{- /* What a replica tells of each request. */ -}}
+{{- define "strata.reports" -}}
+{{- $defaults := include "strata.defaults" . | fromJson -}}
+{{- $tracing := include "strata.section" (list $defaults.config.tracing .Values.tracing) | fromJson -}}
+{{- toJson (dict "tracing" (ternary (omit $tracing "endpoint") $tracing (empty $tracing.endpoint)) "access_log" .Values.access_log) -}}
+{{- end -}}
+
 {{- /* What reaches running replicas. */ -}}
 {{- define "strata.userConfig" -}}
 {{- $policy := ternary (dict "all" true) (default .defaults.served.version_policy .served.version_policy) (hasKey .served "kind") -}}
@@ -91,7 +98,7 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $_ := set $config "slo" (default dict .served.slo) -}}
 {{- $_ := set $config "tenants" (include "strata.section" (list .defaults.config.tenants .root.Values.tenants) | fromJson) -}}
 {{- $_ := set $config "prices" (include "strata.section" (list .defaults.config.prices .root.Values.prices) | fromJson) -}}
-{{- toJson $config -}}
+{{- toJson (merge $config (include "strata.reports" .root | fromJson)) -}}
 {{- end -}}
 
 {{- define "strata.maxOngoingRequests" -}}
@@ -139,7 +146,7 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $names := list -}}
 {{- range $served }}{{ $names = append $names (dict "name" .name) }}{{ end -}}
 {{- $gateway := first $config.applications -}}
-{{- $_ := set (first $gateway.deployments).user_config "models" $names -}}
+{{- $_ := set (first $gateway.deployments) "user_config" (merge (dict "models" $names) (include "strata.reports" . | fromJson)) -}}
 {{- $applications := list $gateway -}}
 {{- range $served }}{{ $applications = append $applications (include "strata.application" (dict "root" $root "served" .) | fromJson) }}{{ end -}}
 {{- $_ := set $config "applications" $applications -}}

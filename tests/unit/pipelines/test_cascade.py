@@ -135,7 +135,7 @@ def test_figures_tell_who_answered_and_what_was_saved():
         1,
         1,
     )
-    assert [label for label, _ in engine.observe.latest] == ["small", "large"]
+    assert [layer.label for layer in engine.observe.latest] == ["small", "large"]
     engine.observe.seconds.update({"small": 1 - engine.observe.seconds["small"]})
     engine.observe.seconds.update({"large": 2 - engine.observe.seconds["large"]})
     assert engine.observe.compute_saved("large") == pytest.approx(1 - 3 / 8)
