@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +97,9 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(
     tmp_path_factory: pytest.TempPathFactory, trained: Path, graphs: Path
 ) -> Iterator[Served]:
-    from serve.cli.publish import try_loading
+    from serve.cli.publish import try_loading, try_with_examples
     from serve.config_file import load
+    from serve.evaluation.baselines import Examples
     from serve.learn.data import digits
     from serve.local import LocalPlatform
     from serve.repository.publish import publish
@@ -107,8 +109,12 @@ def served(
     folder = tmp_path_factory.mktemp("platform")
     repository = Repository(str(folder / "models"), folder / "cache")
     publish(trained, repository, "digits")
-    for name in ("text", "calc", "busy", "low", "high", "twice"):
+    for name in ("text", "calc", "busy", "low", "high"):
         publish(graphs / name, repository, name, validate=try_loading)
+    # As if twice were an autoencoder and y its error: it is watched for drift.
+    usual = Examples({"x": np.arange(600, dtype=np.float32)}, "the test", "y")
+    watched = partial(try_with_examples, examples=usual, model="twice")
+    publish(graphs / "twice", repository, "twice", validate=watched)
     publish(trained / "model.h5", repository, "digits-h5")
     small = {"num_cpus": 0.1}
     tree = {
@@ -118,6 +124,7 @@ def served(
         # Traced is what asks for it, so that no other test pays for spans.
         "tracing": {"endpoint": receiver.endpoint, "sampling_ratio": 0.0},
         "access_log": True,
+        "tenants": {"names": ["blue"]},
         "models": [
             {"name": "digits", "limits": {"max_body_bytes": 2_000_000}},
             {"name": "digits-h5", "ray_actor_options": small},
@@ -128,8 +135,16 @@ def served(
                 "ray_actor_options": small,
                 "batching": {"max_batch_size": 2},
                 "limits": {"max_queued_requests": 4, "request_timeout_s": 2.0},
+                "slo": {"latency_ms": 20, "latency_target": 99},
             },
-            *({"name": name, "ray_actor_options": small} for name in ("low", "high", "twice")),
+            {"name": "low", "ray_actor_options": small, "slo": {"availability": 99.9}},
+            {"name": "high", "ray_actor_options": small, "slo": {"availability": 99.9}},
+            # Scales as far as Ray is concerned, with a load that no test makes.
+            {
+                "name": "twice",
+                "ray_actor_options": small,
+                "autoscaling": {"max_replicas": 2, "target_ongoing_requests": 1000},
+            },
         ],
         "pipelines": [
             {"name": f"{kind}-{placement}", "placement": placement, "ray_actor_options": small}

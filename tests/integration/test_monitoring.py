@@ -1,0 +1,195 @@
+"""A real Prometheus scrapes the running platform: what dashboards and rules ask for is there.
+
+Its rules are those of the chart, evaluated every second and without the alerts' waiting times; what
+these are, promtool shows (tests/rules).
+"""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+import yaml
+from dashboards.query import Prometheus, Series, expressions
+
+from serve.config import Ports
+from serve.metrics import METRICS
+from serve.watch import DASHBOARDS, RULES, Watch
+from tests.integration.conftest import Served, free_port
+
+pytestmark = pytest.mark.integration
+
+# Only a machine with a GPU, and a cluster with kube-state-metrics, export these.
+_ELSEWHERE = re.compile(r"ray_node_(gpu|gram)\w*|kube_\w+")
+# What must be empty as long as nothing is wrong.
+_NOTHING_WRONG = {"What is wrong now"}
+_SUFFIXES = {"counter": "_total", "gauge": "", "histogram": "_bucket"}
+_NAME = re.compile(r"\b(?:(?:ray|haproxy|kube)_\w+|(?:model|component):[\w:]+)")
+_NUMBER = {"name": "x", "datatype": "FP32", "shape": [1]}
+
+
+def _rules() -> list[dict]:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    served: Served, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    script = pytestconfig.rootpath / "scripts" / "prometheus"
+    found = subprocess.run([script], capture_output=True, text=True, check=True)
+    tree = yaml.safe_load(RULES.read_text())
+    for group in tree["groups"]:
+        group["interval"] = "1s"
+        for rule in group["rules"]:
+            rule.pop("for", None)
+    rules = tmp_path_factory.mktemp("rules") / "rules.yaml"
+    rules.write_text(yaml.safe_dump(tree))
+    ports = Ports(
+        metrics=served.platform.config.ports.metrics,
+        dashboard=served.platform.config.ports.dashboard,
+        prometheus=free_port(),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{found.stdout.strip()}:{os.environ['PATH']}")
+        with Watch(ports, rules) as watch:
+            watch.start(served.platform.haproxy_metrics_port, scrape_interval_s=1)
+            yield Prometheus(watch.url)
+
+
+def _ask(served: Served, model: str, tensor: dict, **headers: str) -> requests.Response:
+    body = {"inputs": [tensor]}
+    return requests.post(served.infer_url(model), json=body, headers=headers, timeout=30)
+
+
+def _load(served: Served) -> None:
+    """Call every model and pipeline once, right and wrong, as a tenant and as none."""
+    numbers = {**_NUMBER, "data": [60.0]}
+    image = {"name": "image", "datatype": "FP32", "shape": [1, 28, 28, 1], "data": [0.0] * 784}
+    many = {**_NUMBER, "shape": [64], "data": list(range(0, 640, 10))}
+    for pipeline in served.platform.config.pipelines:
+        assert _ask(served, pipeline.name, numbers).ok
+    for model in ("low", "high"):
+        assert _ask(served, model, numbers, **{"x-tenant": "blue"}).ok
+    assert _ask(served, "twice", many).ok
+    for model in ("digits", "digits-h5"):
+        assert _ask(served, model, image).ok
+    assert _ask(served, "text", {**_NUMBER, "name": "text", "datatype": "BYTES", "data": ["a"]}).ok
+    assert _ask(served, "busy", {**_NUMBER, "name": "steps", "datatype": "INT32", "data": [1]}).ok
+    calc = {"inputs": {"zeta": [[1.0, 2.0]], "alpha": [1]}}
+    assert requests.post(f"{served.url}/v1/models/calc:predict", json=calc, timeout=30).ok
+    assert _ask(served, "digits", numbers).status_code == 400
+    assert _ask(served, "nobody", numbers).status_code == 404
+
+
+def _now(prometheus: Prometheus, expr: str) -> list[Series]:
+    return prometheus.at(expr, time.time())
+
+
+def _names(prometheus: Prometheus) -> set[str]:
+    answer = requests.get(f"{prometheus.url}/api/v1/label/__name__/values", timeout=30)
+    return set(answer.json()["data"])
+
+
+def test_every_panel_of_every_dashboard_shows_something(served, prometheus, eventually):
+    asked = {
+        (path.stem, title, expr)
+        for path in DASHBOARDS.glob("*.json")
+        for title, expr in expressions(json.loads(path.read_text()), {})
+        if title not in _NOTHING_WRONG
+    }
+    assert len(asked) > 50
+
+    def none_empty():
+        _load(served)
+        empty.clear()
+        empty.update(key for key in asked if not _now(prometheus, key[-1]))
+        return not empty
+
+    empty: set[tuple[str, str, str]] = set()
+    try:
+        eventually(none_empty, timeout_s=120)
+    except AssertionError:
+        pytest.fail("no data: " + "\n".join(map(str, sorted(empty))))
+
+
+def test_every_metric_of_ours_is_exported(served, prometheus, eventually):
+    declared = {f"ray_{name}{_SUFFIXES[metric.kind]}" for name, metric in METRICS.items()}
+    eventually(lambda: _load(served) or declared <= _names(prometheus), timeout_s=60)
+
+
+def test_every_name_in_rules_and_dashboards_is_somebodys(served, prometheus, eventually):
+    texts = [rule["expr"] for rule in _rules()]
+    texts += [path.read_text() for path in DASHBOARDS.glob("*.json")]
+    used = {name for text in texts for name in _NAME.findall(text)}
+    used = {name for name in used if not _ELSEWHERE.fullmatch(name)}
+    eventually(lambda: _load(served) or used <= _names(prometheus), timeout_s=60)
+
+
+def test_every_rule_is_evaluated_and_every_recorded_one_has_values(served, prometheus, eventually):
+    def groups():
+        answer = requests.get(f"{prometheus.url}/api/v1/rules", timeout=30)
+        return [rule for group in answer.json()["data"]["groups"] for rule in group["rules"]]
+
+    rules = eventually(lambda: [rule for rule in groups() if rule["health"] != "unknown"])
+    assert {rule["health"] for rule in rules} == {"ok"}, [rule.get("lastError") for rule in rules]
+    assert len(rules) == len(_rules())
+    recorded = {rule["record"] for rule in _rules() if "record" in rule}
+    eventually(lambda: _load(served) or recorded <= _names(prometheus), timeout_s=60)
+
+
+def _firing(prometheus: Prometheus, alert: str) -> set[str]:
+    expr = f'ALERTS{{alertname="{alert}", alertstate="firing"}}'
+    return {series.labels["model"] for series in _now(prometheus, expr)}
+
+
+def test_a_model_that_fails_burns_its_error_budget_and_no_other_does(
+    served, prometheus, eventually
+):
+    def fails():
+        assert _ask(served, "high", {**_NUMBER, "data": [77.0]}).status_code == 500
+        return "high" in _firing(prometheus, "ModelErrorBudgetBurn")
+
+    eventually(fails, timeout_s=90)
+    assert _firing(prometheus, "ModelErrorBudgetBurn") == {"high"}
+
+
+def test_a_model_that_is_slow_burns_its_latency_budget_and_no_other_does(
+    served, prometheus, eventually
+):
+    slow = {**_NUMBER, "name": "steps", "datatype": "INT32", "data": [100]}
+
+    def is_slow():
+        assert _ask(served, "busy", slow).ok
+        return "busy" in _firing(prometheus, "ModelLatencyBudgetBurn")
+
+    eventually(is_slow, timeout_s=90)
+    assert _firing(prometheus, "ModelLatencyBudgetBurn") == {"busy"}
+
+
+def test_a_tenant_that_nobody_knows_makes_no_series_of_its_own(served, prometheus, eventually):
+    for number in range(5):
+        headers = {"x-tenant": f"stranger-{number}"}
+        assert _ask(served, "low", {**_NUMBER, "data": [1.0]}, **headers).ok
+    expr = 'sum by (tenant) (ray_model_requests_total{model="low"})'
+
+    def tenants():
+        return {series.labels["tenant"] for series in _now(prometheus, expr)}
+
+    eventually(lambda: "other" in tenants(), timeout_s=60)
+    assert tenants() <= {"none", "other", "blue"}
+
+
+def test_the_platform_serves_on_when_prometheus_goes(served, prometheus):
+    ports = Ports(metrics=served.platform.config.ports.metrics, prometheus=free_port())
+    with Watch(ports) as watch:
+        watch.start(None)
+        watch._processes["Prometheus"].kill()
+        watch._processes["Prometheus"].wait()
+        assert _ask(served, "low", {**_NUMBER, "data": [1.0]}).ok
+        assert watch.ended() == ["Prometheus"]
