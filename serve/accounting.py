@@ -61,7 +61,6 @@ class Accounts:
         self._reserved = reserved
         self._codes: dict[tuple[str, str, str], dict[int, Sum]] = {}
         self._versions: dict[str, _Version] = {}
-        self._objectives: dict[str, float] = {}
         self.apply(Slo(), Tenants(), Prices())
 
     def apply(self, slo: Slo, tenants: Tenants, prices: Prices) -> None:
@@ -73,10 +72,9 @@ class Accounts:
         self._tenants = {name.encode(): name for name in tenants.names}
         self._prices = prices
         percentages = {"availability": slo.availability, "latency": slo.latency_target}
-        # What Ray has heard of it exports for ever; of an objective that is gone: no number.
-        gone = dict.fromkeys(self._objectives, math.nan)
-        here = {name: value / 100 for name, value in percentages.items() if value is not None}
-        self._objectives = gone | here
+        self._objectives = {
+            name: value / 100 for name, value in percentages.items() if value is not None
+        }
 
     def tenant(self, headers: Mapping[bytes, bytes]) -> str:
         """Return whose request it is: one of the configured names, other, or none."""

@@ -129,7 +129,9 @@ METRICS: Mapping[str, Metric] = {
         "gauge", "Versions that could not be loaded and have not changed since.", ("model",)
     ),
     "model_ready": Metric(
-        "gauge", "1 while the version answers, 0 once it is unloaded.", ("model", "version")
+        "gauge",
+        "1 while the version answers; 0, and then gone, once it is unloaded.",
+        ("model", "version"),
     ),
     "pipeline_layer_rows": Metric(
         "counter",

@@ -152,6 +152,7 @@ class Model:
         self._recorder.gauge("model_failed_versions", len(self.failures))
         for number, loaded in self.versions.items():
             version = str(number)
+            self._recorder.gauge("model_ready", 1, version=version)
             self._recorder.gauge("model_requests_queued", loaded.batcher.queued, version=version)
             self._recorder.gauge("model_retraces", loaded.engine.retraces, version=version)
             if isinstance(loaded.engine, PipelineEngine):
@@ -200,7 +201,6 @@ class Model:
         seconds = time.perf_counter() - started
         self._recorder.count("model_loads", version=version, outcome="ok")
         self._recorder.observe("model_load_duration_seconds", seconds, version=version)
-        self._recorder.gauge("model_ready", 1, version=version)
         log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
 
     def _begin_counters(self, version: str) -> None:

@@ -66,6 +66,7 @@ class Recorder:
                 total.is_known = True
 
     def gauge(self, name: str, value: float, **tags: str) -> None:
+        """Set a gauge, again and again: Ray drops one that it has not heard of for 20 s."""
         self._tell(self._instruments[name].set, value, {"model": self._model, **tags})
 
     def observe(self, name: str, value: float, **tags: str) -> None:

@@ -181,6 +181,15 @@ def test_the_gauges_of_a_version_that_is_unloaded_are_zero():
         assert gauges[name, ("version", "1")] == 0
 
 
+def test_every_gauge_of_a_version_is_told_every_second():
+    served = Served()
+    served.ask()
+    served.recorder.gauges.clear()
+    served.model.sample()
+    names = {name for name, *tags in served.recorder.gauges if ("version", "1") in tags}
+    assert names == {"model_ready", "model_requests_queued", "model_retraces"}
+
+
 def test_a_version_that_cannot_be_loaded_shows_until_it_is_gone():
     def load(version):
         if version == 2:
@@ -208,7 +217,7 @@ def test_slow_requests_are_counted_only_where_there_is_an_objective():
         assert served.recorder.value("model_slow_requests") == counted
 
 
-def test_an_objective_that_is_taken_away_has_no_number_any_more():
+def test_objectives_and_reservations_are_told_every_second_as_long_as_there_are_any():
     recorder = FakeRecorder()
     accounts = Accounts(recorder, RayActorOptions(num_cpus=2, num_gpus=0.5))
     accounts.apply(
@@ -223,10 +232,11 @@ def test_an_objective_that_is_taken_away_has_no_number_any_more():
     assert recorder.gauges[("model_reserved_cpus",)] == 2
     assert recorder.gauges[("model_reserved_gpus",)] == 0.5
     assert math.isclose(recorder.gauges[("model_reserved_cost_per_hour",)], 2.2)
+    recorder.gauges.clear()
     accounts.apply(Slo(availability=99), Tenants(), Prices())
     accounts.sample([1])
     assert math.isclose(recorder.gauges[objective, ("slo", "availability")], 0.99)
-    assert math.isnan(recorder.gauges[objective, ("slo", "latency")])
+    assert (objective, ("slo", "latency")) not in recorder.gauges
 
 
 @pytest.mark.parametrize(
