@@ -61,10 +61,11 @@ class Accounts:
         self._reserved = reserved
         self._codes: dict[tuple[str, str, str], dict[int, Sum]] = {}
         self._versions: dict[str, _Version] = {}
-        self.apply(Slo(), Tenants(), Prices())
+        self.apply(Slo(), Tenants(), Prices(), max_replicas=1)
 
-    def apply(self, slo: Slo, tenants: Tenants, prices: Prices) -> None:
-        """Take another objective, other tenants, other prices."""
+    def apply(self, slo: Slo, tenants: Tenants, prices: Prices, max_replicas: int) -> None:
+        """Take another objective, other tenants, other prices, another bound of the scaling."""
+        self._max_replicas = max_replicas
         self._slow_s = math.inf if slo.latency_ms is None else slo.latency_ms / 1e3
         self._has_slow = slo.latency_ms is not None
         self._versions.clear()  # their sums are the recorder's and stay
@@ -123,6 +124,7 @@ class Accounts:
             self._open(NO_VERSION, "v2", NO_TENANT)
         reserved, prices = self._reserved, self._prices
         cost = reserved.num_cpus * prices.cpu_hour + reserved.num_gpus * prices.gpu_hour
+        self._recorder.gauge("model_max_replicas", self._max_replicas)
         self._recorder.gauge("model_reserved_cpus", reserved.num_cpus)
         self._recorder.gauge("model_reserved_gpus", reserved.num_gpus)
         self._recorder.gauge("model_reserved_cost_per_hour", cost)

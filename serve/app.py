@@ -85,6 +85,7 @@ def _accounts(served: Served, config: Config) -> dict[str, Any]:
         "slo": served.slo.model_dump(mode="json", exclude_none=True),
         "tenants": config.tenants.model_dump(mode="json"),
         "prices": config.prices.model_dump(mode="json"),
+        "max_replicas": served.autoscaling.max_replicas,
     }
 
 

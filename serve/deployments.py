@@ -71,6 +71,7 @@ class ModelDeployment:
             Slo.model_validate(user_config["slo"]),
             Tenants.model_validate(user_config["tenants"]),
             Prices.model_validate(user_config["prices"]),
+            user_config["max_replicas"],
         )
         policy = VersionPolicy.model_validate(user_config["version_policy"])
         try:

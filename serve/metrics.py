@@ -100,6 +100,9 @@ METRICS: Mapping[str, Metric] = {
     "model_batch_rows": Metric(
         "histogram", "Rows in one engine call, without padding.", ("model", "version"), ROW_BUCKETS
     ),
+    "model_rows": Metric(
+        "counter", "Rows that requests had computed, without padding.", ("model", "version")
+    ),
     "model_padding_rows": Metric(
         "counter", "Rows computed only to reach an allowed batch size.", ("model", "version")
     ),
@@ -108,6 +111,12 @@ METRICS: Mapping[str, Metric] = {
     ),
     "model_requests_queued": Metric(
         "gauge", "Requests that wait for the engine, sampled every second.", ("model", "version")
+    ),
+    "model_queue_limit": Metric(
+        "gauge", "Requests of a version that may wait in the replica before 429.", ("model",)
+    ),
+    "model_max_replicas": Metric(
+        "gauge", "Replicas that the model's autoscaling allows at most.", ("model",)
     ),
     "model_reserved_cpus": Metric("gauge", "Cores that the replica reserves.", ("model",)),
     "model_reserved_gpus": Metric("gauge", "GPUs that the replica reserves.", ("model",)),

@@ -14,20 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from serve import version_metrics
 from serve.batching.batcher import Batcher
-from serve.batching.execution import BatchRun
 from serve.batching.policy import BatchPolicy
-from serve.config_sections import NO_TENANT, Served, VersionPolicy
+from serve.config_sections import Served, VersionPolicy
 from serve.drift.baseline import Baseline
 from serve.drift.monitor import Monitor
-from serve.drift.recording import record, withdraw
 from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
 from serve.pipelines.engine import PipelineEngine
 from serve.protocols.check import check
 from serve.recorder import Recorder
 from serve.repository.versions import resolve, select
-from serve.types import InferRequest, InferResponse, Signature, Timing
+from serve.types import InferRequest, InferResponse, Signature
 
 log = logging.getLogger("ray.serve")
 
@@ -150,24 +149,11 @@ class Model:
     def sample(self) -> None:
         """Record what is measured by looking rather than by counting."""
         self._recorder.gauge("model_failed_versions", len(self.failures))
+        self._recorder.gauge("model_queue_limit", self._config.limits.max_queued_requests)
         for number, loaded in self.versions.items():
-            version = str(number)
-            self._recorder.gauge("model_ready", 1, version=version)
-            self._recorder.gauge("model_requests_queued", loaded.batcher.queued, version=version)
-            self._recorder.gauge("model_retraces", loaded.engine.retraces, version=version)
-            if isinstance(loaded.engine, PipelineEngine):
-                self._sample_pipeline(loaded.engine, version)
-            if loaded.monitor is not None:
-                record(loaded.monitor, self._recorder, version)
-
-    def _sample_pipeline(self, engine: PipelineEngine, version: str) -> None:
-        for (layer, outcome), rows in engine.observe.take_rows().items():
-            self._recorder.count(
-                "pipeline_layer_rows", rows, version=version, layer=layer, outcome=outcome
+            version_metrics.sample(
+                self._recorder, str(number), loaded.batcher.queued, loaded.engine, loaded.monitor
             )
-        saved = engine.compute_saved()
-        if saved is not None:
-            self._recorder.gauge("pipeline_compute_saved_ratio", saved, version=version)
 
     async def _load_wanted(self, revisions: Mapping[int, object]) -> set[int]:
         """Load until the policy is satisfied; return the versions that satisfy it."""
@@ -186,7 +172,7 @@ class Model:
     async def _load(self, number: int, revision: object) -> None:
         started = time.perf_counter()
         version = str(number)
-        self._begin_counters(version)
+        version_metrics.begin(self._recorder, version)
         try:
             loaded = await asyncio.to_thread(self._load_blocking, number, revision)
         except ServeError as err:
@@ -203,13 +189,6 @@ class Model:
         self._recorder.observe("model_load_duration_seconds", seconds, version=version)
         log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
 
-    def _begin_counters(self, version: str) -> None:
-        """Let the version's counters be seen as 0 before they count."""
-        for outcome in ("ok", "failed"):
-            self._recorder.sum("model_loads", version=version, outcome=outcome)
-        self._recorder.sum("model_padding_rows", version=version)
-        self._recorder.sum("model_compute_seconds", version=version, tenant=NO_TENANT)
-
     def _load_blocking(self, number: int, revision: object) -> LoadedVersion:
         engine = self._source.load(number)
         engine.warmup(self._config.batching.sizes)
@@ -221,7 +200,8 @@ class Model:
             pads=not isinstance(engine, PipelineEngine),
         )
         monitor = self._monitor(number, engine)
-        batcher = Batcher(engine.infer, policy, partial(self._observe, str(number)), monitor)
+        observe = partial(version_metrics.observe, self._recorder, str(number))
+        batcher = Batcher(engine.infer, policy, observe, monitor)
         return LoadedVersion(number, revision, engine, batcher, monitor)
 
     def _monitor(self, number: int, engine: Engine) -> Monitor | None:
@@ -232,32 +212,11 @@ class Model:
             return None
         return Monitor(baseline) if baseline else None
 
-    def _observe(self, version: str, run: BatchRun, oldest: Timing) -> None:
-        recorder = self._recorder
-        recorder.observe("model_queue_duration_seconds", oldest.queue_s, version=version)
-        recorder.observe("model_batch_wait_duration_seconds", oldest.batch_wait_s, version=version)
-        recorder.observe("model_engine_duration_seconds", run.engine_s, version=version)
-        recorder.observe("model_batch_rows", run.rows, version=version)
-        for layer in run.layers:
-            recorder.observe(
-                "pipeline_layer_duration_seconds",
-                layer.seconds,
-                version=version,
-                layer=layer.label,
-            )
-        for tenant, seconds in run.tenants.items():
-            recorder.count("model_compute_seconds", seconds, version=version, tenant=tenant)
-        if run.padded_rows > run.rows:
-            recorder.count("model_padding_rows", run.padded_rows - run.rows, version=version)
-
     def _unload_except(self, wanted: set[int]) -> None:
         for number in [number for number in self.versions if number not in wanted]:
             loaded = self.versions.pop(number)
             loaded.batcher.close()
-            for name in ("model_ready", "model_requests_queued", "model_retraces"):
-                self._recorder.gauge(name, 0, version=str(number))
-            if loaded.monitor is not None:
-                withdraw(loaded.monitor, self._recorder, str(number))
+            version_metrics.end(self._recorder, str(number))
             log.info("model '%s' version %d is unloaded", self.name, number)
 
     def _why(self) -> str:

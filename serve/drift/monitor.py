@@ -65,11 +65,6 @@ class Monitor:
         self._now = _Bucket(self._next_look)
         self._untold_rows = 0
 
-    @property
-    def labels(self) -> list[str]:
-        """The tensors that have a score: `input.image`, `output.probabilities`."""
-        return [watched.label for watched in (*self._inputs, *self._outputs)]
-
     def is_due(self) -> bool:
         """Tell whether the rest after the last look is over."""
         return self._clock() >= self._next_look

@@ -12,7 +12,7 @@ from serve.endpoint import ModelEndpoint
 from serve.errors import InferenceFailed
 from serve.model import Model
 from serve.types import Signature, TensorSpec
-from tests.unit.test_accounting import FakeRecorder
+from tests.unit.recorded import FakeRecorder
 
 X = TensorSpec("x", "FP32", (-1,))
 Y = TensorSpec("y", "FP32", (-1,))
@@ -50,6 +50,9 @@ class OneVersion:
 
     def load(self, version):
         return self._engine
+
+    def baseline(self, version, signatures):
+        return None
 
 
 async def endpoint(engine=None, **config):

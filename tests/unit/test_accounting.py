@@ -19,49 +19,9 @@ from serve.errors import InferenceFailed, RepositoryError
 from serve.metrics import METRICS, TAG_VALUES, series
 from serve.model import Model
 from serve.types import Signature, TensorSpec
+from tests.unit.recorded import FakeRecorder
 
 _FIGURES = "serving_default"
-
-
-class FakeRecorder:
-    """Keeps sums and gauges by name and tags, in place of those that go to Ray."""
-
-    def __init__(self) -> None:
-        self.sums, self.gauges, self.observed = {}, {}, []
-
-    def sum(self, name, **tags):
-        assert {"model", *tags} == set(METRICS[name].tags)
-        key = (name, *sorted(tags.items()))
-        return self.sums.setdefault(key, _Sum())
-
-    def count(self, name, amount=1, **tags):
-        self.sum(name, **tags).add(amount)
-
-    def gauge(self, name, value, **tags):
-        assert {"model", *tags} == set(METRICS[name].tags)
-        self.gauges[(name, *sorted(tags.items()))] = value
-
-    def observe(self, name, value, **tags):
-        self.observed.append((name, value))
-
-    def value(self, name, **tags):
-        """Return the sum of all sums of a name that have these tags; None if there are none."""
-        found = [
-            total.value
-            for (known, *pairs), total in self.sums.items()
-            if known == name and tags.items() <= dict(pairs).items()
-        ]
-        return sum(found) if found else None
-
-    def values(self, tag):
-        return {dict(pairs)[tag] for _, *pairs in self.sums if tag in dict(pairs)}
-
-
-class _Sum:
-    value = 0.0
-
-    def add(self, amount=1):
-        self.value += amount
 
 
 class Engine:
@@ -90,11 +50,14 @@ class Served:
         self.recorder = FakeRecorder()
         config = ModelConfig.model_validate({"name": "m", **keys})
         source = SimpleNamespace(
-            versions=lambda: [1], revision=lambda version: 0, load=lambda version: Engine()
+            versions=lambda: [1],
+            revision=lambda version: 0,
+            load=lambda version: Engine(),
+            baseline=lambda version, signatures: None,
         )
         self.model = Model(config, source, self.recorder)
         self.accounts = Accounts(self.recorder, config.ray_actor_options)
-        self.accounts.apply(slo or Slo(), Tenants(names=names), Prices())
+        self.accounts.apply(slo or Slo(), Tenants(names=names), Prices(), 1)
         self.endpoint = ModelEndpoint(self.model, 1000, self.accounts)
 
     def ask(self, *requests):
@@ -224,16 +187,18 @@ def test_objectives_and_reservations_are_told_every_second_as_long_as_there_are_
         Slo(availability=99.9, latency_ms=5, latency_target=95),
         Tenants(),
         Prices(cpu_hour=0.1, gpu_hour=4),
+        max_replicas=7,
     )
     accounts.sample([1])
     objective = "model_slo_objective_ratio"
     assert math.isclose(recorder.gauges[objective, ("slo", "availability")], 0.999)
     assert math.isclose(recorder.gauges[objective, ("slo", "latency")], 0.95)
     assert recorder.gauges[("model_reserved_cpus",)] == 2
+    assert recorder.gauges[("model_max_replicas",)] == 7
     assert recorder.gauges[("model_reserved_gpus",)] == 0.5
     assert math.isclose(recorder.gauges[("model_reserved_cost_per_hour",)], 2.2)
     recorder.gauges.clear()
-    accounts.apply(Slo(availability=99), Tenants(), Prices())
+    accounts.apply(Slo(availability=99), Tenants(), Prices(), 1)
     accounts.sample([1])
     assert math.isclose(recorder.gauges[objective, ("slo", "availability")], 0.99)
     assert (objective, ("slo", "latency")) not in recorder.gauges
@@ -259,7 +224,7 @@ def test_a_tenant_is_one_of_the_names_or_other_or_none(header, tenant):
 
 def test_another_header_names_the_tenant_in_place():
     served = Served(names=("a",))
-    served.accounts.apply(Slo(), Tenants(header="X-Team", names=("b",)), Prices())
+    served.accounts.apply(Slo(), Tenants(header="X-Team", names=("b",)), Prices(), 1)
     assert served.accounts.tenant({b"x-team": b"b", b"x-tenant": b"a"}) == "b"
 
 

@@ -98,6 +98,8 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $_ := set $config "slo" (default dict .served.slo) -}}
 {{- $_ := set $config "tenants" (include "strata.section" (list .defaults.config.tenants .root.Values.tenants) | fromJson) -}}
 {{- $_ := set $config "prices" (include "strata.section" (list .defaults.config.prices .root.Values.prices) | fromJson) -}}
+{{- $scaling := include "strata.section" (list .defaults.served.autoscaling .served.autoscaling) | fromJson -}}
+{{- $_ := set $config "max_replicas" $scaling.max_replicas -}}
 {{- toJson (merge $config (include "strata.reports" .root | fromJson)) -}}
 {{- end -}}
 
