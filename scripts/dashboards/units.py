@@ -39,7 +39,8 @@ def written(value: float, unit: str) -> str:
 
 def _percent(value: float) -> str:
     # 99.95 % is another objective than 100 %.
-    return f"{value:.2f}%" if 99 < value < 100 else f"{_digits(value)}%"
+    digits = _digits(round(value, 2), 4) if 99 < value < 100 else _digits(value)
+    return f"{digits}%"
 
 
 def _seconds(value: float) -> str:
@@ -56,9 +57,9 @@ def _stepped(value: float, base: int, names: list[str]) -> str:
     return _digits(value) + names[step]
 
 
-def _digits(value: float) -> str:
+def _digits(value: float, digits: int = 3) -> str:
     if value == 0 or abs(value) < 5e-4:
         return "0"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:.{min(decimals, 4)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -16,6 +16,8 @@ from dashboards.units import written
         (150.0, "s", "2.5 min"),
         (90000.0, "s", "25 h"),
         (0.9995, "percentunit", "99.95%"),
+        (0.999, "percentunit", "99.9%"),
+        (0.99999, "percentunit", "100%"),
         (-10.85, "percentunit", "-1085%"),
         (72.62, "percent", "72.6%"),
         (1536.0, "bytes", "1.5 KiB"),
