@@ -14,6 +14,11 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "strata"
 CI_FILES = sorted((CHART / "ci").glob("*-values.yaml"))
 
+# Kinds that a cluster may have or lack; here it has them.
+MONITORING_KINDS = (
+    "monitoring.coreos.com/v1/PodMonitor",
+    "monitoring.coreos.com/v1/PrometheusRule",
+)
 # strata.yaml is a values file as it is.
 VALUES_FILES = [*CI_FILES, ROOT / "strata.yaml"]
 
@@ -27,7 +32,8 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 @cache
 def rendered(*arguments: str, chart: Path = CHART, release: str = "strata") -> list[dict[str, Any]]:
     """Return the objects that helm renders; its words are the failure if it does not."""
-    done = helm("template", release, str(chart), "--namespace", "models", *arguments)
+    kinds = ("--api-versions", ",".join(MONITORING_KINDS))
+    done = helm("template", release, str(chart), "--namespace", "models", *kinds, *arguments)
     assert done.returncode == 0, done.stderr
     return [tree for tree in yaml.load_all(done.stdout, yaml.CSafeLoader) if tree]
 

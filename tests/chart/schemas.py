@@ -1,4 +1,4 @@
-"""The JSON schemas of Kubernetes', KubeRay's and the Gateway API's objects, made strict.
+"""The JSON schemas of Kubernetes' objects and of those that others add to it, made strict.
 
 Those of Kubernetes come with the package kubernetes-validate. Those of the others lie in their Go
 modules, which the Go proxy hands out. Strict: a key that no schema knows is an error, as it would
@@ -21,6 +21,11 @@ KUBERNETES = "v1.35.0"
 MODULES = {
     "ray.io": ("github.com/ray-project/kuberay/ray-operator", "v1.6.2", "config/crd/bases"),
     "gateway.networking.k8s.io": ("sigs.k8s.io/gateway-api", "v1.4.1", "config/crd/standard"),
+    "monitoring.coreos.com": (
+        "github.com/prometheus-operator/prometheus-operator",
+        "v0.93.1",
+        "example/prometheus-operator-crd",
+    ),
 }
 
 
@@ -55,15 +60,11 @@ def _kubernetes_registry() -> Registry[Any]:
 
 @cache
 def _custom(group: str, version: str, kind: str) -> jsonschema.Draft202012Validator:
-    for path in sorted(_folder(group).glob("*.yaml")):
+    for path in _folder(group).glob(f"*_{kind.lower()}s.yaml"):
         tree = yaml.load(path.read_text(), yaml.CSafeLoader)
-        if tree and tree["kind"] == "CustomResourceDefinition":
-            if tree["spec"]["names"]["kind"] != kind or tree["spec"]["group"] != group:
-                continue
-            by_version = {
-                v["name"]: v["schema"]["openAPIV3Schema"] for v in tree["spec"]["versions"]
-            }
-            return jsonschema.Draft202012Validator(_strict(by_version[version]))
+        assert (tree["spec"]["group"], tree["spec"]["names"]["kind"]) == (group, kind)
+        by_version = {v["name"]: v["schema"]["openAPIV3Schema"] for v in tree["spec"]["versions"]}
+        return jsonschema.Draft202012Validator(_strict(by_version[version]))
     raise AssertionError(f"{MODULES[group][0]} defines no {kind}")
 
 

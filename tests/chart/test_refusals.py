@@ -98,7 +98,35 @@ def model(**keys):
         ({"httpRoute": {"enabled": True}}, "needs httpRoute.parentRefs"),
         ({"ingress": {"enabled": True}}, "needs ingress.hosts"),
         ({"http": {"port": 9100}}, "must differ"),
+        ({"ports": {"metrics": 44227}}, "must differ"),
+        (
+            {"monitoring": {"bundled": True, "podMonitor": {"enabled": True}}},
+            "monitoring.podMonitor.enabled is for another one",
+        ),
+        (
+            {"monitoring": {"bundled": True, "prometheusRule": {"enabled": True}}},
+            "monitoring.prometheusRule.enabled is for another one",
+        ),
+        (
+            {"monitoring": {"podMonitor": {"enabled": True}}},
+            "needs the kind PodMonitor, which this cluster lacks: install prometheus-operator",
+        ),
+        (
+            {"monitoring": {"prometheusRule": {"enabled": True}}},
+            "wants --api-versions monitoring.coreos.com/v1/PrometheusRule",
+        ),
+        (
+            {"monitoring": {"bundled": True, "prometheus": {"image": "host:5000/prometheus"}}},
+            "monitoring.prometheus.image: 'host:5000/prometheus' must have a tag",
+        ),
+        (
+            {"monitoring": {"bundled": True, "grafana": {"image": "grafana/grafana:latest"}}},
+            "monitoring.grafana.image: 'grafana/grafana:latest' must have a tag",
+        ),
+        ({"networkPolicy": {"monitoring": [{}]}}, "what monitoring.bundled runs"),
         # What the schema says:
+        ({"monitoring": {"interval": "15"}}, "does not match pattern"),
+        ({"monitoring": {"prometheus": {"retentionSize": "8Gi"}}}, "does not match pattern"),
         ({"grpc": {"enabled": True}}, "additional properties 'grpc' not allowed"),
         (model(batch_size=3), "additional properties 'batch_size' not allowed"),
         (model(batching={"max_batch_size": 0}), "minimum"),

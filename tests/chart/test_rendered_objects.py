@@ -24,6 +24,10 @@ def test_a_key_that_no_schema_knows_is_found():
     assert "serveConfig" in " ".join(problems(tree))
     tree = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"max": 1}}
     assert "max" in " ".join(problems(tree))
+    endpoint = {"port": "metrics", "path": "/metrics", "every": "15s"}
+    spec = {"selector": {}, "podMetricsEndpoints": [endpoint]}
+    tree = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "spec": spec}
+    assert "every" in " ".join(problems(tree))
 
 
 @pytest.mark.parametrize("path", VALUES_FILES, ids=lambda path: path.stem)
@@ -68,7 +72,7 @@ def _pods(tree):
     match tree["kind"]:
         case "Pod":
             return [tree["spec"]]
-        case "Job" | "StatefulSet":
+        case "Job" | "StatefulSet" | "Deployment":
             return [tree["spec"]["template"]["spec"]]
         case "RayService":
             cluster = tree["spec"]["rayClusterConfig"]

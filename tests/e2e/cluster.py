@@ -18,6 +18,7 @@ CHART = ROOT / "helm" / "strata"
 VALUES = Path(__file__).with_name("values.yaml")
 IMAGE = os.environ.get("STRATA_E2E_IMAGE", "localhost/strata:dev")
 REDIS_IMAGE = os.environ.get("STRATA_E2E_REDIS_IMAGE", "localhost/redis:dev")
+PROMETHEUS_IMAGE = os.environ.get("STRATA_E2E_PROMETHEUS_IMAGE", "localhost/prometheus:dev")
 NEXT_IMAGE = os.environ.get("STRATA_E2E_NEXT_IMAGE", "localhost/strata:next")
 _ASK_SERVE = """
 import os, urllib.request

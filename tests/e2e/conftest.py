@@ -21,7 +21,17 @@ from tests.e2e.load import Call, Load
 from tests.e2e.models import start_publisher, stop_publisher
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ORDER = ("install", "upgrade", "faults", "scaling", "head", "refusals", "image", "uninstall")
+ORDER = (
+    "install",
+    "monitoring",
+    "upgrade",
+    "faults",
+    "scaling",
+    "head",
+    "refusals",
+    "image",
+    "uninstall",
+)
 _REPORT: list[str] = []
 
 

@@ -61,6 +61,16 @@ ports:
   {{- end }}
   - {name: serve, containerPort: {{ $http.port }}}
   - {name: metrics, containerPort: {{ $ports.metrics }}}
+  {{- if $http.haproxy }}
+  - {name: haproxy-metrics, containerPort: 9101}
+  {{- end }}
+  {{- if .isHead }}
+  # Ray's names for the autoscaler's metrics, which has no ports of its own, and the dashboard's.
+  {{- if .root.Values.autoscaler.enabled }}
+  - {name: as-metrics, containerPort: 44217}
+  {{- end }}
+  - {name: dash-metrics, containerPort: 44227}
+  {{- end }}
 resources:
   {{- toYaml .resources | nindent 2 }}
 securityContext:
