@@ -15,6 +15,7 @@ from chart_values import Value, read_values, schema_of
 from serve.app import deploy_config
 from serve.config import Config, Http, Model, json_schema
 from serve.ray_environment import ray_environment
+from serve.watch import HAPROXY_KEPT, HAPROXY_SCOPES
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "strata"
@@ -64,6 +65,7 @@ def _defaults() -> dict[str, Any]:
         "deploy": skeleton,
         "application": deploy_config(Config(models=(model,)))["applications"][-1],
         "max_ongoing_requests": _ongoing_requests(),
+        "haproxy_metrics": {"scope": HAPROXY_SCOPES, "kept": HAPROXY_KEPT},
     }
 
 

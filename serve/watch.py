@@ -31,8 +31,8 @@ _SCRAPE_INTERVAL_S = 5
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 # Of HAProxy's own page only what a dashboard shows; its servers come and go with replicas.
-_HAPROXY_SCOPES = ["global", "frontend", "backend"]
-_HAPROXY_KEPT = (
+HAPROXY_SCOPES = ["global", "frontend", "backend"]
+HAPROXY_KEPT = (
     "haproxy_process_(current_connections|max_connections|pool_allocated_bytes|idle_time_percent)"
     "|haproxy_frontend_(http_requests_total|http_responses_total|current_sessions)"
     "|haproxy_backend_(active_servers|connection_errors_total|retry_warnings_total"
@@ -167,18 +167,18 @@ def prometheus_config(
     """Return Prometheus' configuration for a platform on this machine."""
     jobs: list[dict[str, Any]] = [
         {
-            "job_name": "ray",
+            "job_name": "strata",
             "static_configs": [{"targets": [f"127.0.0.1:{metrics_port}"]}],
         }
     ]
     if haproxy_port is not None:
         jobs.append(
             {
-                "job_name": "haproxy",
-                "params": {"scope": _HAPROXY_SCOPES},
+                "job_name": "strata-haproxy",
+                "params": {"scope": HAPROXY_SCOPES},
                 "static_configs": [{"targets": [f"127.0.0.1:{haproxy_port}"]}],
                 "metric_relabel_configs": [
-                    {"source_labels": ["__name__"], "regex": _HAPROXY_KEPT, "action": "keep"}
+                    {"source_labels": ["__name__"], "regex": HAPROXY_KEPT, "action": "keep"}
                 ],
             }
         )

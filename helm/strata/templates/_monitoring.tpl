@@ -17,8 +17,8 @@ the replicas.
 {{- $pages = list (dict "ports" (list "metrics" "dash-metrics" "as-metrics")) -}}
 {{- end -}}
 {{- if (include "strata.http" . | fromJson).haproxy -}}
-{{- $kept := list "process_(current_connections|max_connections|pool_allocated_bytes|idle_time_percent)" "frontend_(http_requests_total|http_responses_total|current_sessions)" "backend_(active_servers|connection_errors_total|retry_warnings_total|redispatch_warnings_total|current_queue)" -}}
-{{- $pages = append $pages (dict "ports" (list "haproxy-metrics") "scope" (list "global" "frontend" "backend") "kept" (printf "haproxy_(%s)" (join "|" $kept))) -}}
+{{- $haproxy := (include "strata.defaults" . | fromJson).haproxy_metrics -}}
+{{- $pages = append $pages (merge (dict "ports" (list "haproxy-metrics")) $haproxy) -}}
 {{- end -}}
 {{- toJson $pages -}}
 {{- end -}}
