@@ -1,6 +1,7 @@
 """Versions, labels, in-place changes and metrics of a running platform."""
 
 import shutil
+from collections import Counter
 
 import pytest
 import requests
@@ -125,18 +126,19 @@ def test_the_request_is_in_the_metrics(served, eventually):
     ]
 
     def samples():
+        """Return the sums over all tags but the model, since there are zeros among them."""
         text = requests.get(served.metrics_url, timeout=10).text
-        return {
-            (sample.name, sample.labels.get("model")): (sample.labels, sample.value)
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name.startswith("ray_model_")
-        }
+        sums = Counter()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name.startswith("ray_model_"):
+                    sums[sample.name, sample.labels["model"]] += sample.value
+                    tags[sample.name] = set(sample.labels)
+        return sums
 
-    found = eventually(lambda: (s := samples()) and ("ray_model_requests_total", "text") in s and s)
-    labels, count = found["ray_model_requests_total", "text"]
-    assert count >= 1
-    assert {"version", "protocol", "code"} <= set(labels)
+    tags = {}
+    found = eventually(lambda: (s := samples())["ray_model_requests_total", "text"] >= 1 and s)
+    assert {"version", "protocol", "code", "tenant"} <= tags["ray_model_requests_total"]
     for name in (
         "ray_model_request_duration_seconds_count",
         "ray_model_engine_duration_seconds_count",
@@ -145,10 +147,16 @@ def test_the_request_is_in_the_metrics(served, eventually):
         "ray_model_batch_rows_count",
         "ray_model_load_duration_seconds_count",
         "ray_model_loads_total",
+        "ray_model_ready",  # a gauge that is told once is gone by now
+        "ray_model_reserved_cpus",
     ):
-        assert found[name, "text"][1] >= 1
-    assert found["ray_model_retraces", "text"][1] == 0
-    assert found["ray_model_retraces", "digits-h5"][1] == 0
+        assert found[name, "text"] > 0, name
+    for name in ("ray_model_request_part_seconds_total", "ray_model_compute_seconds_total"):
+        assert found[name, "text"] > 0, name
+    for name in ("ray_model_retraces", "ray_model_failed_versions"):
+        assert (name, "text") in found
+        assert found[name, "text"] == 0
+    assert found["ray_model_retraces", "digits-h5"] == 0
     assert ("ray_model_requests_in_flight", "text") in found
 
 
