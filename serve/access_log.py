@@ -43,7 +43,7 @@ class AccessLog:
         if len(self._lines) >= _MAX_WAITING:
             self._lost += 1
             return
-        self._lines.append(orjson.dumps(_entry(exchange, trace_id)))
+        self._lines.append(orjson.dumps(_entry(exchange, trace_id), option=orjson.OPT_UTC_Z))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write_until_empty())
 
@@ -86,7 +86,7 @@ class _File(RotatingFileHandler):
 
 def _entry(exchange: Exchange, trace_id: str | None) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": datetime.now(UTC),
         "request_id": _request_id(exchange, trace_id),
         "model": exchange.model,
         "version": exchange.version,

@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from serve.accounting import NO_VERSION, Accounts, Answered
 from serve.edge.exchange import exchange_of, server_timing
@@ -115,7 +116,7 @@ class ModelEndpoint:
         if reporter is not None:
             version = None if answer.version == NO_VERSION else answer.version
             whose = (self._model.name, version, protocol)
-            told = exchange_of(request, answer.response, whose, started, answer.inferred)
+            told = partial(exchange_of, request, answer.response, whose, started, answer.inferred)
             reporter.end(traced, told, answer.response)
         return answer.response
 

@@ -13,6 +13,7 @@ import contextlib
 import re
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ray import serve as ray_serve
@@ -101,7 +102,7 @@ class Gateway:
             response = error_response(err)
         if reporter is not None:
             whose = (self._model_of(request.path) or "gateway", None, _protocol_of(request.path))
-            told = exchange_of(request, response, whose, started)
+            told = partial(exchange_of, request, response, whose, started)
             reporter.end(traced, told, response, line=not response.by_replica)
         return response
 

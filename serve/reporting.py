@@ -63,31 +63,42 @@ class Reporter:
         return traced
 
     def end(
-        self, traced: Traced | None, exchange: Exchange, response: HttpResponse, line: bool = True
+        self,
+        traced: Traced | None,
+        exchange: Callable[[], Exchange],
+        response: HttpResponse,
+        line: bool = True,
     ) -> None:
-        """Tell of an exchange; `line` False leaves the log's line to the model's own replica."""
+        """Tell of an exchange, which is made only if there is somebody to be told.
+
+        `line` False leaves the log's line to the model's own replica.
+        """
+        CURRENT.set(None)
+        is_traced = traced is not None and traced.span is not None
+        is_logged = line and self.access_log is not None
+        if is_traced or is_logged:
+            self._tell(traced if is_traced else None, exchange(), response, is_logged)
+
+    def _tell(
+        self, traced: Traced | None, exchange: Exchange, response: HttpResponse, is_logged: bool
+    ) -> None:
         trace_id = None
-        if traced is not None and traced.is_sampled:
+        if traced is not None and self.tracer is not None:
             trace_id = traced.trace_id
             told = traced.carrier["traceparent"].encode()
             others = [header for header in response.headers if header[0] != _TRACERESPONSE]
             response.headers[:] = [*others, (_TRACERESPONSE, told)]
-        self._end(traced, exchange)
-        if line and self.access_log is not None:
+            self.tracer.finish(traced, exchange)
+        if is_logged and self.access_log is not None:
             self.access_log.put(exchange, trace_id)
-
-    def _end(self, traced: Traced | None, exchange: Exchange) -> None:
-        if traced is None or self.tracer is None:
-            return
-        CURRENT.set(None)
-        self.tracer.finish(traced, exchange)
 
     def refused(
         self, request: HttpRequest, response: HttpResponse, model: str, started: float
     ) -> None:
         """Tell of a request whose body was not read."""
         traced = self.begin(request, started)
-        self.end(traced, exchange_of(request, response, (model, None, "v2"), started), response)
+        whose = (model, None, "v2")
+        self.end(traced, lambda: exchange_of(request, response, whose, started), response)
 
     async def infer(
         self,
@@ -108,7 +119,8 @@ class Reporter:
             call = replace(call, status=err.http_status, error=str(err))
             raise
         finally:
-            self._end(traced, replace(call, ended=perf_counter()))
+            CURRENT.set(None)
+            self.tracer.finish(traced, replace(call, ended=perf_counter()))
         return response
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ named to members and to the client; everything below it is made afterwards.
 """
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from serve import __version__
@@ -39,19 +46,18 @@ _W3C = TraceContextTextMapPropagator()
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A request that is being answered: its span, and what tells others that they work for it."""
+    """A request that is being answered: its span, and what tells others that they work for it.
 
-    span: Span
+    One that is not recorded has no span, and others are told so.
+    """
+
     carrier: Carrier
-    epoch_ns: int  # of perf_counter's zero
-
-    @property
-    def is_sampled(self) -> bool:
-        return self.span.is_recording()
+    span: Span | None = None
+    epoch_ns: int = 0  # of perf_counter's zero
 
     @property
     def trace_id(self) -> str:
-        return f"{self.span.get_span_context().trace_id:032x}"
+        return self.carrier["traceparent"].split("-")[1]
 
     def at(self, seconds: float) -> int:
         """Return a time of perf_counter as OpenTelemetry has it."""
@@ -71,8 +77,8 @@ class Tracer:
             "service.instance.id": instance,
             "service.version": __version__,
         }
+        self._ratio = config.sampling_ratio
         self._provider = TracerProvider(
-            sampler=ParentBasedTraceIdRatio(config.sampling_ratio),
             resource=Resource.create(names),
             id_generator=self._ids,
             shutdown_on_exit=False,
@@ -81,22 +87,32 @@ class Tracer:
         self._tracer = self._provider.get_tracer("strata", __version__)
 
     def start(self, carrier: Carrier, started: float) -> Traced:
-        """Begin a request's span, below its caller's if the carrier names one."""
+        """Begin a request's trace, below its caller's if the carrier names one.
+
+        Most requests are not recorded: they cost some random bits here and no span.
+        """
+        above = _W3C.extract(carrier) if carrier else Context()
+        caller = get_current_span(above).get_span_context()
+        if caller.is_valid and not caller.trace_flags.sampled:
+            return Traced(carrier)
+        if not caller.is_valid and random.random() >= self._ratio:
+            trace_id, span_id = self._ids.generate_trace_id(), self._ids.generate_span_id()
+            return Traced({"traceparent": f"00-{trace_id:032x}-{span_id:016x}-00"})
         epoch_ns = time.time_ns() - time.perf_counter_ns()
         span = self._tracer.start_span(
             "request",
-            _W3C.extract(carrier),
+            above,
             SpanKind.SERVER,
             start_time=epoch_ns + int(started * 1e9),
         )
         given: dict[str, str] = {}
         _W3C.inject(given, set_span_in_context(span, Context()))
-        return Traced(span, given, epoch_ns)
+        return Traced(given, span, epoch_ns)
 
     def finish(self, traced: Traced, exchange: Exchange) -> None:
-        """End a request's span and make those below it."""
+        """End a request's span, if it has one, and make those below it."""
         span = traced.span
-        if not traced.is_sampled:
+        if span is None:
             return
         span.set_attributes(_attributes(exchange))
         _name(span, exchange)
@@ -104,11 +120,11 @@ class Tracer:
             span.set_attribute("error.type", str(exchange.status))
             span.set_status(Status(StatusCode.ERROR, exchange.error))
         if exchange.inferred is not None:
-            self._parts(traced, exchange, exchange.inferred.timing)
+            self._parts(traced, set_span_in_context(span, Context()), exchange)
         span.end(traced.at(exchange.ended))
 
-    def _parts(self, traced: Traced, exchange: Exchange, timing: Timing) -> None:
-        request = set_span_in_context(traced.span, Context())
+    def _parts(self, traced: Traced, request: Context, exchange: Exchange) -> None:
+        timing = Timing() if exchange.inferred is None else exchange.inferred.timing
         end = timing.arrived
         self._part(traced, "decode", request, (exchange.started, end))
         for piece in timing.pieces or (timing,):

@@ -5,6 +5,7 @@ are measured rather than the clock's, which other work on the machine would spoi
 """
 
 import asyncio
+import gc
 import logging
 import subprocess
 import sys
@@ -30,8 +31,8 @@ from serve.reporting import Replica, reporter_for
 from serve.repository.repository import Repository
 from serve.sources import RepositorySource
 
-_REQUESTS = 320
-_ROUNDS = 40
+_REQUESTS = 3_200
+_ROUNDS = 15
 _CONNECTIONS = 16
 _COLLECTOR = """
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -101,6 +102,8 @@ async def _measure(
             served.in_flight -= 1
             assert response.status == 200
 
+    gc.collect()
+    gc.freeze()  # as Ray Serve does with a replica that has started
     times: dict[str, list[float]] = {name: [] for name in settings}
     for turn in range(_ROUNDS + 1):
         for name, reporter in reporters.items():
