@@ -16,6 +16,7 @@ import requests
 import yaml
 from dashboards.query import Prometheus, Series, expressions
 
+from serve.bench import demo
 from serve.config import Ports
 from serve.metrics import METRICS
 from serve.watch import DASHBOARDS, RULES, Watch
@@ -206,3 +207,9 @@ def test_the_platform_serves_on_when_prometheus_goes(served, prometheus):
         watch._processes["Prometheus"].wait()
         assert _ask(served, "low", {**_NUMBER, "data": [1.0]}).ok
         assert watch.ended() == ["Prometheus"]
+
+
+def test_the_demo_traffic_reaches_every_model_and_is_answered(served, prometheus, capsys):
+    demo.bench(url=served.url, seconds=3.0, clients=2, pause=0.0)
+    told = capsys.readouterr().out
+    assert re.fullmatch(r"answers: 200 \d+", told.strip().splitlines()[-1]), told
