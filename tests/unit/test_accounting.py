@@ -248,7 +248,7 @@ def test_the_engines_seconds_are_shared_by_rows_and_all_of_them_are_somebodys():
 _TEXT = st.text(st.characters(codec="latin-1", exclude_characters="/"), max_size=12)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.builds(

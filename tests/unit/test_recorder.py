@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serve import recorder as recording
@@ -63,7 +63,6 @@ def test_counts_of_the_same_tags_are_one_sum_whatever_their_order(ray):
     assert ray.exported("model_loads", model="m", version="1", outcome="ok") == [2]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=30))
 def test_nothing_is_lost_or_counted_twice_while_ray_comes_and_goes(steps):
     fake = FakeRay()

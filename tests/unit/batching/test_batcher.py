@@ -49,7 +49,7 @@ async def _infer(batcher, *values, timeout_s=10.0, alone=False, batched=True):
     return outputs["y"].tolist(), timing
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.lists(st.integers(20, 99), min_size=1, max_size=11), min_size=1, max_size=12),
     st.integers(1, 8),

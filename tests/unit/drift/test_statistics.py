@@ -5,7 +5,7 @@ from typing import get_args
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,7 +24,6 @@ _FLOATS = hnp.arrays(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(KINDS), st.one_of(numbers(finite=False), bfloats(), strings(), text()))
 def test_any_tensor_has_one_number_a_row_and_every_row_falls_into_one_bin(kind, array):
     for values in statistics(kind, array).values():
@@ -37,7 +36,6 @@ def test_any_tensor_has_one_number_a_row_and_every_row_falls_into_one_bin(kind, 
         assert count(values, edges).sum() == len(array)
 
 
-@settings(deadline=None)
 @given(_FLOATS, _FLOATS, st.randoms())
 def test_counts_are_merged_by_adding_them_in_any_order_of_rows(first, second, random):
     edges = edges_of(first)
@@ -47,7 +45,6 @@ def test_counts_are_merged_by_adding_them_in_any_order_of_rows(first, second, ra
     assert count(np.array(rows), edges).tolist() == apart.tolist()
 
 
-@settings(deadline=None)
 @given(numbers(), st.randoms())
 def test_a_rows_statistics_do_not_depend_on_the_rows_beside_it(array, random):
     order = list(range(len(array)))

@@ -49,7 +49,7 @@ def _answers(engine, labels, name="p"):
     return layer_answers(subject, Prices(), dataset(x=x, labels=labels))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from(_RULES),
     st.sampled_from(_RULES),

@@ -52,7 +52,6 @@ def test_responses_come_back(outputs, binary):
     assert (decoded.model, decoded.version, decoded.id) == ("m", 3, "x")
 
 
-@settings(deadline=None)
 @given(tensors(numbers(_JSON_NUMBERS)), st.booleans())
 def test_what_tritonclient_sends_is_understood(inputs, binary):
     import tritonclient.http as triton
@@ -83,7 +82,6 @@ def test_what_tritonclient_sends_is_understood(inputs, binary):
     assert form.is_binary("anything")
 
 
-@settings(deadline=None)
 @given(tensors(numbers(("bool", "uint8", "int64", "float32", "float64")) | text()), st.booleans())
 def test_tritonclient_reads_our_responses(outputs, binary):
     import tritonclient.http as triton
@@ -101,7 +99,6 @@ def test_tritonclient_reads_our_responses(outputs, binary):
         assert got.ravel().tolist() == expected
 
 
-@settings(deadline=None)
 @given(tensors(numbers(("bool", "uint8", "int64", "float32", "float64"))), st.booleans())
 def test_what_kserve_sends_is_understood_and_it_reads_our_answer(inputs, binary):
     from kserve import InferInput

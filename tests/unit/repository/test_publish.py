@@ -103,7 +103,7 @@ class Interrupted(BaseException):
     """Like KeyboardInterrupt: nothing catches it on the way."""
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(local=st.booleans(), at=st.integers(0, 12), killed=st.booleans())
 def test_no_interruption_leaves_a_broken_version(tmp_path_factory, make, local, at, killed):
     """`killed` also takes away the clearing up, as the end of the process does."""
