@@ -48,10 +48,7 @@ def up(
         if watcher:
             watcher.start(platform.haproxy_metrics_port)
         platform.wait_ready(_READY_TIMEOUT_S, _Progress(stopped))
-        _say_ready(tree)
-        if watcher:
-            _say_watched(watcher)
-        out.print("Ctrl-C stops it.")
+        _say_ready(tree, watcher)
         while not stopped.wait(_LOOK_PERIOD_S):
             for name in watcher.ended() if watcher else ():
                 err.print(f"[yellow]{name} has ended; the platform goes on without it[/yellow]")
@@ -74,22 +71,25 @@ class _Progress:
             raise KeyboardInterrupt
 
 
-def _say_ready(config: Config) -> None:
+def _say_ready(config: Config, watcher: "Watch | None") -> None:
     url = f"http://127.0.0.1:{config.http.port}"
     out.print(f"\n[bold]Strata is ready[/bold] at {url}")
     out.print(f"  metrics    http://127.0.0.1:{config.ports.metrics}/metrics")
     out.print(f"  dashboard  http://127.0.0.1:{config.ports.dashboard}")
+    if watcher:
+        _say_watched(watcher)
     if config.models:
         out.print("\nTry it:\n")
         out.print(f"  {example_call(url, config.models[0].name)}\n", markup=False)
+    out.print("Ctrl-C stops it.")
 
 
 def _say_watched(watcher: "Watch") -> None:
-    out.print(f"  Prometheus {watcher.url}/alerts")
+    out.print(f"  prometheus {watcher.url}/alerts")
     if watcher.grafana_url is None:
-        out.print("  Grafana    is not installed; docs/dashboards.md shows what it would show\n")
+        out.print("  grafana    not installed; docs/dashboards.md shows what it would show")
     else:
-        out.print(f"  Grafana    {watcher.grafana_url}, admin, {watcher.grafana_password}\n")
+        out.print(f"  grafana    {watcher.grafana_url}, admin, {watcher.grafana_password}")
 
 
 def example_call(url: str, model: str) -> str:
