@@ -13,7 +13,7 @@ import requests
 
 from serve.errors import ConfigError, ModelNotReady
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 120.0  # a machine that starts a dozen models has little time for answers
 
 
 class PlatformUnreachable(ModelNotReady):
