@@ -182,6 +182,12 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
+def exported_names(name: str) -> tuple[str, ...]:
+    """Return the names by which Prometheus finds a metric of the table; a histogram has two."""
+    suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count")}
+    return tuple(f"ray_{name}{suffix}" for suffix in suffixes[METRICS[name].kind])
+
+
 def series(metric: Metric, values: Mapping[str, int] = TAG_VALUES) -> int:
     """Return the most time series that a metric makes in one replica."""
     # A histogram exports each bucket, +Inf, _sum and _count.

@@ -181,21 +181,3 @@ def keras_model(trained: Path):
 def http() -> Iterator[requests.Session]:
     with requests.Session() as session:
         yield session
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Callable[..., object]:
-    """Wait until a check returns something true; return it."""
-    import time
-
-    def wait(check: Callable[[], object], timeout_s: float = 30.0) -> object:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            value = check()
-            if value:
-                return value
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {timeout_s} s: {check}")
-            time.sleep(0.1)
-
-    return wait

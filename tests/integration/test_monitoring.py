@@ -18,7 +18,7 @@ from dashboards.query import Prometheus, Series, expressions
 
 from serve.bench import demo
 from serve.config import Ports
-from serve.metrics import METRICS
+from serve.metrics import METRICS, exported_names
 from serve.watch import DASHBOARDS, RULES, Watch
 from tests.integration.conftest import Served, free_port
 
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.integration
 _ELSEWHERE = re.compile(r"ray_node_(gpu|gram)\w*|ray_cluster_(pending|failed)_nodes|kube_\w+")
 # What must be empty as long as nothing is wrong.
 _NOTHING_WRONG = {"What is wrong now"}
-_SUFFIXES = {"counter": "_total", "gauge": "", "histogram": "_bucket"}
 _NAME = re.compile(r"\b(?:(?:ray|haproxy|kube)_\w+|(?:model|component):[\w:]+)")
 _NUMBER = {"name": "x", "datatype": "FP32", "shape": [1]}
 
@@ -124,7 +123,7 @@ def test_every_panel_of_every_dashboard_shows_something(served, prometheus, even
 
 
 def test_every_metric_of_ours_is_exported(served, prometheus, eventually):
-    declared = {f"ray_{name}{_SUFFIXES[metric.kind]}" for name, metric in METRICS.items()}
+    declared = {exported_names(name)[0] for name in METRICS}
     eventually(lambda: _load(served) or declared <= _names(prometheus), timeout_s=60)
 
 

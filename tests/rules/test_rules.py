@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serve.metrics import METRICS
+from serve.metrics import METRICS, exported_names
 
 _ROOT = Path(__file__).parents[2]
 _RULES = _ROOT / "helm" / "strata" / "files" / "rules.yaml"
@@ -37,10 +37,7 @@ _FOREIGN = {
     "ray_serve_deployment_replica_healthy",
     "ray_serve_deployment_status",
 }
-_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count")}
-_DECLARED = {
-    f"ray_{name}{suffix}" for name, metric in METRICS.items() for suffix in _SUFFIXES[metric.kind]
-}
+_DECLARED = {exported for name in METRICS for exported in exported_names(name)}
 _RUNBOOK_URL = "https://github.com/strata-serve/strata/blob/main/docs/runbook.md#"
 
 

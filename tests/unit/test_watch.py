@@ -13,6 +13,7 @@ from serve import watch as module
 from serve.config import Ports
 from serve.errors import ConfigError
 from serve.watch import Watch, prometheus_config, write_provisioning
+from tests.integration.conftest import free_port
 
 # Answers that it is ready, as Prometheus does, on the address that it is told.
 PROMETHEUS = """#!{python}
@@ -33,12 +34,6 @@ time.sleep(600)
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def ports():
     return Ports(prometheus=free_port(), grafana=free_port())
@@ -57,16 +52,6 @@ def programs(tmp_path, monkeypatch):
         (folder / name).chmod(0o755)
 
     return write
-
-
-def eventually(check, timeout_s=20):
-    import time
-
-    deadline = time.monotonic() + timeout_s
-    while not (value := check()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return value
 
 
 def test_without_prometheus_it_says_where_to_get_it(programs, ports):
@@ -102,7 +87,7 @@ def test_what_was_started_is_ended_and_leaves_nothing(programs, ports):
     assert not folder.exists()
 
 
-def test_one_that_ends_by_itself_is_told_once(programs, ports):
+def test_one_that_ends_by_itself_is_told_once(programs, ports, eventually):
     programs("prometheus", PROMETHEUS.format(python=sys.executable))
     with Watch(ports) as watch:
         watch.start(None)
@@ -112,7 +97,9 @@ def test_one_that_ends_by_itself_is_told_once(programs, ports):
         assert watch.ended() == []
 
 
-def test_grafana_is_told_its_address_a_password_and_the_provisioning(programs, ports, tmp_path):
+def test_grafana_is_told_its_address_a_password_and_the_provisioning(
+    programs, ports, tmp_path, eventually
+):
     told = tmp_path / "told.json"
     (tmp_path / "home" / "conf").mkdir(parents=True)
     programs("prometheus", PROMETHEUS.format(python=sys.executable))

@@ -13,7 +13,7 @@ from dashboards import DASHBOARDS, dashboard_files
 from dashboards.query import DEFAULTS, expressions, panels
 from dashboards.units import written
 
-from serve.metrics import METRICS
+from serve.metrics import METRICS, exported_names
 
 _ROOT = Path(__file__).parents[3]
 _FOLDER = _ROOT / "helm" / "strata" / "files" / "dashboards"
@@ -23,10 +23,7 @@ _RULES = [
     for rule in group["rules"]
 ]
 _RECORDED = {rule["record"] for rule in _RULES if "record" in rule}
-_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count")}
-_DECLARED = {
-    f"ray_{name}{suffix}" for name, metric in METRICS.items() for suffix in _SUFFIXES[metric.kind]
-}
+_DECLARED = {exported for name in METRICS for exported in exported_names(name)}
 # What others export, beside Ray's: Prometheus itself, and HAProxy's own exporter.
 _FOREIGN = {
     "ALERTS",
@@ -199,7 +196,7 @@ def test_every_metric_of_an_expression_exists_and_is_of_the_namespace(name, titl
 def test_everything_that_is_measured_or_recorded_is_shown_or_alerted_on():
     texts = [expr for _, _, expr in EXPRESSIONS] + [rule["expr"] for rule in _RULES]
     used = {found for text in texts for found in _NAME.findall(text)}
-    for name, metric in METRICS.items():
-        assert {f"ray_{name}{suffix}" for suffix in _SUFFIXES[metric.kind]} & used, name
+    for name in METRICS:
+        assert set(exported_names(name)) & used, name
     assert used >= _RECORDED
     assert used >= _FOREIGN, "the list of what others export is no longer than it must be"
