@@ -1,8 +1,8 @@
 """The files of the chart that are made from the code, so that defaults live in one place.
 
-Called by scripts/generate. files/defaults.json is what the templates know of serve.config and
-serve.app, files/environment.json is serve.ray_environment, values.schema.json joins the schema of
-strata.yaml with the chart's own keys, and README.md lists the values.
+Called by scripts/generate. files/defaults.json is what the templates know of serve.config and of
+serve.deploy.applications, files/environment.json is serve.deploy.environment, values.schema.json
+joins the schema of strata.yaml with the chart's own keys, and README.md lists the values.
 """
 
 import json
@@ -12,10 +12,10 @@ from typing import Any
 
 from chart_values import Value, read_values, schema_of
 
-from serve.app import deploy_config
-from serve.config import Config, Http, Model, json_schema
-from serve.ray_environment import ray_environment
-from serve.watch import HAPROXY_KEPT, HAPROXY_SCOPES
+from serve.config.tree import Config, Http, Model, json_schema
+from serve.deploy.applications import deploy_config
+from serve.deploy.environment import ray_environment
+from serve.deploy.monitoring import HAPROXY_KEPT, HAPROXY_SCOPES
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "strata"

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from serve.config import Config
-from serve.config_file import load
+from serve.config.file import load
+from serve.config.tree import Config
 from serve.datatypes import DATATYPES
 from serve.errors import ConfigError, InvalidRequest, ServeError
 from serve.evaluation.subject import Reference, find_served, load_subject

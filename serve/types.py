@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from serve.config_sections import NO_TENANT
-
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
+
+# Whose a request is where it does not say.
+NO_TENANT = "none"
 
 
 @dataclass(frozen=True, slots=True)

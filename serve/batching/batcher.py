@@ -16,9 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from serve.batching.batch import chunks, join, padded_size, rows_of, shape_key
 from serve.batching.execution import BatchRun, Compute, Entry, Watcher, run, show, total
 from serve.batching.policy import BatchPolicy
-from serve.config_sections import NO_TENANT
 from serve.errors import DeadlineExceeded, QueueFull, ServeError
-from serve.types import Tensors, Timing
+from serve.types import NO_TENANT, Tensors, Timing
 
 # Longest expected engine call that may block the event loop for a request that is alone.
 INLINE_LIMIT_S = 0.005

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from serve.batching.batch import merge, padded_size, split
-from serve.config_sections import NO_TENANT
 from serve.errors import InferenceFailed, ServeError
-from serve.trace_context import CURRENT, Carrier, following, is_sampled
-from serve.types import Layer, Tensors, Timing
+from serve.telemetry.trace_context import CURRENT, Carrier, following, is_sampled
+from serve.types import NO_TENANT, Layer, Tensors, Timing
 
 Compute = Callable[[str, Tensors], Tensors]
 # Tells the layers of the engine's latest call.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serve.batching.execution import Layers
-from serve.config_sections import Batching
+from serve.config.sections import Batching
 
 
 @dataclass(frozen=True, slots=True)

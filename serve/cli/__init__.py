@@ -1,1 +1,4 @@
-"""The command `strata`: one module a command; heavy libraries are imported where they are used."""
+"""The command `strata`: one module a command; heavy libraries are imported where they are used.
+
+Parses options and prints. What a command does is in the room that it calls.
+"""

@@ -9,9 +9,9 @@ import typer
 from serve.cli.checking import load_checked
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
-from serve.config import Config
-from serve.config_file import load
-from serve.control import Control
+from serve.config.file import load
+from serve.config.tree import Config
+from serve.deploy.ray_api import Control
 from serve.errors import ConfigError, ModelNotReady, RepositoryError
 
 _POLL_S = 0.2
@@ -49,7 +49,7 @@ def apply(
     if release is not None or chart is not None:
         raise ConfigError("--release and --chart are of a cluster; give its --namespace too")
     tree = load_checked(config)
-    from serve.app import deploy_config  # brings Ray
+    from serve.deploy.applications import deploy_config  # brings Ray
 
     control = Control(f"http://127.0.0.1:{tree.ports.dashboard}")
     before = set(control.states())

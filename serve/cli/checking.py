@@ -6,9 +6,9 @@ Called by `strata up` and `strata apply`.
 from pathlib import Path
 
 from serve.cli.publish import try_loading
-from serve.config import Config
-from serve.config_file import load
-from serve.preflight import check_pipelines
+from serve.config.file import load
+from serve.config.tree import Config
+from serve.deploy.preflight import check_pipelines
 from serve.repository.repository import Repository
 
 

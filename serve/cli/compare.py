@@ -9,7 +9,7 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, print_table, progress_bar
-from serve.config_file import load
+from serve.config.file import load
 from serve.evaluation.comparison import Compared, parse_references
 from serve.evaluation.comparison import compare as compare_all
 from serve.evaluation.dataset import HELD_OUT

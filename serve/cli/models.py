@@ -4,7 +4,7 @@ from pathlib import Path
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import bytes_text, out, print_table
-from serve.config_file import load
+from serve.config.file import load
 from serve.repository.repository import Repository
 
 

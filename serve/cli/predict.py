@@ -11,13 +11,13 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
-from serve.config_file import load
+from serve.config.file import load
 from serve.datatypes import DATATYPES
 from serve.errors import InvalidRequest, ModelNotReady, ServeError
 from serve.evaluation.predictions import is_distribution
-from serve.images import load_image
 from serve.protocols import rest_v2
 from serve.protocols.documents import parse_object
+from serve.protocols.pictures import load_image
 from serve.protocols.tensors import as_array
 from serve.types import Array, InferRequest, InferResponse, Tensors, TensorSpec
 

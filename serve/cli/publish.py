@@ -8,7 +8,7 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import bytes_text, out, quiet_tensorflow
-from serve.config_file import load
+from serve.config.file import load
 from serve.errors import ConfigError
 from serve.evaluation.baselines import Examples, make_baseline, read_examples
 from serve.repository.layout import BASELINE

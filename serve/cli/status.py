@@ -10,8 +10,8 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, print_table
-from serve.config_file import load
-from serve.control import ApplicationState, Control
+from serve.config.file import load
+from serve.deploy.ray_api import ApplicationState, Control
 
 if TYPE_CHECKING:
     from serve.cluster.status import ReleaseStatus

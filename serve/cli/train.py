@@ -10,7 +10,7 @@ import typer
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, progress_bar, quiet_tensorflow
 from serve.cli.publish import report, try_with_examples
-from serve.config_file import load
+from serve.config.file import load
 from serve.evaluation.baselines import Examples
 from serve.evaluation.dataset import HELD_OUT, held_out
 from serve.learn.recipes import RECIPES, prepare

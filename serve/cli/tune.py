@@ -9,10 +9,10 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, print_table, progress_bar, quiet_tensorflow
-from serve.config import Config
-from serve.config_edit import replace_value
-from serve.config_file import load
-from serve.config_pipelines import Cascade
+from serve.config.edit import replace_value
+from serve.config.file import load
+from serve.config.pipelines import Cascade
+from serve.config.tree import Config
 from serve.errors import ConfigError, InvalidRequest
 from serve.evaluation.dataset import HELD_OUT
 from serve.evaluation.layers import LayerAnswers, layer_answers

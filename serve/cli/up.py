@@ -13,10 +13,10 @@ import typer
 from serve.cli.checking import load_checked
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import err, out
-from serve.config import Config
+from serve.config.tree import Config
 
 if TYPE_CHECKING:
-    from serve.watch import Watch
+    from serve.deploy.monitoring import Watch
 
 _READY_TIMEOUT_S = 900.0  # a dozen models on two cores that others use too
 _LOOK_PERIOD_S = 1.0
@@ -37,8 +37,8 @@ def up(
     tree = load_checked(config)
     stopped = threading.Event()
     _stop_by_signal(stopped)
-    from serve.local import LocalPlatform  # brings Ray
-    from serve.watch import Watch
+    from serve.deploy.local import LocalPlatform  # brings Ray
+    from serve.deploy.monitoring import Watch
 
     with ExitStack() as stack:
         watcher = stack.enter_context(Watch(tree.ports)) if watch else None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from serve.cluster.finding import Finding, Kind, finding
 from serve.cluster.objects import event_messages, event_time, name_of, one_line
 from serve.cluster.snapshot import Snapshot
-from serve.control import ApplicationState
+from serve.deploy.ray_api import ApplicationState
 
 _EXCEPTION = re.compile(r"^\s*(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)\b:? ?(.*)$")
 _VALIDATION = re.compile(

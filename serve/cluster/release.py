@@ -14,7 +14,7 @@ import yaml
 from serve.cluster.connection import Connection
 from serve.cluster.objects import Object, name_of
 from serve.cluster.snapshot import application_states
-from serve.control import ApplicationState
+from serve.deploy.ray_api import ApplicationState
 
 _DEFAULT_PORT = 8000
 _DASHBOARD_PORT = 8265

@@ -15,7 +15,7 @@ from serve.cluster.errors import ReleaseNotFound
 from serve.cluster.objects import Object, event_time, one_line
 from serve.cluster.release import applications
 from serve.cluster.snapshot import application_states, is_of_release
-from serve.control import ApplicationState
+from serve.deploy.ray_api import ApplicationState
 from serve.errors import ConfigError, ModelNotReady, RepositoryError
 
 _POLL_S = 1.0

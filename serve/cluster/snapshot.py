@@ -18,7 +18,7 @@ from serve.cluster.objects import (
     name_of,
     release_of,
 )
-from serve.control import ApplicationState
+from serve.deploy.ray_api import ApplicationState
 
 ORIGIN_LABEL = "ray.io/originated-from-cr-name"
 

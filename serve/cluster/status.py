@@ -20,7 +20,7 @@ from serve.cluster.objects import (
 )
 from serve.cluster.reading import choose_release, read_snapshot
 from serve.cluster.release import configured, read_index, read_replicas, states
-from serve.control import ApplicationState
+from serve.deploy.ray_api import ApplicationState
 
 T = TypeVar("T")
 

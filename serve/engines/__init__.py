@@ -1,1 +1,4 @@
-"""Engines: load a model version from a folder and compute on it. Only here is TensorFlow."""
+"""Engines: load a version from its folder and compute on it.
+
+Only here and in serve.learn is TensorFlow imported. An engine knows one version and no request.
+"""

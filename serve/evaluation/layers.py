@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serve.config_sections import Prices
+from serve.config.sections import Prices
 from serve.errors import ConfigError
 from serve.evaluation.comparison import cost_of_a_million
 from serve.evaluation.dataset import Dataset

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.batching.batch import chunks, join
-from serve.config_file import load
+from serve.config.file import load
 from serve.errors import ServeError
 from serve.evaluation.dataset import HELD_OUT, Dataset, held_out, read_npz
 from serve.evaluation.predictions import predicted

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serve.batching.batch import rows_of
-from serve.config import Config, Model
-from serve.config_sections import Served
+from serve.config.sections import Served
+from serve.config.tree import Config, Model
 from serve.engines.loading import load
 from serve.pipelines.build import build
 from serve.pipelines.engine import Kind
 from serve.pipelines.member import ColocatedMember, Member
+from serve.replica.sources import engine_options
 from serve.repository.repository import Repository
-from serve.sources import engine_options
 from serve.types import Tensors
 
 if TYPE_CHECKING:

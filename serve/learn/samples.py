@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from serve.images import save_image
 from serve.learn.data import digits
+from serve.protocols.pictures import save_image
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

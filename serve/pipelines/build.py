@@ -5,7 +5,7 @@ Called by the pipeline's replica, and by `strata apply` to check a file before i
 
 from collections.abc import Callable, Mapping, Sequence
 
-from serve.config_pipelines import (
+from serve.config.pipelines import (
     Cascade,
     Ensemble,
     Exit,
@@ -16,15 +16,15 @@ from serve.config_pipelines import (
     members_of,
     nested_in,
 )
-from serve.config_pipelines import (
+from serve.config.pipelines import (
     Sequence as SequenceConfig,
 )
 from serve.pipelines.cascade import CascadeKind, LayerRule
 from serve.pipelines.engine import Kind, PipelineEngine
 from serve.pipelines.ensemble import EnsembleKind
+from serve.pipelines.layer_metrics import Observer
 from serve.pipelines.member import ColocatedMember
 from serve.pipelines.member import Member as BuiltMember
-from serve.pipelines.observe import Observer
 from serve.pipelines.sequence import SequenceKind
 from serve.pipelines.splitter import SplitterKind
 from serve.pipelines.switch import DEFAULT, SwitchKind

@@ -14,8 +14,8 @@ import numpy as np
 
 from serve.errors import ConfigError, DeadlineExceeded, InferenceFailed, ServeError
 from serve.pipelines.exits import exits
+from serve.pipelines.layer_metrics import Observer
 from serve.pipelines.member import Member
-from serve.pipelines.observe import Observer
 from serve.pipelines.rows import Rows, choose, fill_missing, put
 from serve.pipelines.shared import request_of, require_batched
 from serve.pipelines.wiring import REQUEST, take, values_of

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from serve.datatypes import DATATYPES
+from serve.pipelines.layer_metrics import Observer
 from serve.pipelines.member import Member
-from serve.pipelines.observe import Observer
 from serve.types import Layer, Signature, Tensors
 
 SIGNATURE = "serving_default"

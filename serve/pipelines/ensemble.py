@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from serve.errors import ConfigError
+from serve.pipelines.layer_metrics import Observer
 from serve.pipelines.member import Member
-from serve.pipelines.observe import Observer
 from serve.pipelines.shared import request_of, same_outputs
 from serve.pipelines.wiring import REQUEST, take, values_of
 from serve.types import Signature, Tensors, TensorSpec

@@ -14,7 +14,7 @@ from ray.exceptions import RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServeError
-from serve.trace_context import CURRENT
+from serve.telemetry.trace_context import CURRENT
 from serve.types import InferRequest, InferResponse, Signature, Tensors
 
 _START_TIMEOUT_S = 120.0  # a pipeline may start before its members have

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence as SequenceOf
 
+from serve.pipelines.layer_metrics import Observer
 from serve.pipelines.member import Member
-from serve.pipelines.observe import Observer
 from serve.pipelines.wiring import REQUEST, connect, sources_of, take, values_of
 from serve.types import Signature, Tensors
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from serve.errors import ConfigError, InvalidRequest
+from serve.pipelines.layer_metrics import Observer
 from serve.pipelines.member import Member
-from serve.pipelines.observe import Observer
 from serve.pipelines.rows import choose, fill_missing, put
 from serve.pipelines.shared import request_of, require_batched, same_outputs
 from serve.pipelines.wiring import REQUEST, take, values_of

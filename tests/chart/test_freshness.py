@@ -34,9 +34,9 @@ def objects(text):
 
 
 def test_schemas_and_helm_are_of_the_versions_that_the_test_cluster_runs():
-    text = (ROOT / "k8s" / "cluster" / "tools" / "go.mod").read_text()
+    text = (ROOT / "scripts" / "cluster" / "tools" / "go.mod").read_text()
     pins = dict(re.findall(r"^\s*(?:require )?(\S+) (v\S+)", text, re.MULTILINE))
-    settings = (ROOT / "k8s" / "cluster" / "settings").read_text()
+    settings = (ROOT / "scripts" / "cluster" / "settings").read_text()
     pins |= dict(re.findall(r"^\w+=(github\S+)@(v\S+)", settings, re.MULTILINE))
     for module, version, _ in schemas.MODULES.values():
         assert pins[module] == version
@@ -45,7 +45,7 @@ def test_schemas_and_helm_are_of_the_versions_that_the_test_cluster_runs():
 
 
 def test_the_prometheus_that_is_built_is_the_one_that_the_chart_runs():
-    text = (ROOT / "k8s" / "image" / "prometheus" / "go.mod").read_text()
+    text = (ROOT / "scripts" / "cluster" / "image" / "prometheus" / "go.mod").read_text()
     (minor, patch) = re.search(r"prometheus/prometheus v0\.(\d+)\.(\d+)", text).groups()
     image = yaml.safe_load((CHART / "values.yaml").read_text())["monitoring"]["prometheus"]["image"]
     # Of version 3.13 the Go module is v0.313, as a v3 of it would be another module.

@@ -3,8 +3,8 @@
 import json
 import shutil
 
-from serve.config import Http
-from serve.ray_environment import ray_environment
+from serve.config.tree import Http
+from serve.deploy.environment import ray_environment
 from tests.chart.conftest import CHART, helm, rayservice, rendered
 
 

@@ -1,4 +1,4 @@
-"""The chart's templates and serve.app make the same deploy config of the same models."""
+"""The chart's templates and deploy.applications make the same deploy config of the same models."""
 
 from copy import deepcopy
 
@@ -6,9 +6,9 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from serve.app import deploy_config
-from serve.config import Config, Model
-from serve.config_pipelines import PIPELINE
+from serve.config.pipelines import PIPELINE
+from serve.config.tree import Config, Model
+from serve.deploy.applications import deploy_config
 from tests.chart.conftest import CHART, VALUES_FILES, rayservice, rendered
 
 

@@ -98,10 +98,10 @@ def served(
     tmp_path_factory: pytest.TempPathFactory, trained: Path, graphs: Path
 ) -> Iterator[Served]:
     from serve.cli.publish import try_loading, try_with_examples
-    from serve.config_file import load
+    from serve.config.file import load
+    from serve.deploy.local import LocalPlatform
     from serve.evaluation.baselines import Examples
     from serve.learn.data import digits
-    from serve.local import LocalPlatform
     from serve.repository.publish import publish
     from serve.repository.repository import Repository
 

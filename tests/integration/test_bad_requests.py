@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import requests
 
-from serve.local import open_files
-from serve.ray_environment import connections_allowed
+from serve.deploy.environment import connections_allowed
+from serve.deploy.local import open_files
 
 pytestmark = pytest.mark.integration
 

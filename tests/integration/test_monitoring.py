@@ -14,12 +14,12 @@ from collections.abc import Iterator
 import pytest
 import requests
 import yaml
+from bench import demo
 from dashboards.query import Prometheus, Series, expressions
 
-from serve.bench import demo
-from serve.config import Ports
-from serve.metrics import METRICS, exported_names
-from serve.watch import DASHBOARDS, RULES, Watch
+from serve.config.tree import Ports
+from serve.deploy.monitoring import DASHBOARDS, RULES, Watch
+from serve.telemetry.metrics import METRICS, exported_names
 from tests.integration.conftest import Served, free_port
 
 pytestmark = pytest.mark.integration

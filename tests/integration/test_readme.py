@@ -55,7 +55,7 @@ def _prints(command, folder):
 
 
 def test_the_example_configurations_are_valid(pytestconfig, tmp_path):
-    from serve.config_file import load
+    from serve.config.file import load
 
     served = []
     for block in _blocks(pytestconfig, "yaml"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serve.metrics import METRICS, exported_names
+from serve.telemetry.metrics import METRICS, exported_names
 
 _ROOT = Path(__file__).parents[2]
 _RULES = _ROOT / "helm" / "strata" / "files" / "rules.yaml"

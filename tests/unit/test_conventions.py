@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from serve import errors
-from serve.config import Config, json_schema
-from serve.metrics import METRICS
+from serve.config.tree import Config, json_schema
+from serve.telemetry.metrics import METRICS
 
 _ROOT = Path(__file__).parents[2]
 _MODULES = sorted((_ROOT / "serve").rglob("*.py"))

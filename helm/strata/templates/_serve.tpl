@@ -1,5 +1,5 @@
 {{- /*
-From models and pipelines to Ray Serve's deploy config, as serve/app.py makes it of strata.yaml; a
+From models and pipelines to Ray Serve's deploy config, as serve/deploy/applications.py makes it of strata.yaml; a
 test holds the two together. Helpers return text alone, so trees go from one to the next as JSON.
 */ -}}
 

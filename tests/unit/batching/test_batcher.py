@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serve.batching.batcher import Batcher
 from serve.batching.policy import BatchPolicy
-from serve.config_sections import Batching
+from serve.config.sections import Batching
 from serve.errors import DeadlineExceeded, InferenceFailed, QueueFull
 
 

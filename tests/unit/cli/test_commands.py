@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from serve.images import save_image
 from serve.protocols import metadata_v2, rest_v2
+from serve.protocols.pictures import save_image
 from serve.protocols.rest_v2 import OutputFormat
 from serve.types import InferResponse, Signature, TensorSpec
 

@@ -13,7 +13,7 @@ from dashboards import DASHBOARDS, dashboard_files
 from dashboards.query import DEFAULTS, expressions, panels
 from dashboards.units import written
 
-from serve.metrics import METRICS, exported_names
+from serve.telemetry.metrics import METRICS, exported_names
 
 _ROOT = Path(__file__).parents[3]
 _FOLDER = _ROOT / "helm" / "strata" / "files" / "dashboards"

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from serve.cli.publish import try_loading, try_with_examples
-from serve.config import Model as ModelConfig
-from serve.config_sections import RayActorOptions, VersionPolicy
+from serve.config.sections import RayActorOptions, VersionPolicy
+from serve.config.tree import Model as ModelConfig
 from serve.errors import ConfigError
 from serve.evaluation.baselines import Examples
-from serve.model import Model
+from serve.replica.model import Model
+from serve.replica.sources import RepositorySource
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
-from serve.sources import RepositorySource
 from serve.types import InferRequest
-from tests.unit.recorded import FakeRecorder
+from tests.unit.telemetry.fakes import FakeRecorder
 
 
 @pytest.fixture(scope="module")

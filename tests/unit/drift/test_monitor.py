@@ -7,7 +7,7 @@ import pytest
 
 from serve.batching.batcher import Batcher
 from serve.batching.policy import BatchPolicy
-from serve.config_sections import Batching
+from serve.config.sections import Batching
 from serve.drift.baseline import Baseline, describe
 from serve.drift.monitor import BUCKET_S, SHARE, Monitor
 from serve.drift.score import LEAST_ROWS

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from serve.config_sections import Prices, RayActorOptions
+from serve.config.sections import Prices, RayActorOptions
 from serve.errors import InvalidRequest, RepositoryError
 from serve.evaluation.comparison import cost_of_a_million, parse_references
 from serve.evaluation.subject import Reference

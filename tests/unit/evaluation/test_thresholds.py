@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.config import Model
-from serve.config_sections import Prices
+from serve.config.sections import Prices
+from serve.config.tree import Model
 from serve.errors import ConfigError, InvalidRequest
 from serve.evaluation.layers import LayerAnswers, layer_answers
 from serve.evaluation.subject import Subject

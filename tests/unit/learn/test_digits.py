@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from serve.errors import ConfigError
-from serve.images import load_image
 from serve.learn import data as learn_data
 from serve.learn.recipes import RECIPES, train
 from serve.learn.samples import NAMES, write_samples
+from serve.protocols.pictures import load_image
 from serve.types import TensorSpec
 
 

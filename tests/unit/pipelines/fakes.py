@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from serve.config_pipelines import PIPELINE
+from serve.config.pipelines import PIPELINE
 from serve.errors import InferenceFailed
 from serve.pipelines.build import build
 from serve.types import Signature, TensorSpec

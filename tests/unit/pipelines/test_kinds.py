@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from serve.config_pipelines import PIPELINE
+from serve.config.pipelines import PIPELINE
 from serve.errors import ConfigError, InvalidRequest
 from serve.types import TensorSpec
 from tests.unit.pipelines.fakes import Fake, assemble, infer, one_hot

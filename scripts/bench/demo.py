@@ -1,0 +1,150 @@
+"""`scripts/bench/run demo`: steady requests to every model and pipeline of a running platform.
+
+For dashboards that show something: real held-out digits and phrases by V2 and V1, as tenants and
+as nobody, a few rows a request. It keeps a pace and measures nothing.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+import requests
+import typer
+
+from serve.cli.printing import err, out
+from serve.errors import ServeError
+from serve.learn.data import digits, unseen_phrases
+from serve.types import Array
+
+_MOST_ROWS = 8
+_TENANTS = ("web", "batch", None)
+_HEADER = "x-tenant"
+_SAY_PERIOD_S = 10.0
+
+
+def bench(
+    url: Annotated[str, typer.Option(help="The platform; on this machine.")] = (
+        "http://127.0.0.1:8000"
+    ),
+    seconds: Annotated[float, typer.Option(help="How long.")] = 600.0,
+    clients: Annotated[int, typer.Option(min=1, help="Clients that call at the same time.")] = 4,
+    pause: Annotated[float, typer.Option(min=0, help="Seconds between a client's calls.")] = 0.05,
+) -> None:
+    """Call every model and pipeline of a running platform, to watch it at work."""
+    if not url.startswith(("http://127.0.0.1:", "http://localhost:")):
+        raise ServeError(f"load goes to this machine only, not to {url}")
+    models = _models(url)
+    examples = {name: _example_rows(inputs) for name, inputs in models.items()}
+    err.print(f"calling {', '.join(models)} for {seconds:g} s; Ctrl-C ends it")
+    answers: Counter[str] = Counter()
+    over = threading.Event()
+    threads = [
+        threading.Thread(target=_call, args=(url, examples, pause, over, answers, seed))
+        for seed in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        _wait(seconds, answers)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    out.print(_said(answers))
+
+
+def _models(url: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the inputs of every model that is ready, as its metadata tells them."""
+    index = requests.post(f"{url}/v2/repository/index", json={"ready": True}, timeout=30).json()
+    names = dict.fromkeys(entry["name"] for entry in index)
+    return {
+        name: requests.get(f"{url}/v2/models/{name}", timeout=30).json()["inputs"] for name in names
+    }
+
+
+def _example_rows(inputs: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Array]]:
+    """Return each input with a thousand rows or more for it: digits, phrases, or numbers."""
+    return [(tensor, _rows_for(tensor)) for tensor in inputs]
+
+
+def _rows_for(tensor: dict[str, Any]) -> Array:
+    inner = tensor["shape"][1:]
+    if tensor["datatype"] == "BYTES":
+        phrases, _ = unseen_phrases()
+        return np.array([phrase.decode() for phrase in phrases], object)
+    if inner == [28, 28, 1]:
+        return digits().x_test
+    shape = [1000, *(max(size, 1) for size in inner)]
+    if tensor["datatype"].startswith("FP"):
+        return np.random.default_rng(0).standard_normal(shape)
+    return np.random.default_rng(0).integers(0, 2, shape)
+
+
+def _call(
+    url: str,
+    examples: dict[str, list[tuple[dict[str, Any], Array]]],
+    pause_s: float,
+    over: threading.Event,
+    answers: Counter[str],
+    seed: int,
+) -> None:
+    chance = random.Random(seed)
+    with requests.Session() as session:
+        while not over.wait(pause_s):
+            model = chance.choice(list(examples))
+            path, body = _request(model, examples[model], chance)
+            tenant = chance.choice(_TENANTS)
+            headers = {} if tenant is None else {_HEADER: tenant}
+            try:
+                answer = session.post(url + path, json=body, headers=headers, timeout=60)
+                answers[str(answer.status_code)] += 1
+            except requests.RequestException as failed:
+                answers[type(failed).__name__] += 1
+
+
+def _request(
+    model: str, inputs: list[tuple[dict[str, Any], Array]], chance: random.Random
+) -> tuple[str, dict[str, Any]]:
+    """Return a path and a body: three of four by V2, the others by V1 in columns."""
+    rows = chance.randint(1, _MOST_ROWS)
+    chosen = [(tensor, table[chance.sample(range(len(table)), rows)]) for tensor, table in inputs]
+    if chance.random() < 0.25:
+        columns = {tensor["name"]: array.tolist() for tensor, array in chosen}
+        return f"/v1/models/{model}:predict", {"inputs": columns}
+    tensors = [
+        {
+            "name": tensor["name"],
+            "datatype": tensor["datatype"],
+            "shape": list(array.shape),
+            "data": array.ravel().tolist(),
+        }
+        for tensor, array in chosen
+    ]
+    return f"/v2/models/{model}/infer", {"inputs": tensors}
+
+
+def _wait(seconds: float, answers: Counter[str]) -> None:
+    for left in _countdown(seconds):
+        time.sleep(min(left, _SAY_PERIOD_S))
+        err.print(f"[dim]{_said(answers)}[/dim]")
+
+
+def _countdown(seconds: float) -> Iterator[float]:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        yield left
+
+
+def _said(answers: Counter[str]) -> str:
+    counted = ", ".join(f"{kind} {count}" for kind, count in sorted(answers.items()))
+    return f"answers: {counted or 'none yet'}"
+
+
+if __name__ == "__main__":
+    typer.run(bench)

@@ -1,0 +1,182 @@
+"""A platform on this machine: Ray, its ingress and the applications, as child processes.
+
+Called by `strata up` and the integration tests. Ray is imported only after the environment is
+set, because it reads its settings while it is imported.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from serve.config.tree import Config
+from serve.deploy.applications import deploy_config
+from serve.deploy.environment import ray_environment
+from serve.deploy.ray_api import ApplicationState, Control
+from serve.errors import ConfigError, ModelNotReady, RepositoryError
+
+_POLL_S = 0.1
+_FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
+
+
+class LocalPlatform:
+    """Ray on this machine, from `start` to `stop`; also a context manager that stops it."""
+
+    def __init__(
+        self, config: Config, applications: Callable[[Config], dict[str, Any]] = deploy_config
+    ) -> None:
+        self.config = config
+        self._applications = applications
+        self.control = Control(f"http://127.0.0.1:{config.ports.dashboard}")
+        self.haproxy_metrics_port = _free_port() if config.http.haproxy else None
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self, report: Callable[[str], None] = lambda line: None) -> None:
+        """Start Ray and deploy the config. Raises ConfigError for a port that is taken."""
+        require_free(
+            {
+                "http.port": self.config.http.port,
+                "ports.metrics": self.config.ports.metrics,
+                "ports.dashboard": self.config.ports.dashboard,
+            }
+        )
+        self._folder = Path(tempfile.mkdtemp(prefix="strata-"))
+        os.environ.update(ray_environment(self.config.http, open_files()))
+        if self.haproxy_metrics_port is not None:
+            os.environ.update(_haproxy_files(self._folder, self.haproxy_metrics_port))
+        report("starting Ray")
+        import ray
+
+        ray.init(
+            num_cpus=max(os.cpu_count() or 1, _cpus_wanted(self.config)),
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=self.config.ports.dashboard,
+            _metrics_export_port=self.config.ports.metrics,
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=True,
+        )
+        report("deploying")
+        self.control.deploy(self._applications(self.config))
+
+    def wait_ready(
+        self,
+        timeout_s: float,
+        progress: Callable[[dict[str, ApplicationState]], None] = lambda states: None,
+    ) -> None:
+        """Return once every application runs. Raises RepositoryError, ModelNotReady."""
+        wanted = {"gateway", *(served.name for served in self.config.served)}
+        deadline = time.monotonic() + timeout_s
+        while True:
+            states = self.control.states()
+            progress(states)
+            _raise_for_failed(states)
+            if all(name in states and states[name].status == "RUNNING" for name in wanted):
+                return
+            if time.monotonic() > deadline:
+                raise ModelNotReady(f"not ready after {timeout_s:g} s: {_pending(states, wanted)}")
+            time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """End every process that `start` started and remove its temporary files."""
+        if self._folder is None:
+            return
+        import ray
+
+        ray.shutdown()
+        _end_haproxy(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = None
+
+
+def open_files() -> int:
+    """Raise this process's limit of open files as far as it may, and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def require_free(ports: dict[str, int]) -> None:
+    """Raise ConfigError for a port, by the key that sets it, that something listens on."""
+    for key, port in ports.items():
+        if not _is_free(port):
+            raise ConfigError(f"port {port} ({key}) is taken; end what listens there or change it")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+        return True
+
+
+def _haproxy_files(folder: Path, metrics_port: int) -> dict[str, str]:
+    """Return variables that keep two platforms on one machine out of each other's way."""
+    return {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+    }
+
+
+def _end_haproxy(folder: Path) -> None:
+    """End an HAProxy that was started while Ray was being ended, so that no one knew of it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            if command[0].endswith(b"haproxy") and any(bytes(folder) in part for part in command):
+                os.kill(int(process.name), signal.SIGTERM)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _cpus_wanted(config: Config) -> int:
+    """Return the logical CPUs that all replicas reserve; a small machine may share its cores."""
+    wanted = sum(m.ray_actor_options.num_cpus * m.autoscaling.max_replicas for m in config.served)
+    return int(wanted) + 2
+
+
+def _raise_for_failed(states: dict[str, ApplicationState]) -> None:
+    for state in states.values():
+        if state.status in _FAILED:
+            raise RepositoryError(f"model '{state.name}' cannot be served: {state.reason}")
+
+
+def _pending(states: dict[str, ApplicationState], wanted: set[str]) -> str:
+    pending = sorted(
+        name for name in wanted if name not in states or states[name].status != "RUNNING"
+    )
+    return ", ".join(
+        f"{name} ({states[name].status if name in states else 'not deployed'})" for name in pending
+    )

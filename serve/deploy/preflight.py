@@ -1,0 +1,61 @@
+"""Check pipelines against the models in the repository before a config is applied.
+
+Called by `strata up` and `strata apply`. Signatures come from the manifests; only a model that
+was copied into the repository without one is loaded, which brings TensorFlow.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+from serve.config.tree import Config
+from serve.errors import ConfigError, RepositoryError
+from serve.pipelines.build import build
+from serve.pipelines.member import Member
+from serve.repository.repository import Repository
+from serve.types import Signature, Tensors
+
+# Loads a version of the repository: (model, version).
+LoadSignature = Callable[[str, int], Signature]
+
+
+class Outline:
+    """A member that has a signature and computes nothing."""
+
+    retraces = 0
+    may_block_loop = False
+
+    def __init__(self, label: str, signature: Signature) -> None:
+        self.label = label
+        self.signature = signature
+
+    def compute(self, inputs: Tensors) -> Tensors:
+        raise NotImplementedError("an outline only has the shape of a member")
+
+    def warmup(self) -> None:
+        """Do nothing."""
+
+
+def check_pipelines(config: Config, repository: Repository, load_signature: LoadSignature) -> None:
+    """Build every pipeline without its models.
+
+    Raises ConfigError for a model that the repository does not have, and for a wire or a rule
+    that does not fit the models' signatures.
+    """
+    pipelines = {pipeline.name: pipeline for pipeline in config.pipelines}
+
+    @cache
+    def signature_of(model: str, version: int) -> Signature:
+        manifest = repository.manifest(model, version)
+        known = manifest.signature if manifest else None
+        return known or load_signature(model, version)
+
+    for pipeline in config.pipelines:
+
+        def find(label: str, model: str, version: int | None, name: str = pipeline.name) -> Member:
+            try:
+                number = repository.choose(model, version)
+            except RepositoryError as err:
+                raise ConfigError(f"pipelines[{name}]: {err}") from err
+            return Outline(label, signature_of(model, number))
+
+        build(pipeline, pipelines, find)

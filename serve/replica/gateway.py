@@ -1,0 +1,266 @@
+"""Everything that is not one model's own path: health, lists, V1 paths, unknown models.
+
+Built by deployments.GatewayDeployment at the route prefix `/`. V1 paths end in `:predict`, which
+a route prefix cannot express, so they come here and go on to the model's replica as they are.
+
+    GET  /                          V1 liveness           GET  /v2, /v2/health/live, .../ready
+    GET  /v1/models                 names                 GET  /v2/models
+    *    /v1/models/<name>[...]     to the model          POST /v2/repository/index
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ray import serve as ray_serve
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from serve import __version__
+from serve.edge.http import (
+    Disconnected,
+    HttpRequest,
+    HttpResponse,
+    Receive,
+    Scope,
+    Send,
+    error_response,
+    read_request,
+    send_response,
+)
+from serve.errors import ModelNotFound, ModelNotReady, QueueFull, ServeError
+from serve.protocols import metadata_v2, rest_v1
+from serve.protocols.errors import encode_error, encode_json
+from serve.telemetry.exchange import exchange_of
+from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
+from serve.telemetry.recorder import Recorder, Sum
+from serve.telemetry.reporter import Reporter
+
+_MAX_BODY_BYTES = 64 * 2**20
+_STATUS_TTL_S = 1.0
+_STATUS_TIMEOUT_S = 1.0
+_RETRIES = 2
+# Replicas that take requests: also while they take a new user_config, leave a draining node, or
+# while a new controller gets to know them.
+_ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION", "RECOVERING"}
+_FORWARD_TIMEOUT_S = 30.0
+# Counted from 0 on, so that the first one shows in a rate.
+_CODES_FROM_THE_START = (429, 503)
+_V1_MODEL = re.compile(r"/v1/models/([^/:]+)(.*)", re.IGNORECASE | re.DOTALL)
+_V2_MODEL = re.compile(r"/v2/models/([^/]+)(.*)", re.DOTALL)
+
+
+class Gateway:
+    """The ASGI app of the gateway; `models` are the names that are configured."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.models: Sequence[str] = ()
+        self._recorder = recorder
+        self.reporter: Reporter | None = None
+        self._states: dict[str, str] | None = None
+        self._states_until = 0.0
+        self._asking: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        request = None
+        try:
+            request = await read_request(scope, receive, _MAX_BODY_BYTES)
+            response = await self._answer_and_tell(request, started)
+        except ServeError as err:  # the body could not be read
+            response = error_response(err)
+            if self.reporter is not None:
+                unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
+                model = self._model_of(unread.path) or "gateway"
+                self.reporter.refused(unread, response, model, started)
+        except Disconnected:
+            return
+        if not response.by_replica:
+            self._count(scope["path"], response.status)
+        await send_response(response, request, send)
+
+    def apply(self, models: Sequence[str]) -> None:
+        """Take the names of the models."""
+        self.models = models
+        for name in models:
+            for protocol in PROTOCOLS:
+                for code in _CODES_FROM_THE_START:
+                    self._requests(name, protocol, code)
+
+    async def _answer_and_tell(self, request: HttpRequest, started: float) -> HttpResponse:
+        reporter = self.reporter
+        traced = None if reporter is None else reporter.begin(request, started)
+        try:
+            response = await self.answer(request)
+        except ServeError as err:
+            response = error_response(err)
+        if reporter is not None:
+            whose = (self._model_of(request.path) or "gateway", None, _protocol_of(request.path))
+            told = partial(exchange_of, request, response, whose, started)
+            reporter.end(traced, told, response, line=not response.by_replica)
+        return response
+
+    def _model_of(self, path: str) -> str | None:
+        """Return whose path it is, None where it is no model's; unknown names count as one."""
+        match = _V1_MODEL.fullmatch(path) or _V2_MODEL.fullmatch(path)
+        if match is None:
+            return None
+        return match[1] if match[1] in self.models else UNKNOWN_MODEL
+
+    def _count(self, path: str, status: int) -> None:
+        """Count a request that was for a model, as far as its path tells, and did not reach one."""
+        name = self._model_of(path)
+        if name is not None:
+            self._requests(name, _protocol_of(path), status).add()
+
+    def _requests(self, name: str, protocol: str, code: int) -> Sum:
+        return self._recorder.sum("gateway_requests", model=name, protocol=protocol, code=str(code))
+
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """Answer a request for the platform as a whole, or pass it on to its model."""
+        path = request.path.rstrip("/") or "/"
+        fixed = {
+            ("GET", "/"): self._alive,
+            ("GET", "/v2"): self._server_metadata,
+            ("GET", "/v2/health/live"): self._live,
+            ("GET", "/v2/health/ready"): self._ready,
+            ("GET", "/v2/models"): self._list,
+            ("GET", "/v1/models"): self._list,
+            ("POST", "/v2/repository/index"): self._index,
+        }
+        if (request.method, path) in fixed:
+            return await fixed[request.method, path]()
+        if path in {known for _, known in fixed}:
+            return HttpResponse(405, encode_error("Method Not Allowed"))
+        return await self._to_model(request)
+
+    async def _alive(self) -> HttpResponse:
+        return _json({"status": "alive"})
+
+    async def _server_metadata(self) -> HttpResponse:
+        return _json(metadata_v2.server_metadata("strata", __version__))
+
+    async def _live(self) -> HttpResponse:
+        return _json({"live": True})
+
+    async def _ready(self) -> HttpResponse:
+        states = await self._application_states() or {}
+        ready = all(states.get(name) == "RUNNING" for name in self.models)
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def _list(self) -> HttpResponse:
+        return _json({"models": list(self.models)})
+
+    async def _index(self) -> HttpResponse:
+        entries = await asyncio.gather(*(self._index_entries(name) for name in self.models))
+        return _json([entry for model in entries for entry in model])
+
+    async def _index_entries(self, name: str) -> list[dict[str, Any]]:
+        try:
+            described = await self._call(name, "describe")
+        except ServeError as err:
+            return [{"name": name, "state": "UNAVAILABLE", "reason": str(err)}]
+        ready = [
+            {"name": name, "version": str(number), "state": "READY"}
+            for number in described["versions"]
+        ]
+        failed = [
+            {"name": name, "version": str(number), "state": "UNAVAILABLE", "reason": reason}
+            for number, reason in described["failures"].items()
+        ]
+        return ready + failed
+
+    async def _to_model(self, request: HttpRequest) -> HttpResponse:
+        v1 = _V1_MODEL.fullmatch(request.path)
+        if v1 is not None:
+            return await self._forward_v1(request, v1[1], v1[2])
+        v2 = _V2_MODEL.fullmatch(request.path)
+        if v2 is None:
+            return HttpResponse(404, encode_error("Not Found"))
+        if v2[1] not in self.models:
+            raise ModelNotFound(f"Request for unknown model: '{v2[1]}' is not found")
+        return await self._forward(v2[1], request)
+
+    async def _forward_v1(self, request: HttpRequest, name: str, rest: str) -> HttpResponse:
+        rest_v1.parse_path(request.method, request.path)  # malformed before unknown
+        if name not in self.models:
+            raise ModelNotFound(f"Servable not found for request: Latest({name})")
+        path = f"/v2/models/{name}/v1{rest}"
+        passed = HttpRequest(request.method, path, request.headers, request.body)
+        return await self._forward(name, passed)
+
+    async def _forward(self, name: str, request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = await self._call(name, "handle_http", request)
+        response.by_replica = True
+        return response
+
+    async def _call(self, name: str, method: str, *args: Any) -> Any:
+        """Call a method of a model's replica; Ray's errors become ours here."""
+        states = await self._application_states()
+        state = "RUNNING" if states is None else states.get(name)
+        if state not in {"RUNNING", "UNHEALTHY"}:
+            raise ModelNotReady(f"model '{name}' is {state or 'not deployed'}; see strata status")
+        handle = ray_serve.get_deployment_handle("model", app_name=name)
+        try:
+            async with asyncio.timeout(_FORWARD_TIMEOUT_S):
+                return await _answer(getattr(handle, method), args)
+        except BackPressureError as err:
+            raise QueueFull(f"model '{name}' has too many requests; try again later") from err
+        except (RayServeException, RayActorError, TimeoutError) as err:
+            raise ModelNotReady(f"model '{name}' has no replica that answers") from err
+
+    async def _application_states(self) -> dict[str, str] | None:
+        """Return the applications' states, None if nobody knows: the last ones where Ray is slow.
+
+        While the head is gone nobody tells new ones, and the replicas answer all the same.
+        """
+        if time.monotonic() >= self._states_until:
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask_states())
+            await asyncio.wait({self._asking}, timeout=_STATUS_TIMEOUT_S)
+            self._states_until = time.monotonic() + _STATUS_TTL_S
+        return self._states
+
+    async def _ask_states(self) -> None:
+        with contextlib.suppress(RayError, RayServeException):
+            status = await asyncio.to_thread(ray_serve.status)
+            old = self._states or {}
+            self._states = {
+                name: _state(app, old.get(name)) for name, app in status.applications.items()
+            }
+
+
+def _state(application: Any, before: str | None) -> str:
+    """Return an application's state; one that is being changed runs as long as a replica does."""
+    replicas = {
+        state
+        for deployment in application.deployments.values()
+        for state, count in deployment.replica_states.items()
+        if count
+    }
+    status = str(application.status.value)
+    # A controller that has just come back knows the applications before their replicas.
+    is_unknown = status == "DEPLOYING" and not replicas and before == "RUNNING"
+    return "RUNNING" if is_unknown or replicas & _ANSWERING else status
+
+
+async def _answer(method: Any, args: tuple[Any, ...]) -> Any:
+    """Call a replica; if it dies meanwhile another one is asked, twice at most."""
+    for _ in range(_RETRIES):
+        with contextlib.suppress(RayActorError):
+            return await method.remote(*args)
+    return await method.remote(*args)
+
+
+def _protocol_of(path: str) -> str:
+    return "v1" if path[:3].lower() == "/v1" else "v2"
+
+
+def _json(value: Any, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, encode_json(value))

@@ -1,0 +1,74 @@
+"""What a replica records of its versions: their batches, and what is sampled once a second.
+
+Called by model. What a request costs and whose it was is accounting's.
+"""
+
+from serve.batching.execution import BatchRun
+from serve.drift.monitor import Monitor
+from serve.engines.engine import Engine
+from serve.pipelines.engine import PipelineEngine
+from serve.telemetry.recorder import Recorder
+from serve.types import NO_TENANT, Timing
+
+
+def begin(recorder: Recorder, version: str) -> None:
+    """Let a version's counters be seen as 0 before they count."""
+    for outcome in ("ok", "failed"):
+        recorder.sum("model_loads", version=version, outcome=outcome)
+    recorder.sum("model_rows", version=version)
+    recorder.sum("model_padding_rows", version=version)
+    recorder.sum("model_compute_seconds", version=version, tenant=NO_TENANT)
+
+
+def observe(recorder: Recorder, version: str, run: BatchRun, oldest: Timing) -> None:
+    """Record one engine call, and how long its oldest request waited for it."""
+    recorder.observe("model_queue_duration_seconds", oldest.queue_s, version=version)
+    recorder.observe("model_batch_wait_duration_seconds", oldest.batch_wait_s, version=version)
+    recorder.observe("model_engine_duration_seconds", run.engine_s, version=version)
+    recorder.observe("model_batch_rows", run.rows, version=version)
+    recorder.count("model_rows", run.rows, version=version)
+    for layer in run.layers:
+        recorder.observe(
+            "pipeline_layer_duration_seconds", layer.seconds, version=version, layer=layer.label
+        )
+    for tenant, seconds in run.tenants.items():
+        recorder.count("model_compute_seconds", seconds, version=version, tenant=tenant)
+    if run.padded_rows > run.rows:
+        recorder.count("model_padding_rows", run.padded_rows - run.rows, version=version)
+
+
+def sample(
+    recorder: Recorder, version: str, queued: int, engine: Engine, monitor: Monitor | None
+) -> None:
+    """Record what is measured by looking rather than by counting; `queued` are requests."""
+    recorder.gauge("model_ready", 1, version=version)
+    recorder.gauge("model_requests_queued", queued, version=version)
+    recorder.gauge("model_retraces", engine.retraces, version=version)
+    if isinstance(engine, PipelineEngine):
+        _sample_pipeline(recorder, version, engine)
+    if monitor is not None:
+        _sample_drift(recorder, version, monitor)
+
+
+def end(recorder: Recorder, version: str) -> None:
+    """Say of an unloaded version what would be wrong until Ray forgets what it was last told."""
+    for name in ("model_ready", "model_requests_queued", "model_retraces"):
+        recorder.gauge(name, 0, version=version)
+
+
+def _sample_pipeline(recorder: Recorder, version: str, engine: PipelineEngine) -> None:
+    for (layer, outcome), rows in engine.observe.take_rows().items():
+        recorder.count("pipeline_layer_rows", rows, version=version, layer=layer, outcome=outcome)
+    saved = engine.compute_saved()
+    if saved is not None:
+        recorder.gauge("pipeline_compute_saved_ratio", saved, version=version)
+
+
+def _sample_drift(recorder: Recorder, version: str, monitor: Monitor) -> None:
+    """Record the rows that were looked at, and the scores where there are enough of them."""
+    recorder.count("model_drift_rows", monitor.take_rows(), version=version)
+    for tensor, score in monitor.scores().items():
+        recorder.gauge("model_drift_score", score, version=version, tensor=tensor)
+    error = monitor.reconstruction_error()
+    if error is not None:
+        recorder.gauge("model_reconstruction_error", error, version=version)

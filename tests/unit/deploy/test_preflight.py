@@ -1,0 +1,87 @@
+"""What is known of pipelines before a config is applied."""
+
+import json
+
+import h5py
+import pytest
+
+from serve.config.tree import Config
+from serve.deploy.preflight import check_pipelines
+from serve.errors import ConfigError
+from serve.repository.publish import publish
+from serve.repository.repository import Repository
+from serve.types import Signature, TensorSpec
+
+
+def _signature(name, shape):
+    x = TensorSpec("x", "FP32", (-1, 4))
+    return Signature("serving_default", (x,), (TensorSpec(name, "FP32", shape),), True)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    source = tmp_path / "model.h5"
+    with h5py.File(source, "w") as file:
+        file.create_group("model_weights")
+        file.attrs["model_config"] = "{}"
+    repository = Repository(str(tmp_path / "models"), tmp_path / "cache")
+    signatures = {"encode": _signature("x", (-1, 4)), "score": _signature("p", (-1, 3))}
+    for name, signature in signatures.items():
+        publish(source, repository, name, validate=lambda path, s=signature: s)
+    publish(source, repository, "unread")
+    return repository
+
+
+def _check(repository, *pipelines, load=None):
+    config = Config.model_validate({"pipelines": pipelines})
+    check_pipelines(config, repository, load or _never)
+
+
+def _never(model, version):
+    raise AssertionError(f"{model} {version} was loaded")
+
+
+def _sequence(*models, name="p"):
+    return {"name": name, "kind": "sequence", "steps": [{"model": model} for model in models]}
+
+
+def test_a_pipeline_that_fits_is_checked_without_loading_a_model(repository):
+    _check(repository, _sequence("encode", "score"), _sequence("encode", "p", name="q"))
+
+
+def test_a_wire_that_does_not_fit_is_refused_with_both_ends(repository):
+    with pytest.raises(
+        ConfigError, match=r"pipelines\[p\]\.steps\[1\]\.inputs\.x: score\.p .* does not fit 'x'"
+    ):
+        _check(repository, _sequence("score", "encode"))
+
+
+def test_a_model_without_a_manifest_signature_is_loaded_once(repository):
+    loaded = []
+
+    def load(model, version):
+        loaded.append((model, version))
+        return _signature("x", (-1, 4))
+
+    _check(repository, _sequence("unread", "score"), _sequence("unread", name="q"), load=load)
+    assert loaded == [("unread", 1)]
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        ({"model": "no"}, r"pipelines\[p\]: there is no model or pipeline 'no' .*encode, score"),
+        ({"model": "score", "version": 7}, r"'score' has no version 7 \(available: 1\)"),
+    ],
+)
+def test_what_the_repository_does_not_have_is_refused(repository, member, said):
+    with pytest.raises(ConfigError, match=said):
+        _check(repository, {"name": "p", "kind": "sequence", "steps": [member]})
+
+
+def test_the_manifest_says_the_signature(repository):
+    text = (repository.store.local_path("score/1") / "manifest.json").read_text()
+    assert json.loads(text)["signature"]["outputs"] == [
+        {"name": "p", "datatype": "FP32", "shape": [-1, 3]}
+    ]
+    assert repository.manifest("score", 1).signature == _signature("p", (-1, 3))
