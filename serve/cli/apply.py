@@ -1,6 +1,5 @@
 """`strata apply`: make a running platform what the file says, in place; here or on a cluster."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,10 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config.file import load
 from serve.config.tree import Config
-from serve.deploy.ray_api import Control
-from serve.errors import ConfigError, ModelNotReady, RepositoryError
+from serve.deploy.application_status import wait_until_running
+from serve.deploy.ray_api import RayServeApi
+from serve.errors import ConfigError
 
-_POLL_S = 0.2
 _CHART = Path("helm/strata")
 
 
@@ -49,14 +48,14 @@ def apply(
     if release is not None or chart is not None:
         raise ConfigError("--release and --chart are of a cluster; give its --namespace too")
     tree = load_checked(config)
-    from serve.deploy.applications import deploy_config  # brings Ray
+    from serve.deploy.applications import application_names, deploy_config  # brings Ray
 
-    control = Control(f"http://127.0.0.1:{tree.ports.dashboard}")
-    before = set(control.states())
-    control.deploy(deploy_config(tree))
+    api = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}")
+    before = set(api.states())
+    after = application_names(tree)
+    api.deploy(deploy_config(tree))
     if wait:
-        _wait(control, tree, timeout_s)
-    after = {"gateway", *(served.name for served in tree.served)}
+        wait_until_running(api.states, after, timeout_s, see="strata status")
     for name in sorted(before | after):
         change = "added" if name not in before else "removed" if name not in after else "applied"
         out.print(f"{name}: {change}")
@@ -89,18 +88,3 @@ def _apply_to_release(
     if timeout_s is not None:
         rollout.wait(connection, namespace, name, before, timeout_s)
         out.print(f"release '{name}' runs as configured")
-
-
-def _wait(control: Control, tree: Config, timeout_s: float) -> None:
-    wanted = {"gateway", *(served.name for served in tree.served)}
-    deadline = time.monotonic() + timeout_s
-    while True:
-        states = control.states()
-        failed = [state for state in states.values() if state.status == "DEPLOY_FAILED"]
-        if failed:
-            raise RepositoryError(f"model '{failed[0].name}': {failed[0].reason}")
-        if set(states) == wanted and all(s.status == "RUNNING" for s in states.values()):
-            return
-        if time.monotonic() > deadline:
-            raise ModelNotReady(f"not settled after {timeout_s:g} s; see strata status")
-        time.sleep(_POLL_S)

@@ -11,7 +11,8 @@ import typer
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, print_table
 from serve.config.file import load
-from serve.deploy.ray_api import ApplicationState, Control
+from serve.deploy.application_status import ApplicationState
+from serve.deploy.ray_api import RayServeApi
 
 if TYPE_CHECKING:
     from serve.cluster.status import ReleaseStatus
@@ -45,7 +46,7 @@ def status(
         (_print_release_json if as_json else _print_release)(found, namespace)
         return
     tree = load(config)
-    states = Control(f"http://127.0.0.1:{tree.ports.dashboard}").states()
+    states = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}").states()
     index = _index(f"http://127.0.0.1:{tree.http.port}")
     labels = {model.name: model.version_labels for model in tree.models}
     if as_json:

@@ -4,6 +4,7 @@ import json
 import math
 import signal
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from serve.cli.checking import load_checked
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import err, out
 from serve.config.tree import Config
+from serve.deploy.application_status import ApplicationState
 
 if TYPE_CHECKING:
     from serve.deploy.monitoring import Watch
@@ -67,7 +69,7 @@ class _Progress:
         self._stopped = stopped
         self._shown: dict[str, str] = {}
 
-    def __call__(self, states: dict[str, Any]) -> None:
+    def __call__(self, states: Mapping[str, ApplicationState]) -> None:
         for name, state in states.items():
             if self._shown.get(name) != state.status:
                 self._shown[name] = state.status

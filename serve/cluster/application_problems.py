@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from serve.cluster.finding import Finding, Kind, finding
 from serve.cluster.objects import event_messages, event_time, name_of, one_line
 from serve.cluster.snapshot import Snapshot
-from serve.deploy.ray_api import ApplicationState
+from serve.deploy.application_status import ApplicationState
 
-_EXCEPTION = re.compile(r"^\s*(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)\b:? ?(.*)$")
 _VALIDATION = re.compile(
     r"\d+ validation errors? for [\w.]+\n(?P<key>[^\n]+)\n\s+(?P<why>[^\n\[]+)"
 )
@@ -73,7 +72,7 @@ def find_models_not_loaded(snapshot: Snapshot) -> Iterator[Finding]:
     """A model's replicas do not start; with the model's own message."""
     for state in _failed(snapshot):
         if not _VALIDATION.search(state.message):
-            problem = f"the model does not load: {sentence(state)}"
+            problem = f"the model does not load: {one_line(state.reason)}"
             remedy = "publish a version that loads, or correct the model's entry in the values"
             yield finding(Kind.MODEL_NOT_LOADED, state.name, problem, remedy)
 
@@ -89,7 +88,7 @@ def find_unhealthy_models(snapshot: Snapshot) -> Iterator[Finding]:
     """A model ran and now fails its health checks."""
     for state in snapshot.applications.values():
         if state.status == "UNHEALTHY":
-            problem = f"the model ran and is unhealthy now: {sentence(state)}"
+            problem = f"the model ran and is unhealthy now: {one_line(state.reason)}"
             remedy = "Ray Serve restarts its replicas; read their logs on the worker pods"
             yield finding(Kind.MODEL_UNHEALTHY, state.name, problem, remedy)
 
@@ -127,14 +126,3 @@ def find_versions_not_served(snapshot: Snapshot) -> Iterator[Finding]:
                 problem = f"version {entry['version']} is not served: {entry.get('reason', '')}"
                 remedy = "publish the version again, or take it out of version_policy"
                 yield finding(Kind.VERSION_NOT_SERVED, name, problem, remedy)
-
-
-def sentence(state: ApplicationState) -> str:
-    """Return what the model itself says, out of the traceback that Ray wraps it in."""
-    if state.reason != state.message:
-        return one_line(state.reason)
-    for line in reversed(state.message.splitlines()):
-        found = _EXCEPTION.match(line)
-        if found:
-            return one_line(line)
-    return one_line(state.message or "Ray Serve does not say why")

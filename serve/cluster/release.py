@@ -14,7 +14,7 @@ import yaml
 from serve.cluster.connection import Connection
 from serve.cluster.objects import Object, name_of
 from serve.cluster.snapshot import application_states
-from serve.deploy.ray_api import ApplicationState
+from serve.deploy.application_status import ApplicationState, read_state
 
 _DEFAULT_PORT = 8000
 _DASHBOARD_PORT = 8265
@@ -72,21 +72,17 @@ def read_index(connection: Connection, service: Object) -> dict[str, list[Any]]:
     return found
 
 
-def read_replicas(connection: Connection, service: Object) -> dict[str, tuple[int, int]]:
-    """Return replicas that run and are wanted, once an active cluster serves."""
+def read_running(connection: Connection, service: Object) -> dict[str, ApplicationState]:
+    """Return the applications with their replicas, once an active cluster serves.
+
+    Asks Ray Serve's REST API on the head. Raises ClusterError.
+    """
     cluster = service["status"]["activeServiceStatus"]["rayClusterName"]
     namespace = service["metadata"]["namespace"]
     head = f"{cluster}-head-svc:{_dashboard_port(service)}"
     token = _token(connection, service, cluster)
     tree = connection.get_from_service(namespace, head, "api/serve/applications/", token)
-    return {name: _replicas(each) for name, each in tree.get("applications", {}).items()}
-
-
-def _replicas(application: dict[str, Any]) -> tuple[int, int]:
-    deployments = application.get("deployments", {}).values()
-    replicas = [replica for each in deployments for replica in each["replicas"]]
-    running = sum(replica["state"] == "RUNNING" for replica in replicas)
-    return running, sum(each["target_num_replicas"] for each in deployments)
+    return {name: read_state(name, each) for name, each in tree.get("applications", {}).items()}
 
 
 def _cluster_spec(service: Object) -> dict[str, Any]:

@@ -6,17 +6,18 @@ event tells that the configuration was handed on; two of KubeRay's rounds later 
 those of the new one.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
-from serve.cluster.application_problems import REFUSAL, sentence
+from serve.cluster.application_problems import REFUSAL
 from serve.cluster.connection import Connection
 from serve.cluster.errors import ReleaseNotFound
 from serve.cluster.objects import Object, event_time, one_line
 from serve.cluster.release import applications
 from serve.cluster.snapshot import application_states, is_of_release
-from serve.deploy.ray_api import ApplicationState
-from serve.errors import ConfigError, ModelNotReady, RepositoryError
+from serve.deploy.application_status import ApplicationState, wait_until_running
+from serve.errors import ConfigError
 
 _POLL_S = 1.0
 _SETTLE_S = 6.0  # KubeRay looks every 2 s
@@ -43,21 +44,39 @@ def wait(
     connection: Connection, namespace: str, release: str, before: Mark, timeout_s: float
 ) -> None:
     """Return once the changed release runs. Raises ConfigError, RepositoryError, ModelNotReady."""
-    deadline = time.monotonic() + timeout_s
-    handed_on: float | None = None
-    while True:
-        service = _service(connection, namespace, release)
-        if service["spec"].get("serveConfigV2", "") == before.serve_config:
-            handed_on = 0.0  # nothing to hand on
-        elif handed_on is None and _is_handed_on(connection, service, before):
-            handed_on = time.monotonic()
-        if handed_on is not None and time.monotonic() - handed_on > _SETTLE_S and _runs(service):
-            return
-        if time.monotonic() > deadline:
-            raise ModelNotReady(
-                f"not settled after {timeout_s:g} s; see strata doctor {release} -n {namespace}"
-            )
-        time.sleep(_POLL_S)
+    service = _service(connection, namespace, release)
+    changed = _Change(connection, namespace, release, before)
+    wait_until_running(
+        changed.states,
+        {application["name"] for application in applications(service)},
+        timeout_s,
+        see=f"strata doctor {release} -n {namespace}",
+        poll_s=_POLL_S,
+    )
+
+
+class _Change:
+    """A change of a release on its way to Ray Serve."""
+
+    def __init__(self, connection: Connection, namespace: str, release: str, before: Mark) -> None:
+        self._connection = connection
+        self._where = namespace, release
+        self._before = before
+        self._handed_on_at: float | None = None
+
+    def states(self) -> dict[str, ApplicationState]:
+        """Return the applications' states; none while they may still be those before the change."""
+        service = _service(self._connection, *self._where)
+        if self._handed_on_at is None:
+            self._handed_on_at = self._look_for_hand_over(service)
+        if self._handed_on_at is None or time.monotonic() - self._handed_on_at <= _SETTLE_S:
+            return {}
+        return {state.name: state for state in application_states(service)}
+
+    def _look_for_hand_over(self, service: Object) -> float | None:
+        if service["spec"].get("serveConfigV2", "") == self._before.serve_config:
+            return -math.inf  # there is nothing to hand on
+        return time.monotonic() if _is_handed_on(self._connection, service, self._before) else None
 
 
 def _service(connection: Connection, namespace: str, release: str) -> Object:
@@ -87,17 +106,3 @@ def _is_handed_on(connection: Connection, service: Object, before: Mark) -> bool
 
 def _key(event: Object) -> tuple[str, str]:
     return str(event.get("metadata", {}).get("uid")), event_time(event)
-
-
-def _runs(service: Object) -> bool:
-    """Tell whether what is configured runs and nothing else. Raises RepositoryError."""
-    found = {state.name: state for state in application_states(service)}
-    wanted = {application["name"] for application in applications(service)}
-    for name in sorted(wanted & set(found)):
-        _raise_for_failed(found[name])
-    return set(found) == wanted and all(state.status == "RUNNING" for state in found.values())
-
-
-def _raise_for_failed(state: ApplicationState) -> None:
-    if state.status == "DEPLOY_FAILED":
-        raise RepositoryError(f"model '{state.name}': {sentence(state)}")

@@ -18,7 +18,7 @@ from serve.cluster.objects import (
     name_of,
     release_of,
 )
-from serve.deploy.ray_api import ApplicationState
+from serve.deploy.application_status import ApplicationState, read_state
 
 ORIGIN_LABEL = "ray.io/originated-from-cr-name"
 
@@ -81,18 +81,12 @@ def is_of_release(item: Object, release: str) -> bool:
 
 
 def application_states(service: Object) -> Iterator[ApplicationState]:
-    """Yield the applications of a RayService's status; the number of replicas is not in it."""
+    """Return the state of each application in a RayService's status.
+
+    While a second cluster takes over, what it says of an application goes before the first one's.
+    """
     status = service.get("status", {})
     found: dict[str, Object] = {}
     for part in ("activeServiceStatus", "pendingServiceStatus"):
         found.update(status.get(part, {}).get("applicationStatuses") or {})
-    for name, tree in found.items():
-        deployments = (tree.get("serveDeploymentStatuses") or {}).values()
-        messages = [tree.get("message"), *(each.get("message") for each in deployments)]
-        yield ApplicationState(
-            name=name,
-            status=tree.get("status", ""),
-            message="\n".join(message for message in messages if message),
-            running_replicas=0,
-            target_replicas=0,
-        )
+    return (read_state(name, tree) for name, tree in found.items())

@@ -4,7 +4,7 @@ What is configured is always known; versions and replicas that run are asked of 
 through the API server, and where that fails `unknown` says why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -19,8 +19,8 @@ from serve.cluster.objects import (
     pod_state,
 )
 from serve.cluster.reading import choose_release, read_snapshot
-from serve.cluster.release import configured, read_index, read_replicas, states
-from serve.deploy.ray_api import ApplicationState
+from serve.cluster.release import configured, read_index, read_running, states
+from serve.deploy.application_status import ApplicationState
 
 T = TypeVar("T")
 
@@ -61,19 +61,19 @@ def read_status(connection: Connection, namespace: str, wanted: str | None) -> R
             f"see strata doctor {snapshot.release} --namespace {namespace}"
         )
     unknown: list[str] = []
-    replicas, index = None, None
+    running, index = None, None
     if service.get("status", {}).get("activeServiceStatus", {}).get("rayClusterName"):
-        replicas = _known("replicas", lambda: read_replicas(connection, service), unknown)
+        running = _known("replicas", lambda: read_running(connection, service), unknown)
         index = _known("versions", lambda: read_index(connection, service), unknown)
     models = configured(service)
     return ReleaseStatus(
         release=snapshot.release,
         is_ready=snapshot.is_ready,
-        states={name: _counted(s, replicas or {}) for name, s in sorted(states(service).items())},
+        states={name: _counted(s, running or {}) for name, s in sorted(states(service).items())},
         policies={name: model.version_policy for name, model in models.items()},
         labels={name: model.version_labels for name, model in models.items()},
         index=index or {},
-        has_replicas=replicas is not None,
+        has_replicas=running is not None,
         pods=[_pod_state(pod) for pod in sorted(snapshot.pods, key=name_of)],
         unknown=unknown,
     )
@@ -87,9 +87,14 @@ def _known(what: str, read: Callable[[], T], unknown: list[str]) -> T | None:
         return None
 
 
-def _counted(state: ApplicationState, replicas: dict[str, tuple[int, int]]) -> ApplicationState:
-    running, target = replicas.get(state.name, (0, 0))
-    return replace(state, running_replicas=running, target_replicas=target)
+def _counted(state: ApplicationState, running: Mapping[str, ApplicationState]) -> ApplicationState:
+    """Return a state as the RayService has it, with the numbers of replicas that Ray Serve has."""
+    found = running.get(state.name)
+    if found is None:
+        return state
+    return replace(
+        state, running_replicas=found.running_replicas, target_replicas=found.target_replicas
+    )
 
 
 def _pod_state(pod: Object) -> PodState:

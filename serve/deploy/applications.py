@@ -21,6 +21,7 @@ from serve.config.tree import Config, Model
 # no deadline and gets no answer of ours, so it must be ours to refuse.
 _BATCHES_IN_FLIGHT = 2
 _BEING_REFUSED = 64
+_GATEWAY = "gateway"
 
 
 def deploy_config(config: Config) -> dict[str, Any]:
@@ -39,6 +40,11 @@ def deploy_config(config: Config) -> dict[str, Any]:
             *(_pipeline_application(pipeline, config) for pipeline in config.pipelines),
         ],
     }
+
+
+def application_names(config: Config) -> frozenset[str]:
+    """Return the names of the applications that deploy_config asks for."""
+    return frozenset({_GATEWAY, *(served.name for served in config.served)})
 
 
 def _model_application(model: Model, config: Config) -> dict[str, Any]:
@@ -126,7 +132,7 @@ def _replicas(model: Served) -> dict[str, Any]:
 def _gateway_application(config: Config) -> dict[str, Any]:
     models = [{"name": served.name} for served in config.served]
     return {
-        "name": "gateway",
+        "name": _GATEWAY,
         "route_prefix": "/",
         "import_path": "serve.deploy.applications:build_gateway",
         "args": {},

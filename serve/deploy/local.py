@@ -10,18 +10,18 @@ import shutil
 import signal
 import socket
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from serve.config.tree import Config
-from serve.deploy.applications import deploy_config
+from serve.deploy.application_status import ApplicationState, wait_until_running
+from serve.deploy.applications import application_names, deploy_config
 from serve.deploy.environment import ray_environment
-from serve.deploy.ray_api import ApplicationState, Control
-from serve.errors import ConfigError, ModelNotReady, RepositoryError
+from serve.deploy.ray_api import RayServeApi
+from serve.errors import ConfigError
 
 _POLL_S = 0.1
 _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
@@ -35,7 +35,7 @@ class LocalPlatform:
     ) -> None:
         self.config = config
         self._applications = applications
-        self.control = Control(f"http://127.0.0.1:{config.ports.dashboard}")
+        self.api = RayServeApi(f"http://127.0.0.1:{config.ports.dashboard}")
         self.haproxy_metrics_port = _free_port() if config.http.haproxy else None
         self._folder: Path | None = None
 
@@ -77,25 +77,31 @@ class LocalPlatform:
             configure_logging=True,
         )
         report("deploying")
-        self.control.deploy(self._applications(self.config))
+        self.api.deploy(self._applications(self.config))
 
     def wait_ready(
         self,
         timeout_s: float,
-        progress: Callable[[dict[str, ApplicationState]], None] = lambda states: None,
+        progress: Callable[[Mapping[str, ApplicationState]], None] = lambda states: None,
     ) -> None:
-        """Return once every application runs. Raises RepositoryError, ModelNotReady."""
-        wanted = {"gateway", *(served.name for served in self.config.served)}
-        deadline = time.monotonic() + timeout_s
-        while True:
-            states = self.control.states()
+        """Return once every application runs. Raises RepositoryError, ModelNotReady.
+
+        `progress` is called with the applications' states every time they are looked at.
+        """
+
+        def read() -> Mapping[str, ApplicationState]:
+            states = self.api.states()
             progress(states)
-            _raise_for_failed(states)
-            if all(name in states and states[name].status == "RUNNING" for name in wanted):
-                return
-            if time.monotonic() > deadline:
-                raise ModelNotReady(f"not ready after {timeout_s:g} s: {_pending(states, wanted)}")
-            time.sleep(_POLL_S)
+            return states
+
+        wait_until_running(
+            read,
+            application_names(self.config),
+            timeout_s,
+            see="strata status",
+            failed=_FAILED,
+            poll_s=_POLL_S,
+        )
 
     def stop(self) -> None:
         """End every process that `start` started and remove its temporary files."""
@@ -165,18 +171,3 @@ def _cpus_wanted(config: Config) -> int:
     """Return the logical CPUs that all replicas reserve; a small machine may share its cores."""
     wanted = sum(m.ray_actor_options.num_cpus * m.autoscaling.max_replicas for m in config.served)
     return int(wanted) + 2
-
-
-def _raise_for_failed(states: dict[str, ApplicationState]) -> None:
-    for state in states.values():
-        if state.status in _FAILED:
-            raise RepositoryError(f"model '{state.name}' cannot be served: {state.reason}")
-
-
-def _pending(states: dict[str, ApplicationState], wanted: set[str]) -> str:
-    pending = sorted(
-        name for name in wanted if name not in states or states[name].status != "RUNNING"
-    )
-    return ", ".join(
-        f"{name} ({states[name].status if name in states else 'not deployed'})" for name in pending
-    )

@@ -1,50 +1,33 @@
-"""Talk to a running Ray Serve through its REST API on the dashboard's port.
+"""Ray Serve's REST API, on the dashboard's port: deploy a config, read the applications' states.
 
 Called by the CLI for `apply` and `status`, and by local while a platform starts.
 API: Ray Serve, "Serve REST API" (`/api/serve/applications/`).
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from serve.deploy.application_status import ApplicationState, read_state
 from serve.errors import ConfigError, ModelNotReady
 
 _TIMEOUT_S = 120.0  # a machine that starts a dozen models has little time for answers
 
 
 class PlatformUnreachable(ModelNotReady):
-    """Nothing answers at the control API's address."""
+    """Nothing answers at the address of Ray Serve's REST API."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApplicationState:
-    """What Ray Serve says of one application; `status` is RUNNING once it answers."""
-
-    name: str
-    status: str
-    message: str
-    running_replicas: int
-    target_replicas: int
-
-    @property
-    def reason(self) -> str:
-        """The replica's own error out of the traceback that Ray wraps it in."""
-        lines = [line for line in self.message.splitlines() if "serve.errors." in line]
-        return lines[-1].split(": ", 1)[-1] if lines else self.message
-
-
-class Control:
-    """The control API at `dashboard_url`, such as http://127.0.0.1:8265."""
+class RayServeApi:
+    """Ray Serve's REST API at `dashboard_url`, such as http://127.0.0.1:8265."""
 
     def __init__(self, dashboard_url: str) -> None:
         self._url = f"{dashboard_url.rstrip('/')}/api/serve/applications/"
 
     def deploy(self, deploy_config: dict[str, Any]) -> None:
-        """Make the platform what app.deploy_config says; returns before it is so."""
+        """Ask for what applications.deploy_config returned; returns before it is so."""
         response = self._request("PUT", deploy_config)
         if response.status_code != 200:
             raise ConfigError(f"Ray Serve refused the configuration: {response.text[:2000]}")
@@ -57,7 +40,7 @@ class Control:
                 f"{self._url} answered {response.status_code}: {response.text[:500]}"
             )
         applications = response.json().get("applications", {})
-        return {name: _state(name, tree) for name, tree in applications.items()}
+        return {name: read_state(name, tree) for name, tree in applications.items()}
 
     def _request(self, method: str, body: dict[str, Any] | None = None) -> requests.Response:
         try:
@@ -83,16 +66,3 @@ def _auth_token() -> str | None:
         return Path(path).expanduser().read_text(encoding="ascii").strip()
     except OSError:
         return None
-
-
-def _state(name: str, tree: dict[str, Any]) -> ApplicationState:
-    deployments = tree.get("deployments", {}).values()
-    replicas = [replica for deployment in deployments for replica in deployment["replicas"]]
-    messages = [tree.get("message", ""), *(deployment["message"] for deployment in deployments)]
-    return ApplicationState(
-        name=name,
-        status=tree["status"],
-        message="\n".join(message for message in messages if message),
-        running_replicas=sum(replica["state"] == "RUNNING" for replica in replicas),
-        target_replicas=sum(deployment["target_num_replicas"] for deployment in deployments),
-    )

@@ -196,7 +196,7 @@ def test_a_row_that_the_model_refuses_fails_alone(served):
 
 
 def test_nothing_of_all_that_has_cost_a_replica(served):
-    states = served.platform.control.states()
+    states = served.platform.api.states()
     assert {state.status for state in states.values()} == {"RUNNING"}
     values = np.array([served.held_out[0]]).tolist()
     answer = requests.post(

@@ -22,7 +22,7 @@ def _versions(served, model):
 def _replicas(served):
     """Return the replicas of each application by their ids."""
     trees = requests.get(
-        served.platform.control._url, headers=served.platform.control._headers(), timeout=10
+        served.platform.api._url, headers=served.platform.api._headers(), timeout=10
     ).json()["applications"]
     return {
         name: {
