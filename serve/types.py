@@ -45,11 +45,12 @@ class Signature:
 
 @dataclass(slots=True)
 class InferRequest:
-    """A decoded request: `inputs` by name, the rest chooses what answers and how.
+    """A decoded request: `inputs` by name, and how they are to be computed.
 
-    `signature` None means the model's default; `outputs` None means all of them;
-    at most one of `version` and `label` is set; `timeout_s` counts from arrival; `tenant` is
-    whose it is, for the accounts; `trace` is what a pipeline that is traced tells its members.
+    `signature` None means the model's default; `outputs` None means all of them; `timeout_s` counts
+    from arrival; `tenant` is whose request it is, for metrics. A pipeline that calls a model's own
+    replicas also says which `version` (None: the newest) and, where it is traced, its `trace`; the
+    version of an HTTP request is chosen by its path, before its body is decoded.
     """
 
     inputs: Tensors
@@ -57,7 +58,6 @@ class InferRequest:
     outputs: tuple[str, ...] | None = None
     id: str | None = None
     version: int | None = None
-    label: str | None = None
     timeout_s: float | None = None
     tenant: str = NO_TENANT
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Timing:
 
 @dataclass(slots=True)
 class InferResponse:
-    """An answer: `outputs` by name in the signature's order (only those that were asked for)."""
+    """The result: `outputs` by name in the signature's order, only those that were asked for."""
 
     model: str
     version: int

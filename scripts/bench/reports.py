@@ -29,7 +29,7 @@ from serve.replica.sources import RepositorySource
 from serve.repository.repository import Repository
 from serve.telemetry.recorder import Recorder
 from serve.telemetry.reporter import Replica, reporter_for
-from serve.telemetry.request_metrics import Accounts
+from serve.telemetry.request_metrics import RequestMetrics
 
 _REQUESTS = 3_200
 _ROUNDS = 15
@@ -97,9 +97,7 @@ async def _measure(
 
     async def client(count: int) -> None:
         for _ in range(count):
-            served.in_flight += 1
-            response = await served.answer(HttpRequest("POST", path, dict(headers), body.data))
-            served.in_flight -= 1
+            response = await served.respond(HttpRequest("POST", path, dict(headers), body.data))
             assert response.status == 200
 
     gc.collect()
@@ -123,8 +121,8 @@ async def _endpoint(root: str) -> ModelEndpoint:
     recorder = Recorder(MODEL)
     model = Model(config, source, recorder)
     await model.apply(VersionPolicy(latest=1), {})
-    accounts = Accounts(recorder, config.ray_actor_options)
-    return ModelEndpoint(model, config.limits.max_body_bytes, accounts)
+    metrics = RequestMetrics(recorder, config.ray_actor_options)
+    return ModelEndpoint(model, config.limits.max_body_bytes, metrics)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Shape many requests into one batch, and the answer back into many.
+"""Shape many requests into one batch, and its outputs back into many.
 
 Called by the batcher once it has decided that a batch is due. Pure numpy: knows nothing of
 Ray or TensorFlow. All arrays have the batch dimension first.
@@ -70,16 +70,16 @@ def split(outputs: Tensors, row_counts: Sequence[int], size: int) -> list[Tensor
                 f"output '{name}' has shape {list(array.shape)} for a batch of {size} rows; "
                 "set batching.max_batch_size to 1 for a model that mixes rows"
             )
-    answers = []
+    parts = []
     start = 0
     for rows in row_counts:
-        answers.append({name: array[start : start + rows] for name, array in outputs.items()})
+        parts.append({name: array[start : start + rows] for name, array in outputs.items()})
         start += rows
-    return answers
+    return parts
 
 
-def join(answers: Sequence[Tensors]) -> Tensors:
-    """Undo chunks: put the answers to the pieces of one request together."""
-    if len(answers) == 1:
-        return answers[0]
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+def join(outputs: Sequence[Tensors]) -> Tensors:
+    """Undo chunks: put the outputs for the pieces of one request together."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return {name: np.concatenate([piece[name] for piece in outputs]) for name in outputs[0]}

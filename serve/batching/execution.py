@@ -1,4 +1,4 @@
-"""Run one batch on the engine and hand every request its own answer or its own error.
+"""Run one batch on the engine and give every request its own outputs or its own error.
 
 Called by the batcher, in the engine's thread or on the event loop; touches no shared state.
 """
@@ -20,13 +20,13 @@ Layers = Callable[[], tuple[Layer, ...]]
 
 
 class Watcher(Protocol):
-    """Looks at some of the rows that were answered, after their requests have their answers."""
+    """Looks at some of the rows that were computed, after their responses have gone out."""
 
     def is_due(self) -> bool:
         """Tell whether to be given the next batch; asked after each one, so it must be quick."""
 
-    def look(self, signature: str, answered: Sequence[tuple[Tensors, Tensors]]) -> None:
-        """Take inputs and outputs of each request that was answered, without padding."""
+    def look(self, signature: str, computed: Sequence[tuple[Tensors, Tensors]]) -> None:
+        """Take the inputs and outputs of each request that did not fail, without padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class BatchRun:
     tenants: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Entry:
-    """A request, or a piece of one, that waits for the engine.
+    """A request, or a piece of one, that waits for the engine; `future` gets its outputs.
 
     `key` is what entries of one batch have in common, None for one that must run by itself.
     """
@@ -55,31 +55,45 @@ class Entry:
     inputs: Tensors
     rows: int
     key: Hashable | None
-    answer: asyncio.Future[Tensors]
+    future: asyncio.Future[Tensors]
     arrived: float
     tenant: str = NO_TENANT
     timing: Timing = field(default_factory=Timing)
     trace: Carrier | None = field(default_factory=CURRENT.get)
 
+    def finish(self, result: Tensors | ServeError) -> None:
+        """Set the outputs or the error, unless it is too late for either."""
+        if self.future.done():
+            return
+        if isinstance(result, ServeError):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
+    def abandon(self) -> None:
+        """Cancel the future if it waits; look at its error, which another piece's has hidden."""
+        if not self.future.cancel() and not self.future.cancelled():
+            self.future.exception()
+
 
 def run(
     compute: Compute, entries: Sequence[Entry], sizes: Sequence[int], layers: Layers = tuple
 ) -> tuple[list[Tensors | ServeError], BatchRun]:
-    """Compute the entries as one batch padded to one of `sizes`; answers come in their order."""
+    """Compute the entries as one batch padded to one of `sizes`; results are in their order."""
     started = time.perf_counter()
     rows = sum(entry.rows for entry in entries)
     if not entries:
         return [], BatchRun(0, 0, started, 0.0)
     size = rows if entries[0].key is None else padded_size(rows, sizes)
     with following(_trace_of(entries)):
-        answers = _attempt(compute, entries, size)
-        if len(entries) > 1 and isinstance(answers[0], ServeError):
+        results = _attempt(compute, entries, size)
+        if len(entries) > 1 and isinstance(results[0], ServeError):
             # One of them may be the cause: alone, it fails alone.
-            answers = [
+            results = [
                 _attempt(compute, [entry], padded_size(entry.rows, sizes))[0] for entry in entries
             ]
     seconds = time.perf_counter() - started
-    return answers, BatchRun(rows, size, started, seconds, layers(), _shares(entries, seconds))
+    return results, BatchRun(rows, size, started, seconds, layers(), _shares(entries, seconds))
 
 
 def _shares(entries: Sequence[Entry], seconds: float) -> dict[str, float]:
@@ -107,23 +121,23 @@ def _attempt(compute: Compute, entries: Sequence[Entry], size: int) -> list[Tens
         return list(split(outputs, [entry.rows for entry in entries], size))
     except ServeError as err:
         return [err] * len(entries)
-    except Exception as err:  # whatever an engine raises, its callers must get an answer
+    except Exception as err:  # whatever an engine raises, its callers must be told
         failed = InferenceFailed(f"the model raised {type(err).__name__}")
         failed.__cause__ = err
         return [failed] * len(entries)
 
 
 def show(
-    watcher: Watcher, entries: Sequence[Entry], answers: Sequence[Tensors | ServeError]
+    watcher: Watcher, entries: Sequence[Entry], results: Sequence[Tensors | ServeError]
 ) -> None:
-    """Have a watcher look at those that were answered, in the event loop's next turn."""
-    answered = [
-        (entry.inputs, answer)
-        for entry, answer in zip(entries, answers, strict=True)
-        if not isinstance(answer, ServeError)
+    """Have a watcher look at the entries that did not fail, in the event loop's next turn."""
+    computed = [
+        (entry.inputs, result)
+        for entry, result in zip(entries, results, strict=True)
+        if not isinstance(result, ServeError)
     ]
-    # Not now: the answers go out first.
-    asyncio.get_running_loop().call_soon(watcher.look, entries[0].signature, answered)
+    # Not now: the responses go out first.
+    asyncio.get_running_loop().call_soon(watcher.look, entries[0].signature, computed)
 
 
 def total(timings: Sequence[Timing]) -> Timing:

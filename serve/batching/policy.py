@@ -9,10 +9,10 @@ from serve.config.sections import Batching
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """The limits of one batcher, and how it learns of the engine's layers.
+    """The limits of one batcher, and what its engine is like.
 
-    `pads` False is for an engine that takes any number of rows, as a pipeline does: its models
-    pad for themselves, and rows repeated here would go all the way that the first row goes.
+    `layers` returns the layers of the engine's latest call. `pads` False is for an engine that
+    takes any number of rows and pads by itself.
     """
 
     batching: Batching

@@ -57,7 +57,9 @@ def _model_application(model: Model, config: Config) -> dict[str, Any]:
         "version_policy": model.version_policy.model_dump(mode="json", exclude_unset=True),
         "version_labels": dict(model.version_labels),
     }
-    return _application(model, args, {**versions, **_accounts(model, config), **_reports(config)})
+    return _application(
+        model, args, {**versions, **_for_metrics(model, config), **_for_reporter(config)}
+    )
 
 
 def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
@@ -69,12 +71,12 @@ def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
     }
     versions = {"version_policy": {"all": True}, "version_labels": {}}
     return _application(
-        pipeline, args, {**versions, **_accounts(pipeline, config), **_reports(config)}
+        pipeline, args, {**versions, **_for_metrics(pipeline, config), **_for_reporter(config)}
     )
 
 
-def _reports(config: Config) -> dict[str, Any]:
-    """Return what a replica tells of each request."""
+def _for_reporter(config: Config) -> dict[str, Any]:
+    """Return the settings of telemetry.reporter: traces and the access log."""
     return {
         "tracing": config.tracing.model_dump(mode="json", exclude_none=True),
         "access_log": config.access_log,
@@ -85,8 +87,8 @@ def _dump(pipeline: Pipeline) -> dict[str, Any]:
     return pipeline.model_dump(mode="json", exclude={"autoscaling", "slo"}, exclude_none=True)
 
 
-def _accounts(served: Served, config: Config) -> dict[str, Any]:
-    """Return what a replica's metrics are reckoned with."""
+def _for_metrics(served: Served, config: Config) -> dict[str, Any]:
+    """Return the settings of telemetry.request_metrics."""
     return {
         "slo": served.slo.model_dump(mode="json", exclude_none=True),
         "tenants": config.tenants.model_dump(mode="json"),
@@ -140,7 +142,7 @@ def _gateway_application(config: Config) -> dict[str, Any]:
             {
                 "name": "gateway",
                 "num_replicas": 1,
-                "user_config": {"models": models, **_reports(config)},
+                "user_config": {"models": models, **_for_reporter(config)},
                 "ray_actor_options": {"num_cpus": 0.1},
                 "max_ongoing_requests": 1000,
             }

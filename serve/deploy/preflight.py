@@ -34,6 +34,9 @@ class Outline:
     def warmup(self) -> None:
         """Do nothing."""
 
+    def close(self) -> None:
+        """Do nothing."""
+
 
 def check_pipelines(config: Config, repository: Repository, load_signature: LoadSignature) -> None:
     """Build every pipeline without its models.

@@ -37,7 +37,7 @@ class HttpRequest:
 class HttpResponse:
     """One response; content-length is added when it is sent.
 
-    `by_replica` marks, in the gateway, an answer of a model's replica, which has told of it.
+    `by_replica` marks, in the gateway, the response of a model's replica, which has recorded it.
     """
 
     status: int
@@ -47,7 +47,7 @@ class HttpResponse:
 
 
 class Disconnected(Exception):
-    """The client hung up before its request was complete; there is nobody to answer."""
+    """The client hung up before its request was complete; nobody waits for a response."""
 
 
 async def read_request(scope: Scope, receive: Receive, max_body_bytes: int) -> HttpRequest:
@@ -119,14 +119,19 @@ def v2_json_length(request: HttpRequest) -> int | None:
 
 
 def error_response(err: ServeError) -> HttpResponse:
-    """Return the JSON answer for an error; overload says when to come back."""
+    """Return the JSON response for an error; overload says when to come back."""
     response = HttpResponse(err.http_status, encode_error(str(err)))
     if err.http_status in {429, 503}:
         response.headers.append((b"retry-after", b"1"))
     return response
 
 
+def not_found() -> HttpResponse:
+    """Return the response to a path that nothing is at."""
+    return HttpResponse(404, encode_error("Not Found"))
+
+
 def method_not_allowed(allowed: str) -> HttpResponse:
-    """Return the answer to a path that is asked with the wrong method."""
+    """Return the response to a path with the wrong HTTP method."""
     headers = [JSON, (b"allow", allowed.encode())]
     return HttpResponse(405, encode_error("Method Not Allowed"), headers)

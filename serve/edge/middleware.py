@@ -11,7 +11,7 @@ _DISCONNECT_DISABLED = (b"x-request-disconnect-disabled", b"?1")
 
 
 class NoDisconnectWatch:
-    """Tell Ray Serve not to watch for a disconnect while a request is answered.
+    """Tell Ray Serve not to watch for a disconnect while a request is handled.
 
     The watch costs two tasks and a queue a request, a tenth of a replica's time. A client that
     hangs up while it sends is still noticed by the one who reads its body.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from serve.types import Signature, Tensors
+from serve.types import Layer, Signature, Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,47 @@ class EngineOptions:
     gpu_share: float | None = None
 
 
+class LayerMetrics(Protocol):
+    """What the layers of an engine did, for Server-Timing and the metrics."""
+
+    def latest(self) -> tuple[Layer, ...]:
+        """Return the layers of the latest call, in the order they ran."""
+
+    def take_rows(self) -> Mapping[tuple[str, str], int]:
+        """Return rows by layer and outcome, of all calls since this was last asked."""
+
+    def compute_saved(self) -> float | None:
+        """Return the part of the computation that early exits saved; None if unknown."""
+
+
+class NoLayers:
+    """The layer metrics of an engine that is one model: none."""
+
+    def latest(self) -> tuple[Layer, ...]:
+        return ()
+
+    def take_rows(self) -> Mapping[tuple[str, str], int]:
+        return {}
+
+    def compute_saved(self) -> float | None:
+        return None
+
+
 class Engine(Protocol):
-    """A loaded model version."""
+    """A loaded model version, or a pipeline of such.
+
+    `pads_itself` says that any number of rows is as good as another: the engine pads where that
+    helps.
+    """
 
     platform: str
     signatures: Mapping[str, Signature]
     default_signature: str
+    pads_itself: bool
+
+    @property
+    def layers(self) -> LayerMetrics:
+        """What the engine's layers did."""
 
     @property
     def may_block_loop(self) -> bool:
@@ -42,3 +77,6 @@ class Engine(Protocol):
     @property
     def retraces(self) -> int:
         """Traces of the model's functions since warm-up."""
+
+    def close(self) -> None:
+        """Let go of what the engine holds; nothing is computed after that."""

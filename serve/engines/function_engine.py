@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from serve.datatypes import DATATYPES
 from serve.engines.cost import Cost, cost_of
+from serve.engines.engine import LayerMetrics, NoLayers
 from serve.errors import InferenceFailed
 from serve.types import Array, Signature, Tensors, TensorSpec
 
@@ -41,6 +42,8 @@ class FunctionEngine:
     ) -> None:
         self.platform = platform
         self.may_block_loop = True
+        self.pads_itself = False
+        self.layers: LayerMetrics = NoLayers()
         self.signatures: Mapping[str, Signature] = {
             f.signature.name: f.signature for f in functions
         }
@@ -79,6 +82,9 @@ class FunctionEngine:
     def retraces(self) -> int:
         """Traces of the model's functions since warm-up."""
         return self._trace_count() - self._warm_traces
+
+    def close(self) -> None:
+        """Do nothing: TensorFlow frees a model with its last reference."""
 
     def _run_once(self, signature: Signature, rows: int) -> None:
         zeros = {spec.name: _zeros(spec, rows) for spec in signature.inputs}

@@ -20,7 +20,7 @@ from serve.evaluation.predictions import predicted
 from serve.evaluation.subject import Subject
 from serve.pipelines.cascade import CascadeKind
 from serve.pipelines.exits import SCORES
-from serve.pipelines.wiring import REQUEST, take, values_of
+from serve.pipelines.wiring import REQUEST, values_of
 from serve.types import Array, Tensors
 
 
@@ -52,8 +52,9 @@ def layer_answers(subject: Subject, prices: Prices, data: Dataset) -> list[Layer
     data.inputs_of(subject.member.signature, subject.served.name)  # says what is missing
     values = values_of(REQUEST, data.inputs)
     found = []
-    for member, wiring, rule in subject.kind.layers:
-        inputs = take(wiring, values)
+    for layer in subject.kind.layers:
+        member, rule = layer.wired.member, layer.rule
+        inputs = layer.wired.inputs(values)
         outputs, seconds_a_row = _timed(member.compute, inputs, len(data))
         answers = predicted(outputs, data.labels)
         if answers is None and rule.rule != "score_above":

@@ -3,7 +3,7 @@
 Called by the pipeline's replica, and by `strata apply` to check a file before it is applied.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from serve.config.pipelines import (
     Cascade,
@@ -22,12 +22,13 @@ from serve.config.pipelines import (
 from serve.pipelines.cascade import CascadeKind, LayerRule
 from serve.pipelines.engine import Kind, PipelineEngine
 from serve.pipelines.ensemble import EnsembleKind
-from serve.pipelines.layer_metrics import Observer
+from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import ColocatedMember
 from serve.pipelines.member import Member as BuiltMember
 from serve.pipelines.sequence import SequenceKind
 from serve.pipelines.splitter import SplitterKind
-from serve.pipelines.switch import DEFAULT, SwitchKind
+from serve.pipelines.switch import SwitchKind
+from serve.pipelines.wiring import Parts
 
 # Gives the member for a model of the repository: (member's label, model, version).
 FindModel = Callable[[str, str, int | None], BuiltMember]
@@ -42,9 +43,13 @@ def build(
     """
     nested_in(pipeline, pipelines)  # refuses circles
     members = [_member(member, pipelines, find_model, pipeline) for member in members_of(pipeline)]
-    observe = Observer()
-    kind = _kind(pipeline, members, observe)
-    return PipelineEngine(kind, members, observe)
+    parts = Parts(
+        where=f"pipelines[{pipeline.name}]",
+        members=members,
+        wires=[member.inputs for member in members_of(pipeline)],
+        layers=LayerRecorder(last=members[-1].label),
+    )
+    return PipelineEngine(_kind(pipeline, parts), members, parts.layers)
 
 
 def _member(
@@ -61,30 +66,22 @@ def _member(
     return ColocatedMember(member.label, engine, any_size)
 
 
-def _kind(pipeline: Pipeline, members: Sequence[BuiltMember], observe: Observer) -> Kind:
-    where = f"pipelines[{pipeline.name}]"
-    wires = [dict(member.inputs) for member in members_of(pipeline)]
+def _kind(pipeline: Pipeline, parts: Parts) -> Kind:
     match pipeline:
         case SequenceConfig():
-            return SequenceKind(where, members, wires, observe)
+            return SequenceKind(parts)
         case Ensemble():
-            return EnsembleKind(where, members, wires, pipeline.combine, observe)
+            return EnsembleKind(parts, combine=pipeline.combine)
         case Splitter():
-            return SplitterKind(where, members, wires, pipeline.weights, pipeline.key, observe)
+            return SplitterKind(parts, weights=pipeline.weights, key=pipeline.key)
         case Switch():
-            return SwitchKind(where, members, wires, pipeline.tensor, _branches(pipeline), observe)
+            # The chooser is the first member, the default the last.
+            places = {value: index for index, value in enumerate(pipeline.branches, 1)}
+            default = None if pipeline.default is None else len(pipeline.branches) + 1
+            return SwitchKind(parts, tensor=pipeline.tensor, branches=places, default=default)
         case Cascade():
             rules = [_rule(layer.exit, layer.deadline_s) for layer in pipeline.layers]
-            late = pipeline.on_timeout == "answer"
-            return CascadeKind(where, members, wires, rules, late, observe)
-
-
-def _branches(pipeline: Switch) -> dict[str, int]:
-    """Return each value's place among the members: the chooser has 0, the default the last."""
-    places = {value: index for index, value in enumerate(pipeline.branches, 1)}
-    if pipeline.default is not None:
-        places[DEFAULT] = len(pipeline.branches) + 1
-    return places
+            return CascadeKind(parts, rules=rules, answers_late=pipeline.on_timeout == "answer")
 
 
 def _rule(exit_rule: Exit | None, deadline_s: float | None) -> LayerRule:

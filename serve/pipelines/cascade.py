@@ -1,7 +1,7 @@
 """Cascade: layers from cheap to dear; each answers the rows that it is sure of.
 
-Row by row: only rows that did not exit go on, so a batch shrinks on its way. The answer says
-which layer answered each row, and whether a later layer that should have had it was late or failed.
+Row by row: only rows that did not exit go on, so a batch shrinks on its way. The outputs say which
+layer answered each row, and whether a later layer that should have had it was late or failed.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve.errors import ConfigError, DeadlineExceeded, InferenceFailed, ServeError
+from serve.pipelines.engine import Kind
 from serve.pipelines.exits import exits
-from serve.pipelines.layer_metrics import Observer
 from serve.pipelines.member import Member
-from serve.pipelines.rows import Rows, choose, fill_missing, put
-from serve.pipelines.shared import request_of, require_batched
-from serve.pipelines.wiring import REQUEST, take, values_of
+from serve.pipelines.rows import Rows, fill_missing, put
+from serve.pipelines.wiring import (
+    REQUEST,
+    Parts,
+    Values,
+    WiredMember,
+    require_batched,
+    values_of,
+    wire_to_request,
+)
 from serve.types import Signature, Tensors, TensorSpec
 
 _MARKS = (
@@ -38,111 +45,124 @@ class LayerRule:
     deadline_s: float | None
 
 
-class CascadeKind:
-    """Runs layers until every row has an answer."""
+@dataclass(frozen=True, slots=True)
+class CascadeLayer:
+    """A member of a cascade with its rule, whose tensor is named and checked."""
 
-    def __init__(
-        self,
-        where: str,
-        members: Sequence[Member],
-        wires: Sequence[dict[str, str]],
-        rules: Sequence[LayerRule],
-        answer_late: bool,
-        observe: Observer,
-    ) -> None:
-        require_batched(f"{where}.layers", members)
-        self._observe = observe
-        self._answer_late = answer_late
-        inputs, connected = request_of(f"{where}.layers", members, wires)
-        answer = members[-1].signature.outputs
-        self._answer = {spec.name for spec in answer}
+    wired: WiredMember
+    rule: LayerRule
+
+    @property
+    def label(self) -> str:
+        return self.wired.label
+
+
+class CascadeKind(Kind):
+    """Runs layers until every row has an answer.
+
+    `answers_late` gives a row the answer of the best layer so far when a later layer is late or
+    fails; without it the request fails.
+    """
+
+    def __init__(self, parts: Parts, *, rules: Sequence[LayerRule], answers_late: bool) -> None:
+        require_batched(f"{parts.where}.layers", parts.members)
+        self._recorder = parts.layers
+        self._answers_late = answers_late
+        inputs, wired = wire_to_request(parts, "layers")
+        outputs = parts.members[-1].signature.outputs
+        self._output_names = {spec.name for spec in outputs}
         self.layers = [
-            (member, wiring, _with_output(f"{where}.layers[{index}]", member, rule, answer))
-            for index, (member, wiring, rule) in enumerate(
-                zip(members, connected, rules, strict=True)
+            CascadeLayer(
+                each, _checked(f"{parts.where}.layers[{index}]", each.member, rule, outputs)
             )
+            for index, (each, rule) in enumerate(zip(wired, rules, strict=True))
         ]
-        self._watch = ThreadPoolExecutor(len(members), thread_name_prefix="layer")
-        self.signature = Signature("serving_default", inputs, (*answer, *_MARKS), True)
+        self._threads = ThreadPoolExecutor(len(wired), thread_name_prefix="layer")
+        self.signature = Signature("serving_default", inputs, (*outputs, *_MARKS), True)
 
     def compute(self, inputs: Tensors) -> Tensors:
-        """Answer every row by the first layer that is sure of it."""
+        """Return for every row the outputs of the first layer that is sure of it."""
         values = values_of(REQUEST, inputs)
         total = len(next(iter(inputs.values())))
-        answers: Tensors = {
+        outputs: Tensors = {
             "layer": np.full(total, b"", object),
             "degraded": np.zeros(total, np.bool_),
             "abstained": np.zeros(total, np.bool_),
         }
         rows: Rows = np.arange(total)
-        for index, (member, wiring, rule) in enumerate(self.layers):
+        for index, layer in enumerate(self.layers):
             if not len(rows):
                 break
             try:
-                outputs = self._run(member, choose(take(wiring, values), rows), rule.deadline_s)
+                computed = self._run(layer, values, rows)
             except ServeError as err:
-                self._degrade(index, rows, answers, err)
+                self._degrade(index, rows, outputs, err)
                 rows = rows[:0]
                 break
-            rows = self._settle(member, rule, rows, outputs, answers)
-        fill_missing(answers, self.signature.outputs, total)
-        return {spec.name: answers[spec.name] for spec in self.signature.outputs}
+            rows = self._settle(layer, rows, computed, outputs)
+        fill_missing(outputs, self.signature.outputs, total)
+        return {spec.name: outputs[spec.name] for spec in self.signature.outputs}
 
-    def _run(self, member: Member, inputs: Tensors, deadline_s: float | None) -> Tensors:
-        with self._observe.layer(member.label):
+    def close(self) -> None:
+        """End the threads that watch deadlines; a layer that still computes ends its own."""
+        self._threads.shutdown(wait=False)
+
+    def _run(self, layer: CascadeLayer, values: Values, rows: Rows) -> Tensors:
+        deadline_s = layer.rule.deadline_s
+        with self._recorder.time(layer.label):
             if deadline_s is None:
-                return member.compute(inputs)
+                return layer.wired.compute(values, rows)
             # In the same context, so that a member elsewhere learns of the trace.
-            work = self._watch.submit(copy_context().run, member.compute, inputs)
+            work = self._threads.submit(copy_context().run, layer.wired.compute, values, rows)
             try:
                 return work.result(deadline_s)
             except LateError as err:
                 raise DeadlineExceeded(
-                    f"layer '{member.label}' took longer than {deadline_s:g} s"
+                    f"layer '{layer.label}' took longer than {deadline_s:g} s"
                 ) from err
 
-    def _settle(
-        self, member: Member, rule: LayerRule, rows: Rows, outputs: Tensors, answers: Tensors
-    ) -> Rows:
-        """Write down what a layer says of its rows and return those that go on."""
-        mine = {name: array for name, array in outputs.items() if name in self._answer}
-        put(answers, rows, mine, len(answers["layer"]))
-        if mine:
-            answers["layer"][rows] = member.label.encode()
+    def _settle(self, layer: CascadeLayer, rows: Rows, computed: Tensors, outputs: Tensors) -> Rows:
+        """Write what a layer computed for its rows and return those that go on."""
+        label, rule = layer.label, layer.rule
+        own = {name: array for name, array in computed.items() if name in self._output_names}
+        put(outputs, rows, own, len(outputs["layer"]))
+        if own:
+            outputs["layer"][rows] = label.encode()
         if rule.rule is None or rule.output is None:
-            self._observe.count(member.label, "answered", len(rows))
+            self._recorder.count(label, "answered", len(rows))
             return rows[:0]
-        leaves = exits(rule.rule, rule.threshold, outputs[rule.output])
+        leaves = exits(rule.rule, rule.threshold, computed[rule.output])
         abstains = rule.rule == "score_above"
-        answers["layer"][rows[leaves]] = member.label.encode()
-        answers["abstained"][rows[leaves]] = abstains
+        outputs["layer"][rows[leaves]] = label.encode()
+        outputs["abstained"][rows[leaves]] = abstains
         outcome = "abstained" if abstains else "answered"
-        self._observe.count(member.label, outcome, int(leaves.sum()))
-        self._observe.count(member.label, "passed", int((~leaves).sum()))
+        self._recorder.count(label, outcome, int(leaves.sum()))
+        self._recorder.count(label, "passed", int((~leaves).sum()))
         return rows[~leaves]
 
-    def _degrade(self, index: int, rows: Rows, answers: Tensors, err: ServeError) -> None:
-        """Let the rows keep the answer of the best layer so far, or raise where there is none."""
-        answered = [member.label for member, _, _ in self.layers[:index] if self._speaks(member)]
-        if not self._answer_late or not answered:
+    def _degrade(self, index: int, rows: Rows, outputs: Tensors, err: ServeError) -> None:
+        """Leave the rows what the best layer so far computed, or raise where there is none."""
+        before = [layer.label for layer in self.layers[:index] if self._has_all_outputs(layer)]
+        if not self._answers_late or not before:
             if isinstance(err, DeadlineExceeded):
                 raise err
-            raise InferenceFailed(f"layer '{self.layers[index][0].label}' failed: {err}") from err
-        answers["degraded"][rows] = True
-        self._observe.count(answered[-1], "degraded", len(rows))
+            raise InferenceFailed(f"layer '{self.layers[index].label}' failed: {err}") from err
+        outputs["degraded"][rows] = True
+        self._recorder.count(before[-1], "degraded", len(rows))
 
-    def _speaks(self, member: Member) -> bool:
-        return self._answer <= {spec.name for spec in member.signature.outputs}
+    def _has_all_outputs(self, layer: CascadeLayer) -> bool:
+        own = {spec.name for spec in layer.wired.member.signature.outputs}
+        return self._output_names <= own
 
 
-def _with_output(
-    where: str, member: Member, rule: LayerRule, answer: tuple[TensorSpec, ...]
+def _checked(
+    where: str, member: Member, rule: LayerRule, wanted: tuple[TensorSpec, ...]
 ) -> LayerRule:
     """Return the rule with its tensor named and checked. Raises ConfigError."""
     outputs = {spec.name: spec for spec in member.signature.outputs}
-    speaks = all(outputs.get(spec.name) == spec for spec in answer)
-    if not speaks and rule.rule != "score_above":
-        names = ", ".join(spec.name for spec in answer)
+    has_all = all(outputs.get(spec.name) == spec for spec in wanted)
+    if not has_all and rule.rule != "score_above":
+        names = ", ".join(spec.name for spec in wanted)
         raise ConfigError(
             f"{where}: '{member.label}' does not answer {names} like the last layer; only a layer "
             "with score_above may answer something else"

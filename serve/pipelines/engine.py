@@ -10,20 +10,24 @@ from typing import Protocol
 import numpy as np
 
 from serve.datatypes import DATATYPES
-from serve.pipelines.layer_metrics import Observer
+from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import Member
-from serve.types import Layer, Signature, Tensors
+from serve.types import Signature, Tensors
 
 SIGNATURE = "serving_default"
 
 
 class Kind(Protocol):
-    """One way to put members together."""
+    """One way to put members together; a kind says what a row goes through and who computes it."""
 
     signature: Signature
 
     def compute(self, inputs: Tensors) -> Tensors:
         """Return the outputs for checked inputs."""
+
+    def close(self) -> None:
+        """Let go of what the kind holds besides its members: nothing, unless it says so."""
+        return
 
 
 class PipelineEngine:
@@ -31,22 +35,24 @@ class PipelineEngine:
 
     platform = "strata_pipeline"
     default_signature = SIGNATURE
+    # Its models pad; a row copied here would go all the way that the row itself goes.
+    pads_itself = True
 
-    def __init__(self, kind: Kind, members: Sequence[Member], observe: Observer) -> None:
+    def __init__(self, kind: Kind, members: Sequence[Member], layers: LayerRecorder) -> None:
         self.signatures: Mapping[str, Signature] = {SIGNATURE: kind.signature}
-        self.observe = observe
+        self.layers = layers
         self.members = members
         self.kind = kind
 
     def infer(self, signature: str, inputs: Tensors) -> Tensors:
         """Compute checked inputs; a mistake of a member is raised as it is."""
-        self.observe.begin()
+        self.layers.begin()
         rows = len(next(iter(inputs.values()))) if inputs else 0
         if self.signatures[signature].batched and rows == 0:
-            return self._nothing()
+            return self._no_rows()
         return self.kind.compute(inputs)
 
-    def _nothing(self) -> Tensors:
+    def _no_rows(self) -> Tensors:
         shapes = {
             spec.name: [0, *(max(size, 0) for size in (spec.shape or (-1,))[1:])]
             for spec in self.kind.signature.outputs
@@ -61,14 +67,6 @@ class PipelineEngine:
         """Tell whether a call may run on the event loop, which members elsewhere need free."""
         return all(member.may_block_loop for member in self.members)
 
-    def layers(self) -> tuple[Layer, ...]:
-        """Return the layers of the latest call in the order they ran."""
-        return tuple(self.observe.latest)
-
-    def compute_saved(self) -> float | None:
-        """Return the part saved against the last member for every row; None if unknown."""
-        return self.observe.compute_saved(self.members[-1].label)
-
     def warmup(self, batch_sizes: Sequence[int]) -> None:
         """Make every member ready; each one is warm at all sizes, since rows part ways."""
         for member in self.members:
@@ -78,3 +76,9 @@ class PipelineEngine:
     def retraces(self) -> int:
         """Traces of the members' functions since warm-up."""
         return sum(member.retraces for member in self.members)
+
+    def close(self) -> None:
+        """Close the kind and every member."""
+        self.kind.close()
+        for member in self.members:
+            member.close()

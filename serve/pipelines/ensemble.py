@@ -5,54 +5,47 @@ from collections.abc import Sequence
 import numpy as np
 
 from serve.errors import ConfigError
-from serve.pipelines.layer_metrics import Observer
+from serve.pipelines.engine import Kind
 from serve.pipelines.member import Member
-from serve.pipelines.shared import request_of, same_outputs
-from serve.pipelines.wiring import REQUEST, take, values_of
+from serve.pipelines.wiring import REQUEST, Parts, same_outputs, values_of, wire_to_request
 from serve.types import Signature, Tensors, TensorSpec
 
 
-class EnsembleKind:
-    """Runs every member and combines what they say."""
+class EnsembleKind(Kind):
+    """Runs every member and combines their outputs: `mean`, `vote` or `collect`."""
 
-    def __init__(
-        self,
-        where: str,
-        members: Sequence[Member],
-        wires: Sequence[dict[str, str]],
-        combine: str,
-        observe: Observer,
-    ) -> None:
+    def __init__(self, parts: Parts, *, combine: str) -> None:
         self._combine = combine
-        self._observe = observe
-        inputs, connected = request_of(f"{where}.members", members, wires)
-        self._members = list(zip(members, connected, strict=True))
-        outputs = _outputs(where, members, combine)
-        batched = all(member.signature.batched for member in members)
+        self._layers = parts.layers
+        inputs, self._members = wire_to_request(parts, "members")
+        outputs = _outputs(parts.where, parts.members, combine)
+        batched = all(member.signature.batched for member in parts.members)
         self.signature = Signature("serving_default", inputs, outputs, batched)
 
     def compute(self, inputs: Tensors) -> Tensors:
+        """Return the combined outputs."""
         values = values_of(REQUEST, inputs)
-        answers: list[tuple[str, Tensors]] = []
-        for member, connected in self._members:
-            with self._observe.layer(member.label):
-                answers.append((member.label, member.compute(take(connected, values))))
+        by_member: list[tuple[str, Tensors]] = []
+        for member in self._members:
+            with self._layers.time(member.label):
+                by_member.append((member.label, member.compute(values)))
         if self._combine == "collect":
-            return {f"{label}.{n}": a for label, answer in answers for n, a in answer.items()}
-        return _combined(self._combine, [answer for _, answer in answers])
+            return {f"{label}.{n}": a for label, outputs in by_member for n, a in outputs.items()}
+        return _combined(self._combine, [outputs for _, outputs in by_member])
 
 
-def _combined(combine: str, answers: list[Tensors]) -> Tensors:
-    means = {name: np.mean([a[name] for a in answers], axis=0) for name in answers[0]}
+def _combined(combine: str, outputs: list[Tensors]) -> Tensors:
+    first = outputs[0]
+    means = {name: np.mean([each[name] for each in outputs], axis=0) for name in first}
     if combine == "mean":
-        return {name: mean.astype(answers[0][name].dtype) for name, mean in means.items()}
-    (name,) = answers[0]
-    votes = np.stack([answer[name].argmax(axis=1) for answer in answers])
-    classes = answers[0][name].shape[1]
+        return {name: mean.astype(first[name].dtype) for name, mean in means.items()}
+    (name,) = first
+    votes = np.stack([each[name].argmax(axis=1) for each in outputs])
+    classes = first[name].shape[1]
     counts = np.stack([(votes == index).sum(axis=0) for index in range(classes)], axis=1)
     # Between equal votes the mean decides, which is below 1 and so never outweighs a vote.
     winners = (counts + means[name] / 2).argmax(axis=1)
-    share = counts[np.arange(len(winners)), winners] / len(answers)
+    share = counts[np.arange(len(winners)), winners] / len(outputs)
     return {"class": winners.astype(np.int64), "share": share.astype(np.float32)}
 
 

@@ -1,7 +1,7 @@
-"""What a pipeline tells of itself: time by layer, and where rows were answered.
+"""What the layers of a pipeline did: seconds by layer, and the rows that ended there or went on.
 
-The kinds write, the replica reads: after each batch for Server-Timing, every second for metrics.
-One batch runs at a time, so nothing here is locked.
+Kinds write it while they compute. The replica reads it: after each batch for Server-Timing, every
+second for metrics. One batch runs at a time, so nothing here is locked.
 """
 
 import time
@@ -13,50 +13,59 @@ from serve.telemetry.trace_context import below
 from serve.types import Layer
 
 
-class Observer:
-    """Figures of one pipeline."""
+class LayerRecorder:
+    """Figures of one pipeline, by its members' labels; `last` is the label of the last member.
 
-    def __init__(self) -> None:
-        self.latest: list[Layer] = []  # of the batch that ran last
-        self.seconds: Counter[str] = Counter()  # by layer, since the start
-        self.rows: Counter[tuple[str, str]] = Counter()  # by layer and outcome, since the start
-        self._told: Counter[tuple[str, str]] = Counter()
+    An outcome of a row is answered, passed, abstained or degraded.
+    """
+
+    def __init__(self, last: str) -> None:
+        self.seconds: Counter[str] = Counter()  # by label, since the start
+        self.rows: Counter[tuple[str, str]] = Counter()  # by label and outcome, since the start
+        self._last = last
+        self._latest: list[Layer] = []  # of the batch that ran last
+        self._taken: Counter[tuple[str, str]] = Counter()
 
     def begin(self) -> None:
         """Forget the layers of the batch before."""
-        self.latest = []
+        self._latest = []
 
     @contextmanager
-    def layer(self, label: str) -> Iterator[None]:
-        """Time a layer."""
+    def time(self, label: str) -> Iterator[None]:
+        """Time one call of a layer, as a step of the request's trace."""
         started = time.perf_counter()
         with below() as span_id:
             try:
                 yield
             finally:
                 seconds = time.perf_counter() - started
-                self.latest.append(Layer(label, seconds, started, span_id))
+                self._latest.append(Layer(label, seconds, started, span_id))
                 self.seconds[label] += seconds  # type: ignore[assignment]
 
     def count(self, label: str, outcome: str, rows: int) -> None:
-        """Count rows of a layer: answered, passed, abstained, degraded."""
+        """Count rows by what became of them in a layer."""
         if rows:
             self.rows[label, outcome] += rows
 
+    def latest(self) -> tuple[Layer, ...]:
+        """Return the layers of the latest batch, in the order they ran."""
+        return tuple(self._latest)
+
     def take_rows(self) -> Counter[tuple[str, str]]:
-        """Return the rows that were counted since the last time this was asked."""
+        """Return rows by label and outcome, of all batches since this was last asked."""
         now = Counter(self.rows)
-        fresh = now - self._told
-        self._told = now
+        fresh = now - self._taken
+        self._taken = now
         return fresh
 
-    def compute_saved(self, last: str) -> float | None:
-        """Return the part of the computation that was saved against `last` alone for every row.
+    def compute_saved(self) -> float | None:
+        """Return the part of the computation saved against the last member for every row.
 
-        By measured seconds a row; None until `last` has computed a row.
+        By measured seconds a row; None until the last member has computed a row.
         """
+        last = self._last
         by_last = self.rows[last, "answered"] + self.rows[last, "passed"]
-        total = sum(rows for (_, outcome), rows in self.rows.items() if outcome not in {"passed"})
+        total = sum(rows for (_, outcome), rows in self.rows.items() if outcome != "passed")
         if not by_last or not self.seconds[last]:
             return None
         always = total * self.seconds[last] / by_last

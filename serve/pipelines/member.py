@@ -24,6 +24,9 @@ class Member(Protocol):
     def warmup(self) -> None:
         """Make ready for the first request."""
 
+    def close(self) -> None:
+        """Let go of what the member holds; nothing is computed after that."""
+
     @property
     def retraces(self) -> int:
         """Traces of the member's functions since warm-up."""
@@ -52,6 +55,9 @@ class ColocatedMember:
 
     def warmup(self) -> None:
         self._engine.warmup(self._sizes)
+
+    def close(self) -> None:
+        self._engine.close()
 
     @property
     def retraces(self) -> int:

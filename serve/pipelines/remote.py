@@ -53,6 +53,9 @@ class RemoteMember:
     def warmup(self) -> None:
         """Do nothing: the model's own replicas are warm before they are ready."""
 
+    def close(self) -> None:
+        """Do nothing: the model's own replicas live on."""
+
     async def _describe(self) -> Signature:
         signature: Signature = await self._handle.signature.remote(self._version)
         return signature

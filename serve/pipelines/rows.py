@@ -1,4 +1,4 @@
-"""Rows of tensors: choose some, and put answers back where their rows came from."""
+"""Rows of tensors: choose some, and put outputs back where their rows came from."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +14,16 @@ def choose(tensors: Tensors, rows: Rows) -> Tensors:
     return {name: array[rows] for name, array in tensors.items()}
 
 
-def put(into: Tensors, rows: Rows, answers: Tensors, total: int) -> None:
-    """Write answers to their rows; tensors are made when their shape is first known."""
-    for name, array in answers.items():
+def put(into: Tensors, rows: Rows, outputs: Tensors, total: int) -> None:
+    """Write outputs to their rows; tensors are made when their shape is first known."""
+    for name, array in outputs.items():
         if name not in into:
             into[name] = _empty((total, *array.shape[1:]), array.dtype)
         into[name][rows] = array
 
 
 def fill_missing(into: Tensors, specs: tuple[TensorSpec, ...], total: int) -> None:
-    """Make tensors that no row has an answer for, so that every output is there."""
+    """Make tensors that no row has a value for, so that every output is there."""
     for spec in specs:
         if spec.name not in into:
             inner = [max(size, 0) for size in (spec.shape or (-1,))[1:]]
@@ -31,7 +31,7 @@ def fill_missing(into: Tensors, specs: tuple[TensorSpec, ...], total: int) -> No
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
-    """NaN for floats, empty strings, zeros: what a row that nobody answers holds."""
+    """Return NaN for floats, empty strings, zeros: what a row holds that no member computed."""
     if dtype.hasobject:
         return np.full(shape, b"", object)
     return np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)

@@ -6,56 +6,57 @@ from collections.abc import Sequence
 import numpy as np
 
 from serve.errors import ConfigError
-from serve.pipelines.layer_metrics import Observer
-from serve.pipelines.member import Member
-from serve.pipelines.rows import choose, fill_missing, put
-from serve.pipelines.shared import request_of, require_batched, same_outputs
-from serve.pipelines.wiring import REQUEST, take, values_of
+from serve.pipelines.engine import Kind
+from serve.pipelines.rows import fill_missing, put
+from serve.pipelines.wiring import (
+    REQUEST,
+    Parts,
+    require_batched,
+    same_outputs,
+    values_of,
+    wire_to_request,
+)
 from serve.types import Array, Signature, Tensors, TensorSpec
 
 _BUCKETS = 2**32
 
 
-class SplitterKind:
-    """Sends each row to a member; which one is in the output `member`."""
+class SplitterKind(Kind):
+    """Sends each row to a member by weight; which one is in the output `member`.
 
-    def __init__(
-        self,
-        where: str,
-        members: Sequence[Member],
-        wires: Sequence[dict[str, str]],
-        weights: Sequence[float],
-        key: str | None,
-        observe: Observer,
-    ) -> None:
-        require_batched(f"{where}.members", members)
-        self._observe = observe
-        inputs, connected = request_of(f"{where}.members", members, wires)
-        self._members = list(zip(members, connected, strict=True))
+    `weights` are those of the members in their order and sum to 1; rows with the same value of the
+    input `key` go the same way.
+    """
+
+    def __init__(self, parts: Parts, *, weights: Sequence[float], key: str | None) -> None:
+        require_batched(f"{parts.where}.members", parts.members)
+        self._layers = parts.layers
+        inputs, self._members = wire_to_request(parts, "members")
         self._bounds = np.cumsum(weights)[:-1]
         self._key = key
         outputs = (
-            *same_outputs(f"{where}.members", members),
+            *same_outputs(f"{parts.where}.members", parts.members),
             TensorSpec("member", "BYTES", (-1,)),
         )
-        self.signature = Signature("serving_default", self._with_key(where, inputs), outputs, True)
+        with_key = self._with_key(parts.where, inputs)
+        self.signature = Signature("serving_default", with_key, outputs, True)
 
     def compute(self, inputs: Tensors) -> Tensors:
-        """Answer each row by its member."""
-        rows_total = len(next(iter(inputs.values())))
-        ways = np.searchsorted(self._bounds, self._draw(inputs, rows_total), side="right")
+        """Return each row's outputs, computed by its member."""
+        total = len(next(iter(inputs.values())))
+        ways = np.searchsorted(self._bounds, self._draw(inputs, total), side="right")
         values = values_of(REQUEST, inputs)
-        answers: Tensors = {"member": np.full(rows_total, b"", object)}
+        outputs: Tensors = {"member": np.full(total, b"", object)}
         for index in np.unique(ways):
-            member, connected = self._members[index]
+            member = self._members[index]
             rows = np.flatnonzero(ways == index)
-            with self._observe.layer(member.label):
-                part = member.compute(choose(take(connected, values), rows))
-            put(answers, rows, part, rows_total)
-            answers["member"][rows] = member.label.encode()
-            self._observe.count(member.label, "answered", len(rows))
-        fill_missing(answers, self.signature.outputs, rows_total)
-        return answers
+            with self._layers.time(member.label):
+                part = member.compute(values, rows)
+            put(outputs, rows, part, total)
+            outputs["member"][rows] = member.label.encode()
+            self._layers.count(member.label, "answered", len(rows))
+        fill_missing(outputs, self.signature.outputs, total)
+        return outputs
 
     def _draw(self, inputs: Tensors, rows: int) -> Array:
         """Return a number in 0..1 for each row: of its key if there is one, else by chance."""

@@ -1,57 +1,65 @@
-"""Switch: a member chooses, row by row, which other member answers."""
+"""Switch: a member chooses, row by row, which other member computes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from serve.errors import ConfigError, InvalidRequest
-from serve.pipelines.layer_metrics import Observer
+from serve.pipelines.engine import Kind
 from serve.pipelines.member import Member
-from serve.pipelines.rows import choose, fill_missing, put
-from serve.pipelines.shared import request_of, require_batched, same_outputs
-from serve.pipelines.wiring import REQUEST, take, values_of
+from serve.pipelines.rows import fill_missing, put
+from serve.pipelines.wiring import (
+    REQUEST,
+    Parts,
+    require_batched,
+    same_outputs,
+    values_of,
+    wire_to_request,
+)
 from serve.types import Array, Signature, Tensors
 
 
-class SwitchKind:
-    """`branches` maps the text of a value to the index of its member; `default` is one too."""
+class SwitchKind(Kind):
+    """Sends each row to the branch that the first member chooses for it.
+
+    `tensor` is the first member's output that chooses. `branches` maps the text of a value to the
+    place of its member among the parts', `default` is the place of the one for all other values.
+    """
 
     def __init__(
         self,
-        where: str,
-        members: Sequence[Member],
-        wires: Sequence[dict[str, str]],
+        parts: Parts,
+        *,
         tensor: str | None,
         branches: Mapping[str, int],
-        observe: Observer,
+        default: int | None,
     ) -> None:
-        require_batched(where, members)
-        self._observe = observe
-        inputs, connected = request_of(f"{where}.members", members, wires)
-        self._members = list(zip(members, connected, strict=True))
-        self._tensor = _choosing_tensor(where, members[0], tensor)
-        self._branches = {value: index for value, index in branches.items() if value != DEFAULT}
-        self._default = branches.get(DEFAULT)
-        outputs = same_outputs(where, members[1:])
+        require_batched(parts.where, parts.members)
+        self._layers = parts.layers
+        inputs, self._members = wire_to_request(parts, "members")
+        self._tensor = _choosing_tensor(parts.where, parts.members[0], tensor)
+        self._branches = branches
+        self._default = default
+        outputs = same_outputs(parts.where, parts.members[1:])
         self.signature = Signature("serving_default", inputs, outputs, True)
 
     def compute(self, inputs: Tensors) -> Tensors:
-        """Answer each row by its branch. Raises InvalidRequest for a value without one."""
+        """Return each row's outputs, by its branch. Raises InvalidRequest where it has none."""
         values = values_of(REQUEST, inputs)
-        chooser, connected = self._members[0]
-        with self._observe.layer(chooser.label):
-            chosen = chooser.compute(take(connected, values))[self._tensor]
+        chooser = self._members[0]
+        with self._layers.time(chooser.label):
+            chosen = chooser.compute(values)[self._tensor]
         branches = np.array([self._branch_of(value) for value in _texts(chosen)], np.intp)
-        answers: Tensors = {}
+        outputs: Tensors = {}
         for index in np.unique(branches):
-            member, connected = self._members[index]
+            member = self._members[index]
             rows = np.flatnonzero(branches == index)
-            with self._observe.layer(member.label):
-                part = member.compute(choose(take(connected, values), rows))
-            put(answers, rows, part, len(branches))
-            self._observe.count(member.label, "answered", len(rows))
-        fill_missing(answers, self.signature.outputs, len(branches))
-        return answers
+            with self._layers.time(member.label):
+                part = member.compute(values, rows)
+            put(outputs, rows, part, len(branches))
+            self._layers.count(member.label, "answered", len(rows))
+        fill_missing(outputs, self.signature.outputs, len(branches))
+        return outputs
 
     def _branch_of(self, value: str) -> int:
         index = self._branches.get(value, self._default)
@@ -62,9 +70,6 @@ class SwitchKind:
                 f"(branches: {known})"
             )
         return index
-
-
-DEFAULT = "default"
 
 
 def _choosing_tensor(where: str, member: Member, tensor: str | None) -> str:

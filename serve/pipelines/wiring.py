@@ -1,22 +1,62 @@
-"""Wires: which tensor goes into which input, and whether it fits there.
+"""Wires: which tensor goes into which input of which member, and whether it fits there.
 
-Called while a pipeline is built, so that a wire that does not fit is refused before it serves.
+Done while a pipeline is built, so that a wire that does not fit is refused before it serves. A
+tensor is named by its owner: `request.image`, `encoder.latent`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from serve.errors import ConfigError
+from serve.pipelines.layer_metrics import LayerRecorder
+from serve.pipelines.member import Member
+from serve.pipelines.rows import Rows, choose
 from serve.protocols.check import describe
-from serve.types import Array, Signature, Tensors, TensorSpec
+from serve.types import Array, Tensors, TensorSpec
 
 REQUEST = "request"
 
-# Tensors by where they come from: "request.image", "encoder.latent".
+# Tensors and their values by full name: "request.image", "encoder.latent".
 Sources = dict[str, TensorSpec]
 Values = dict[str, Array]
 
 
-def sources_of(owner: str, specs: tuple[TensorSpec, ...]) -> Sources:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every kind is built from.
+
+    `where` is the pipeline's place in the file, for errors; `wires` are those that the file gives,
+    one mapping a member.
+    """
+
+    where: str
+    members: Sequence[Member]
+    wires: Sequence[Mapping[str, str]]
+    layers: LayerRecorder
+
+
+@dataclass(frozen=True, slots=True)
+class WiredMember:
+    """A member, and for each of its inputs the full name of the tensor that goes into it."""
+
+    member: Member
+    sources: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        return self.member.label
+
+    def inputs(self, values: Values) -> Tensors:
+        """Return the member's inputs out of computed values."""
+        return {name: values[source] for name, source in self.sources.items()}
+
+    def compute(self, values: Values, rows: Rows | None = None) -> Tensors:
+        """Return the member's outputs for computed values, of some of their rows if given."""
+        inputs = self.inputs(values)
+        return self.member.compute(inputs if rows is None else choose(inputs, rows))
+
+
+def sources_of(owner: str, specs: Sequence[TensorSpec]) -> Sources:
     """Return the tensors that an owner provides, under their full names."""
     return {f"{owner}.{spec.name}": spec for spec in specs}
 
@@ -26,23 +66,61 @@ def values_of(owner: str, tensors: Tensors) -> Values:
     return {f"{owner}.{name}": array for name, array in tensors.items()}
 
 
+def request_inputs(parts: Parts) -> tuple[TensorSpec, ...]:
+    """Return what a request has to bring.
+
+    These are the first member's inputs, by the names that its own wires give them, and what the
+    others are wired to by names that the first one does not have.
+    """
+    first = [_renamed(spec, parts.wires[0]) for spec in parts.members[0].signature.inputs]
+    inputs = {spec.name: spec for spec in first}
+    for member, wires in zip(parts.members[1:], parts.wires[1:], strict=True):
+        for spec in member.signature.inputs:
+            owner, _, name = wires.get(spec.name, "").partition(".")
+            if owner == REQUEST and name not in inputs:
+                inputs[name] = TensorSpec(name, spec.datatype, spec.shape)
+    return tuple(inputs.values())
+
+
+def _renamed(spec: TensorSpec, wires: Mapping[str, str]) -> TensorSpec:
+    name = wires.get(spec.name, spec.name).removeprefix(f"{REQUEST}.")
+    return TensorSpec(name, spec.datatype, spec.shape)
+
+
+def wire_to_request(
+    parts: Parts, member_key: str
+) -> tuple[tuple[TensorSpec, ...], list[WiredMember]]:
+    """Return the request's inputs and the members, each wired to the request alone.
+
+    `member_key` is the key that holds the members in the file. Raises ConfigError.
+    """
+    inputs = request_inputs(parts)
+    sources = sources_of(REQUEST, inputs)
+    wired = [
+        connect(f"{parts.where}.{member_key}[{index}]", member, wires, sources, REQUEST)
+        for index, (member, wires) in enumerate(zip(parts.members, parts.wires, strict=True))
+    ]
+    return inputs, wired
+
+
 def connect(
-    where: str, signature: Signature, wires: Mapping[str, str], sources: Sources, nearest: str
-) -> dict[str, str]:
-    """Return the source of each input of a member. Raises ConfigError naming both ends.
+    where: str, member: Member, wires: Mapping[str, str], sources: Sources, nearest: str
+) -> WiredMember:
+    """Return a member with the source of each of its inputs. Raises ConfigError naming both ends.
 
     An input without a wire takes the tensor of its name from `nearest` (the member before, or
     the request), or `nearest`'s only tensor if the member has only one input.
     """
+    inputs = member.signature.inputs
     for name in wires:
-        if name not in {spec.name for spec in signature.inputs}:
-            known = ", ".join(spec.name for spec in signature.inputs)
+        if name not in {spec.name for spec in inputs}:
+            known = ", ".join(spec.name for spec in inputs)
             raise ConfigError(
                 f"{where}.inputs.{name}: the model has no such input (it has: {known})"
             )
     connected = {}
-    for spec in signature.inputs:
-        source = wires.get(spec.name) or _by_name(spec, signature, sources, nearest)
+    for spec in inputs:
+        source = wires.get(spec.name) or _by_name(spec, len(inputs), sources, nearest)
         if source not in sources:
             known = ", ".join(sources)
             raise ConfigError(
@@ -50,13 +128,13 @@ def connect(
             )
         _check_fit(where, spec, source, sources[source])
         connected[spec.name] = source
-    return connected
+    return WiredMember(member, connected)
 
 
-def _by_name(spec: TensorSpec, signature: Signature, sources: Sources, nearest: str) -> str:
+def _by_name(spec: TensorSpec, input_count: int, sources: Sources, nearest: str) -> str:
     named = f"{nearest}.{spec.name}"
     near = [source for source in sources if source.rpartition(".")[0] == nearest]
-    if named not in sources and len(signature.inputs) == 1 and len(near) == 1:
+    if named not in sources and input_count == 1 and len(near) == 1:
         return near[0]
     return named
 
@@ -78,6 +156,22 @@ def _shapes_fit(offered: tuple[int, ...] | None, wanted: tuple[int, ...] | None)
     )
 
 
-def take(connected: Mapping[str, str], values: Values) -> Tensors:
-    """Return a member's inputs from computed values."""
-    return {name: values[source] for name, source in connected.items()}
+def same_outputs(where: str, members: Sequence[Member]) -> tuple[TensorSpec, ...]:
+    """Return the outputs that all members have alike. Raises ConfigError naming who differs."""
+    first = members[0]
+    for index, member in enumerate(members[1:], 1):
+        if member.signature.outputs != first.signature.outputs:
+            one = ", ".join(map(describe, first.signature.outputs))
+            other = ", ".join(map(describe, member.signature.outputs))
+            raise ConfigError(
+                f"{where}[{index}]: '{member.label}' answers {other}, "
+                f"'{first.label}' answers {one}; they must be alike"
+            )
+    return first.signature.outputs
+
+
+def require_batched(where: str, members: Sequence[Member]) -> None:
+    """Raise ConfigError unless every member takes rows: rows go different ways here."""
+    for member in members:
+        if not member.signature.batched:
+            raise ConfigError(f"{where}: '{member.label}' has no batch dimension to take rows by")

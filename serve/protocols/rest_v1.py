@@ -1,53 +1,37 @@
 """TensorFlow Serving's REST API (V1): predict in row and columnar form, status, metadata.
 
-Called by endpoint and gateway. Source: TensorFlow Serving, "RESTful API", and its
+Called by the endpoint of a model. Source: TensorFlow Serving, "RESTful API", and its
 http_rest_api_handler.cc and json_tensor.cc for what that page leaves out.
 """
 
 import base64
 import binascii
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from serve import datatypes
-from serve.errors import InvalidRequest, ModelNotFound, Unsupported
+from serve.errors import InvalidRequest
 from serve.protocols.documents import dump, parse_object
 from serve.protocols.tensors import as_array, to_json
-from serve.types import Array, InferRequest, InferResponse, Signature, Tensors, TensorSpec
-
-_TARGET = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
-_CALL = re.compile(_TARGET + r":(classify|regress|predict)", re.IGNORECASE)
-_LOOK = re.compile(_TARGET + r"(/metadata)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class V1Path:
-    """What a path asks for; `verb` is predict, status or metadata."""
-
-    model: str
-    version: int | None
-    label: str | None
-    verb: str
-
-
-def parse_path(method: str, path: str) -> V1Path:
-    """Return what a path asks for. Raises InvalidRequest, Unsupported."""
-    match = (_LOOK if method == "GET" else _CALL).fullmatch(path)
-    if match is None or method not in {"GET", "POST"}:
-        raise InvalidRequest(f"Malformed request: {method} {path}")
-    model, version, label, rest = match.groups()
-    verb = ("metadata" if rest else "status") if method == "GET" else rest.lower()
-    if verb in {"classify", "regress"}:
-        raise Unsupported(f":{verb} is not supported; use :predict")
-    return V1Path(model, None if version is None else int(version), label, verb)
+from serve.types import (
+    NO_TENANT,
+    Array,
+    InferRequest,
+    InferResponse,
+    Signature,
+    Tensors,
+    TensorSpec,
+)
 
 
 def decode_predict(
-    body: bytes, signatures: Mapping[str, Signature], default_signature: str
+    body: bytes,
+    signatures: Mapping[str, Signature],
+    default_signature: str,
+    *,
+    tenant: str = NO_TENANT,
 ) -> tuple[InferRequest, bool]:
     """Return the request in a :predict body, and whether it came in row form ("instances").
 
@@ -79,7 +63,7 @@ def decode_predict(
     if unknown:
         known = ", ".join(spec.name for spec in signature.inputs)
         raise InvalidRequest(f"unknown inputs {unknown}; signature '{signature.name}' has: {known}")
-    return InferRequest(inputs, signature=signature.name), row_form
+    return InferRequest(inputs, signature=signature.name, tenant=tenant), row_form
 
 
 def _columns_of_rows(instances: Any, signature: Signature) -> dict[str, Any]:
@@ -205,8 +189,3 @@ def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
         "tensor_shape": {"dim": dims, "unknown_rank": spec.shape is None},
         "name": spec.name,
     }
-
-
-def version_not_found(name: str, version: int) -> ModelNotFound:
-    """Return the error that TensorFlow Serving's clients know for a version not served."""
-    return ModelNotFound(f"Servable not found for request: Specific({name}, {version})")

@@ -21,7 +21,7 @@ from serve.protocols.tensors import (
     to_bytes,
     to_json,
 )
-from serve.types import Array, InferRequest, InferResponse, Signature, Tensors
+from serve.types import NO_TENANT, Array, InferRequest, InferResponse, Signature, Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,11 @@ class OutputFormat:
 
 
 def decode_request(
-    body: bytes, json_length: int | None, raw_signature: Signature | None = None
+    body: bytes,
+    json_length: int | None,
+    raw_signature: Signature | None = None,
+    *,
+    tenant: str = NO_TENANT,
 ) -> tuple[InferRequest, OutputFormat]:
     """Return the request in a body and how its outputs are wanted. Raises InvalidRequest.
 
@@ -44,7 +48,8 @@ def decode_request(
     JSON, 0 for one that is all data of the one input of `raw_signature`.
     """
     if json_length == 0:
-        return _decode_raw(body, raw_signature), OutputFormat(binary=True)
+        inputs = _decode_raw(body, raw_signature)
+        return InferRequest(inputs, tenant=tenant), OutputFormat(binary=True)
     document, data = _split_body(body, json_length)
     inputs = _decode_tensors(_list_of_objects(document, "inputs", required=True), data)
     parameters = _object(document, "parameters")
@@ -55,6 +60,7 @@ def decode_request(
         outputs=tuple(_name(output) for output in outputs) or None,
         id=_identifier(document),
         timeout_s=_timeout_s(parameters),
+        tenant=tenant,
         parameters=parameters,
     )
     return request, _output_format(parameters, outputs)
@@ -149,7 +155,7 @@ def _binary_size(tensor: dict[str, Any], name: str) -> int | None:
     return size
 
 
-def _decode_raw(body: bytes, signature: Signature | None) -> InferRequest:
+def _decode_raw(body: bytes, signature: Signature | None) -> Tensors:
     """Decode a body that is nothing but one input's data: batch of one ("Raw Binary Request")."""
     if signature is None or len(signature.inputs) != 1:
         raise InvalidRequest("a raw binary request needs a model with exactly one input")
@@ -159,7 +165,7 @@ def _decode_raw(body: bytes, signature: Signature | None) -> InferRequest:
         raise InvalidRequest(f"a raw binary request needs a known shape; '{spec.name}' has none")
     if datatype.itemsize is None:
         array = from_bytes(_prefixed(body), datatype, (1,) * len(spec.shape), spec.name)
-        return InferRequest({spec.name: array})
+        return {spec.name: array}
     inner = [1 if signature.batched else spec.shape[0], *spec.shape[1:]] if spec.shape else []
     unknown = [index for index, size in enumerate(inner) if size < 0]
     if len(unknown) > 1:
@@ -169,9 +175,7 @@ def _decode_raw(body: bytes, signature: Signature | None) -> InferRequest:
     if unknown:
         known = -element_count(inner) * datatype.itemsize
         inner[unknown[0]] = len(body) // known if known else 0
-    return InferRequest(
-        {spec.name: from_bytes(memoryview(body), datatype, tuple(inner), spec.name)}
-    )
+    return {spec.name: from_bytes(memoryview(body), datatype, tuple(inner), spec.name)}
 
 
 def _prefixed(body: bytes) -> memoryview:

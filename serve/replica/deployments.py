@@ -1,7 +1,7 @@
-"""The classes that Ray Serve runs as replicas: they build the parts and join them.
+"""The classes that Ray Serve runs as replicas, one of a model and one of the gateway.
 
-Everything here is wiring. What a model's replica does is in endpoint and model, what the
-gateway does is in gateway.
+They build the parts and hand them the user_config, nothing more. What a model's replica does is in
+endpoint and model, what the gateway does is in gateway.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from serve.replica.sources import PipelineSource, RepositorySource
 from serve.repository.repository import Repository
 from serve.telemetry.recorder import Recorder
 from serve.telemetry.reporter import Replica, Reporter, reporter_for
-from serve.telemetry.request_metrics import Accounts
+from serve.telemetry.request_metrics import RequestMetrics
 from serve.types import InferRequest, InferResponse, Signature
 
 log = logging.getLogger("ray.serve")
@@ -55,8 +55,8 @@ class ModelDeployment:
         config, source = _parse(served, where, pipelines or [])
         recorder = Recorder(config.name)
         self._model = Model(config, source, recorder)
-        self._accounts = Accounts(recorder, config.ray_actor_options)
-        self._endpoint = ModelEndpoint(self._model, config.limits.max_body_bytes, self._accounts)
+        self._metrics = RequestMetrics(recorder, config.ray_actor_options)
+        self._endpoint = ModelEndpoint(self._model, config.limits.max_body_bytes, self._metrics)
         self._recorder = recorder
         self._poll_interval_s = where.poll_interval_s
         self._tasks: list[asyncio.Task[None]] = []
@@ -65,9 +65,9 @@ class ModelDeployment:
         return self._endpoint
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take what stands in the user_config; the first call loads the model."""
+        """Apply a user_config, as applications makes it; the first call loads the model."""
         self._endpoint.reporter = await _reporter(user_config, self._endpoint.reporter)
-        self._accounts.apply(
+        self._metrics.apply(
             Slo.model_validate(user_config["slo"]),
             Tenants.model_validate(user_config["tenants"]),
             Prices.model_validate(user_config["prices"]),
@@ -77,7 +77,7 @@ class ModelDeployment:
         try:
             await self._model.apply(policy, user_config["version_labels"])
         except ServeError as err:
-            # A replica that answers goes on answering; one that cannot start must say why.
+            # A replica that serves goes on serving; one that cannot start must say why.
             if not self._model.versions:
                 raise
             log.error("model '%s': the change was not applied: %s", self._model.name, err)
@@ -91,11 +91,11 @@ class ModelDeployment:
             raise ModelNotReady(f"model '{self._model.name}' has lost its versions")
 
     async def handle_http(self, request: HttpRequest) -> HttpResponse:
-        """Answer a request that the gateway passes on."""
-        return await self._endpoint.answer_forwarded(request)
+        """Return the response to a request that the gateway passes on."""
+        return await self._endpoint.respond(request)
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        """Answer a pipeline that has this model as a member."""
+        """Return the outputs for a pipeline that has this model as a member."""
         reporter = self._endpoint.reporter
         if reporter is None:
             return await self._model.infer(request)
@@ -114,7 +114,7 @@ class ModelDeployment:
         }
 
     def __del__(self) -> None:
-        """Ray Serve calls this once a stopping replica has answered its last request."""
+        """Ray Serve calls this once a stopping replica has handled its last request."""
         _close(self._endpoint.reporter)
 
     def _start_tasks(self) -> None:
@@ -129,7 +129,7 @@ class ModelDeployment:
     async def _sample(self) -> None:
         self._recorder.gauge("model_requests_in_flight", self._endpoint.in_flight)
         self._model.sample()
-        self._accounts.sample(self._model.versions)
+        self._metrics.sample(self._model.versions)
         self._recorder.flush()
 
 
@@ -150,7 +150,7 @@ def _parse(
 
 
 async def _reporter(user_config: dict[str, Any], before: Reporter | None) -> Reporter | None:
-    """Return what tells of a replica's requests as its user_config wants it."""
+    """Return the reporter that a user_config asks for, None for none."""
     context = ray_serve.get_replica_context()
     # Beside the replica's own log; Ray has no public name for the folder (2.60).
     folder = Path(get_serve_logs_dir())
@@ -189,14 +189,14 @@ class GatewayDeployment:
         return self._gateway
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take the list of models."""
+        """Apply a user_config, as applications makes it: the models' names above all."""
         self._gateway.reporter = await _reporter(user_config, self._gateway.reporter)
         self._gateway.apply(tuple(model["name"] for model in user_config["models"]))
         if self._flushing is None:
             self._flushing = asyncio.create_task(_repeat(self._flush, _SAMPLE_PERIOD_S))
 
     def __del__(self) -> None:
-        """Ray Serve calls this once a stopping replica has answered its last request."""
+        """Ray Serve calls this once a stopping replica has handled its last request."""
         _close(self._gateway.reporter)
 
     async def _flush(self) -> None:

@@ -10,10 +10,8 @@ a route prefix cannot express, so they come here and go on to the model's replic
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from ray import serve as ray_serve
@@ -32,10 +30,11 @@ from serve.edge.http import (
     read_request,
     send_response,
 )
+from serve.edge.routes import Target, parse_path
 from serve.errors import ModelNotFound, ModelNotReady, QueueFull, ServeError
-from serve.protocols import metadata_v2, rest_v1
-from serve.protocols.errors import encode_error, encode_json
-from serve.telemetry.exchange import exchange_of
+from serve.protocols import metadata_v2
+from serve.protocols.errors import encode_json
+from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
 from serve.telemetry.recorder import Recorder, Sum
 from serve.telemetry.reporter import Reporter
@@ -50,8 +49,6 @@ _ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION", "RECOVERING"}
 _FORWARD_TIMEOUT_S = 30.0
 # Counted from 0 on, so that the first one shows in a rate.
 _CODES_FROM_THE_START = (429, 503)
-_V1_MODEL = re.compile(r"/v1/models/([^/:]+)(.*)", re.IGNORECASE | re.DOTALL)
-_V2_MODEL = re.compile(r"/v2/models/([^/]+)(.*)", re.DOTALL)
 
 
 class Gateway:
@@ -66,23 +63,23 @@ class Gateway:
         self._asking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI request: what is the platform's own, and the models' V1 paths."""
         if scope["type"] != "http":
             return
         started = time.perf_counter()
+        target = parse_path(scope["path"])
         request = None
         try:
             request = await read_request(scope, receive, _MAX_BODY_BYTES)
-            response = await self._answer_and_tell(request, started)
+            response = await self._respond(request, target, started)
         except ServeError as err:  # the body could not be read
             response = error_response(err)
-            if self.reporter is not None:
-                unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
-                model = self._model_of(unread.path) or "gateway"
-                self.reporter.refused(unread, response, model, started)
+            unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
+            self._report(unread, target, response, started)
         except Disconnected:
             return
         if not response.by_replica:
-            self._count(scope["path"], response.status)
+            self._count(target, response.status)
         await send_response(response, request, send)
 
     def apply(self, models: Sequence[str]) -> None:
@@ -93,52 +90,69 @@ class Gateway:
                 for code in _CODES_FROM_THE_START:
                     self._requests(name, protocol, code)
 
-    async def _answer_and_tell(self, request: HttpRequest, started: float) -> HttpResponse:
+    async def _respond(self, request: HttpRequest, target: Target, started: float) -> HttpResponse:
         reporter = self.reporter
         traced = None if reporter is None else reporter.begin(request, started)
         try:
-            response = await self.answer(request)
+            response = await self._handle(request, target)
         except ServeError as err:
             response = error_response(err)
         if reporter is not None:
-            whose = (self._model_of(request.path) or "gateway", None, _protocol_of(request.path))
-            told = partial(exchange_of, request, response, whose, started)
-            reporter.end(traced, told, response, line=not response.by_replica)
+            exchange = self._exchange(request, target, started)
+            exchange.end(response)
+            reporter.end(traced, exchange, line=not response.by_replica)
         return response
 
-    def _model_of(self, path: str) -> str | None:
-        """Return whose path it is, None where it is no model's; unknown names count as one."""
-        match = _V1_MODEL.fullmatch(path) or _V2_MODEL.fullmatch(path)
-        if match is None:
-            return None
-        return match[1] if match[1] in self.models else UNKNOWN_MODEL
+    def _report(
+        self, request: HttpRequest, target: Target, response: HttpResponse, started: float
+    ) -> None:
+        """Trace and log a request whose body was not read."""
+        if self.reporter is not None:
+            traced = self.reporter.begin(request, started)
+            exchange = self._exchange(request, target, started)
+            exchange.end(response)
+            self.reporter.end(traced, exchange)
 
-    def _count(self, path: str, status: int) -> None:
+    def _exchange(self, request: HttpRequest, target: Target, started: float) -> Exchange:
+        return Exchange(
+            model=self._model_of(target) or "gateway",
+            protocol=target.protocol,
+            started=started,
+            path=target.path,
+            request=request,
+        )
+
+    def _model_of(self, target: Target) -> str | None:
+        """Return the model that is asked for, None for no model's path; unknown ones are one."""
+        if target.model is None:
+            return None
+        return target.model if target.model in self.models else UNKNOWN_MODEL
+
+    def _count(self, target: Target, status: int) -> None:
         """Count a request that was for a model, as far as its path tells, and did not reach one."""
-        name = self._model_of(path)
+        name = self._model_of(target)
         if name is not None:
-            self._requests(name, _protocol_of(path), status).add()
+            self._requests(name, target.protocol, status).add()
 
     def _requests(self, name: str, protocol: str, code: int) -> Sum:
         return self._recorder.sum("gateway_requests", model=name, protocol=protocol, code=str(code))
 
-    async def answer(self, request: HttpRequest) -> HttpResponse:
-        """Answer a request for the platform as a whole, or pass it on to its model."""
-        path = request.path.rstrip("/") or "/"
-        fixed = {
-            ("GET", "/"): self._alive,
-            ("GET", "/v2"): self._server_metadata,
-            ("GET", "/v2/health/live"): self._live,
-            ("GET", "/v2/health/ready"): self._ready,
-            ("GET", "/v2/models"): self._list,
-            ("GET", "/v1/models"): self._list,
-            ("POST", "/v2/repository/index"): self._index,
+    async def _handle(self, request: HttpRequest, target: Target) -> HttpResponse:
+        """Return the response to a request for the platform, or that of the model it is for."""
+        if target.model is not None:
+            return await self._to_model(request, target, target.model)
+        refusal = target.refusal(request.method)
+        if refusal is not None:
+            return refusal
+        handlers = {
+            "alive": self._alive,
+            "metadata": self._server_metadata,
+            "live": self._live,
+            "ready": self._ready,
+            "list": self._list,
+            "index": self._index,
         }
-        if (request.method, path) in fixed:
-            return await fixed[request.method, path]()
-        if path in {known for _, known in fixed}:
-            return HttpResponse(405, encode_error("Method Not Allowed"))
-        return await self._to_model(request)
+        return await handlers[str(target.verb)]()
 
     async def _alive(self) -> HttpResponse:
         return _json({"status": "alive"})
@@ -176,24 +190,18 @@ class Gateway:
         ]
         return ready + failed
 
-    async def _to_model(self, request: HttpRequest) -> HttpResponse:
-        v1 = _V1_MODEL.fullmatch(request.path)
-        if v1 is not None:
-            return await self._forward_v1(request, v1[1], v1[2])
-        v2 = _V2_MODEL.fullmatch(request.path)
-        if v2 is None:
-            return HttpResponse(404, encode_error("Not Found"))
-        if v2[1] not in self.models:
-            raise ModelNotFound(f"Request for unknown model: '{v2[1]}' is not found")
-        return await self._forward(v2[1], request)
-
-    async def _forward_v1(self, request: HttpRequest, name: str, rest: str) -> HttpResponse:
-        rest_v1.parse_path(request.method, request.path)  # malformed before unknown
-        if name not in self.models:
-            raise ModelNotFound(f"Servable not found for request: Latest({name})")
-        path = f"/v2/models/{name}/v1{rest}"
-        passed = HttpRequest(request.method, path, request.headers, request.body)
-        return await self._forward(name, passed)
+    async def _to_model(self, request: HttpRequest, target: Target, model: str) -> HttpResponse:
+        if target.protocol == "v2":  # without a route of its own: unknown, or behind Ray's proxy
+            if model not in self.models:
+                raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
+            return await self._forward(model, request)
+        target.refusal(request.method)  # malformed before unknown
+        if model not in self.models:
+            raise ModelNotFound(f"Servable not found for request: Latest({model})")
+        path = target.inside_model()
+        return await self._forward(
+            model, HttpRequest(request.method, path, request.headers, request.body)
+        )
 
     async def _forward(self, name: str, request: HttpRequest) -> HttpResponse:
         response: HttpResponse = await self._call(name, "handle_http", request)
@@ -209,7 +217,7 @@ class Gateway:
         handle = ray_serve.get_deployment_handle("model", app_name=name)
         try:
             async with asyncio.timeout(_FORWARD_TIMEOUT_S):
-                return await _answer(getattr(handle, method), args)
+                return await _call_replica(getattr(handle, method), args)
         except BackPressureError as err:
             raise QueueFull(f"model '{name}' has too many requests; try again later") from err
         except (RayServeException, RayActorError, TimeoutError) as err:
@@ -250,16 +258,12 @@ def _state(application: Any, before: str | None) -> str:
     return "RUNNING" if is_unknown or replicas & _ANSWERING else status
 
 
-async def _answer(method: Any, args: tuple[Any, ...]) -> Any:
-    """Call a replica; if it dies meanwhile another one is asked, twice at most."""
+async def _call_replica(method: Any, args: tuple[Any, ...]) -> Any:
+    """Call a replica; if it dies meanwhile another one is called, twice at most."""
     for _ in range(_RETRIES):
         with contextlib.suppress(RayActorError):
             return await method.remote(*args)
     return await method.remote(*args)
-
-
-def _protocol_of(path: str) -> str:
-    return "v1" if path[:3].lower() == "/v1" else "v2"
 
 
 def _json(value: Any, status: int = 200) -> HttpResponse:

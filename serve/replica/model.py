@@ -1,9 +1,9 @@
-"""One served model: the versions that are loaded, and the answer to a request.
+"""One served model: which versions are loaded, when they change, and inference by one of them.
 
-Built by app.ModelDeployment in every replica, called by endpoint.ModelEndpoint. Calls
-repository (which versions exist), engines (load and compute) and batching. Versions come and go
-while the others answer: a version serves once it is verified, loaded and warm, and a newer one
-that cannot be loaded never takes a running one down.
+Built by deployments.ModelDeployment in every replica, called by endpoint.ModelEndpoint. Versions
+come from a source (sources); each is an engine with a batcher in front. They come and go while the
+others serve: one serves once it is verified, loaded and warm, and a newer one that cannot be
+loaded never takes a running one down.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from serve.drift.baseline import Baseline
 from serve.drift.monitor import Monitor
 from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
-from serve.pipelines.engine import PipelineEngine
 from serve.protocols.check import check
 from serve.replica import version_metrics
 from serve.repository.versions import resolve, select
@@ -33,7 +32,7 @@ log = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:
-    """A version that can answer: its engine and the batcher in front of it.
+    """A version that serves: its engine and the batcher in front of it.
 
     `monitor` watches for drift if the version was published with a baseline.
     """
@@ -54,6 +53,10 @@ class LoadedVersion:
                 f"(available: {', '.join(signatures)})"
             )
         return chosen
+
+    def close(self) -> None:
+        """Let go of the engine once the requests that are here have their outputs."""
+        self.batcher.close(then=self.engine.close)
 
 
 class Source(Protocol):
@@ -88,16 +91,26 @@ class Model:
         self._changing = asyncio.Lock()
 
     def choose(self, version: int | None, label: str | None) -> LoadedVersion:
-        """Return the version to answer with. Raises ModelNotFound, ModelNotReady."""
+        """Return the version that serves a request. Raises ModelNotFound, ModelNotReady."""
         if not self.versions:
             raise ModelNotReady(f"model '{self.name}' has no version loaded; {self._why()}")
         return self.versions[resolve(self.name, self.versions, self.labels, version, label)]
 
-    async def infer(
-        self, request: InferRequest, is_alone: Callable[[], bool] = lambda: False
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Return the outputs for a request that says itself which version it wants."""
+        return await self.infer_with(self.choose(request.version, None), request)
+
+    async def infer_with(
+        self,
+        loaded: LoadedVersion,
+        request: InferRequest,
+        is_alone: Callable[[], bool] = lambda: False,
     ) -> InferResponse:
-        """Answer one request; `is_alone` tells whether the replica has no other one to do."""
-        loaded = self.choose(request.version, request.label)
+        """Return a version's outputs for a request.
+
+        `is_alone` tells whether the replica has no other request. Raises InvalidRequest, QueueFull,
+        DeadlineExceeded, InferenceFailed.
+        """
         signature = loaded.signature(request.signature)
         inputs = check(request.inputs, signature, self.name)  # a bad request fails alone
         wanted = _wanted(request, signature)
@@ -147,7 +160,7 @@ class Model:
                 del self._failed[number], self.failures[number]
 
     def sample(self) -> None:
-        """Record what is measured by looking rather than by counting."""
+        """Set the gauges of the model and of each version; called every second."""
         self._recorder.gauge("model_failed_versions", len(self.failures))
         self._recorder.gauge("model_queue_limit", self._config.limits.max_queued_requests)
         for number, loaded in self.versions.items():
@@ -183,7 +196,7 @@ class Model:
         before = self.versions.get(number)
         self.versions[number] = loaded
         if before is not None:
-            before.batcher.close()
+            before.close()
         seconds = time.perf_counter() - started
         self._recorder.count("model_loads", version=version, outcome="ok")
         self._recorder.observe("model_load_duration_seconds", seconds, version=version)
@@ -195,9 +208,9 @@ class Model:
         policy = BatchPolicy(
             self._config.batching,
             self._config.limits.max_queued_requests,
-            layers=engine.layers if isinstance(engine, PipelineEngine) else tuple,
+            layers=engine.layers.latest,
             may_block_loop=engine.may_block_loop,
-            pads=not isinstance(engine, PipelineEngine),
+            pads=not engine.pads_itself,
         )
         monitor = self._monitor(number, engine)
         observe = partial(version_metrics.observe, self._recorder, str(number))
@@ -207,7 +220,7 @@ class Model:
     def _monitor(self, number: int, engine: Engine) -> Monitor | None:
         try:
             baseline = self._source.baseline(number, engine.signatures)
-        except ServeError as err:  # a model that is whole answers without statistics too
+        except ServeError as err:  # a model that is whole is served without statistics, too
             log.warning("model '%s' version %d is not watched: %s", self.name, number, err)
             return None
         return Monitor(baseline) if baseline else None
@@ -215,7 +228,7 @@ class Model:
     def _unload_except(self, wanted: set[int]) -> None:
         for number in [number for number in self.versions if number not in wanted]:
             loaded = self.versions.pop(number)
-            loaded.batcher.close()
+            loaded.close()
             version_metrics.end(self._recorder, str(number))
             log.info("model '%s' version %d is unloaded", self.name, number)
 
@@ -226,7 +239,7 @@ class Model:
         return "its repository folder holds no complete version; publish one"
 
     def require_ready(self) -> None:
-        """Raise RepositoryError unless at least one version answers."""
+        """Raise RepositoryError unless at least one version is loaded."""
         if not self.versions:
             raise RepositoryError(f"model '{self.name}' has no version to serve: {self._why()}")
 

@@ -1,18 +1,17 @@
-"""What a replica records of its versions: their batches, and what is sampled once a second.
+"""The metrics of a model's versions: their batches, and what is sampled once a second.
 
-Called by model. What a request costs and whose it was is accounting's.
+Called by model. What concerns a request, its tenant and its status is in telemetry.request_metrics.
 """
 
 from serve.batching.execution import BatchRun
 from serve.drift.monitor import Monitor
-from serve.engines.engine import Engine
-from serve.pipelines.engine import PipelineEngine
+from serve.engines.engine import Engine, LayerMetrics
 from serve.telemetry.recorder import Recorder
 from serve.types import NO_TENANT, Timing
 
 
 def begin(recorder: Recorder, version: str) -> None:
-    """Let a version's counters be seen as 0 before they count."""
+    """Begin a version's counters at 0, so that their first increase is seen."""
     for outcome in ("ok", "failed"):
         recorder.sum("model_loads", version=version, outcome=outcome)
     recorder.sum("model_rows", version=version)
@@ -40,26 +39,25 @@ def observe(recorder: Recorder, version: str, run: BatchRun, oldest: Timing) -> 
 def sample(
     recorder: Recorder, version: str, queued: int, engine: Engine, monitor: Monitor | None
 ) -> None:
-    """Record what is measured by looking rather than by counting; `queued` are requests."""
+    """Set a version's gauges; `queued` are requests."""
     recorder.gauge("model_ready", 1, version=version)
     recorder.gauge("model_requests_queued", queued, version=version)
     recorder.gauge("model_retraces", engine.retraces, version=version)
-    if isinstance(engine, PipelineEngine):
-        _sample_pipeline(recorder, version, engine)
+    _sample_layers(recorder, version, engine.layers)
     if monitor is not None:
         _sample_drift(recorder, version, monitor)
 
 
 def end(recorder: Recorder, version: str) -> None:
-    """Say of an unloaded version what would be wrong until Ray forgets what it was last told."""
+    """Set an unloaded version's gauges to 0: Ray exports their last values for a while."""
     for name in ("model_ready", "model_requests_queued", "model_retraces"):
         recorder.gauge(name, 0, version=version)
 
 
-def _sample_pipeline(recorder: Recorder, version: str, engine: PipelineEngine) -> None:
-    for (layer, outcome), rows in engine.observe.take_rows().items():
+def _sample_layers(recorder: Recorder, version: str, layers: LayerMetrics) -> None:
+    for (layer, outcome), rows in layers.take_rows().items():
         recorder.count("pipeline_layer_rows", rows, version=version, layer=layer, outcome=outcome)
-    saved = engine.compute_saved()
+    saved = layers.compute_saved()
     if saved is not None:
         recorder.gauge("pipeline_compute_saved_ratio", saved, version=version)
 

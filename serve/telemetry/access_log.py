@@ -1,6 +1,6 @@
-"""The access log: a line of JSON for every request that a replica answers.
+"""The access log: a line of JSON for every request that a replica handles.
 
-One file a replica in Ray's log folder, written by reporting. Lines are collected on the event loop
+One file a replica in Ray's log folder, written by reporter. Lines are collected on the event loop
 and written in a thread twice a second, so no request waits for a disk.
 """
 
@@ -107,15 +107,14 @@ def _entry(exchange: Exchange, trace_id: str | None) -> dict[str, Any]:
             entry["layers"] = _by_label(timing.layers)
     if trace_id is not None:
         entry["trace_id"] = trace_id
-    if exchange.error is not None:
-        entry["error"] = exchange.error
+    error = exchange.error
+    if error is not None:
+        entry["error"] = error
     return entry
 
 
 def _request_id(exchange: Exchange, trace_id: str | None) -> str:
-    """Return what Ray's ingress called the request, which is what the client did if it did."""
-    given = exchange.headers.get(b"x-request-id", b"").decode("latin-1")[:_LONGEST_TEXT]
-    return given or trace_id or uuid4().hex
+    return (exchange.request_id or "")[:_LONGEST_TEXT] or trace_id or uuid4().hex
 
 
 def _by_label(layers: Iterable[Layer]) -> dict[str, float]:

@@ -1,68 +1,75 @@
-"""A request and its answer, as the access log and the traces tell of them.
+"""One request and its response: the record that metrics, traces and the access log are made of.
 
-Made by endpoint and gateway once the answer is there; only if somebody wants to be told.
+Begun by the endpoint or the gateway when a request is read, ended when its response is there.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 
 import orjson
 
 from serve.edge.http import HttpRequest, HttpResponse
-from serve.types import InferResponse, Timing
+from serve.types import NO_TENANT, InferResponse, Timing
 
 # A message may quote what the client sent.
 _LONGEST_ERROR = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, kw_only=True)
 class Exchange:
-    """One answered request; times are perf_counter's, `error` is what the client was told.
+    """One request and its response; times are of time.perf_counter, in seconds.
 
-    `method` and `path` are empty for a call by a pipeline, `inferred` is None unless tensors came
-    back.
+    `started` is when the request arrived, `read` when its body was there, `ended` when it had its
+    response. `version` is None where the request did not get as far as one, `inferred` unless
+    tensors went back. A call by a pipeline has no HTTP `request`, `response` or `path`; its error
+    is `failure`.
     """
 
     model: str
-    version: str | None
     protocol: str
     started: float
-    ended: float
-    status: int
-    method: str = ""
+    read: float = 0.0
+    ended: float = 0.0
+    status: int = 200
     path: str = ""
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
-    error: str | None = None
+    request: HttpRequest | None = None
+    response: HttpResponse | None = None
+    version: str | None = None
+    tenant: str = NO_TENANT
     inferred: InferResponse | None = None
+    failure: str | None = None
 
+    def end(self, response: HttpResponse) -> None:
+        """Take the response; the exchange ends now."""
+        self.response = response
+        self.status = response.status
+        self.ended = perf_counter()
 
-def exchange_of(
-    request: HttpRequest,
-    response: HttpResponse,
-    whose: tuple[str, str | None, str],
-    started: float,
-    inferred: InferResponse | None = None,
-) -> Exchange:
-    """Return an exchange that ends now; `whose` is the model, its version and the protocol."""
-    model, version, protocol = whose
-    return Exchange(
-        model=model,
-        version=version,
-        protocol=protocol,
-        started=started,
-        ended=perf_counter(),
-        status=response.status,
-        method=request.method,
-        path=_public_path(request.path, model),
-        headers=request.headers,
-        error=_error_of(response),
-        inferred=inferred,
-    )
+    @property
+    def method(self) -> str:
+        """The HTTP method; empty for a call by a pipeline."""
+        return "" if self.request is None else self.request.method
+
+    @property
+    def request_id(self) -> str | None:
+        """What Ray's ingress called the request, which is what the client did if it did."""
+        given = None if self.request is None else self.request.headers.get(b"x-request-id")
+        return None if given is None else given.decode("latin-1")
+
+    @property
+    def error(self) -> str | None:
+        """The error message that was sent back, cut where it gets long."""
+        if self.response is None or self.status < 400:
+            return self.failure
+        try:
+            message = orjson.loads(self.response.body)["error"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return None
+        return str(message)[:_LONGEST_ERROR]
 
 
 def server_timing(timing: Timing, seconds: float) -> bytes:
-    """Return the header that tells the client where the time of its request went."""
+    """Return a `Server-Timing` header: milliseconds in queue, batch, engine, layers, and in all."""
     parts = [
         ("queue", timing.queue_s),
         ("batch", timing.batch_wait_s),
@@ -71,21 +78,3 @@ def server_timing(timing: Timing, seconds: float) -> bytes:
         ("total", seconds),
     ]
     return ", ".join(f"{name};dur={part_s * 1e3:.3f}" for name, part_s in parts).encode()
-
-
-def _error_of(response: HttpResponse) -> str | None:
-    if response.status < 400:
-        return None
-    try:
-        message = orjson.loads(response.body)["error"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-    return str(message)[:_LONGEST_ERROR]
-
-
-def _public_path(path: str, model: str) -> str:
-    """Return the path that the client asked for: the gateway passes V1's on under the model's."""
-    inside = f"/v2/models/{model}/v1"
-    rest = path.removeprefix(inside)
-    is_v1 = path.startswith(inside) and rest[:1] in {"", "/", ":"}
-    return f"/v1/models/{model}{rest}" if is_v1 else path

@@ -33,7 +33,7 @@ class Recorder:
 
     Counters are summed here and handed to Ray by `flush`: every value that goes to Ray costs
     about 20 us, which at thousands of requests a second is time that the model could have.
-    Whatever Ray raises ends here, in the log once: a model answers without its figures.
+    Whatever Ray raises ends here, in the log once: a model serves without its figures.
     """
 
     def __init__(self, model: str) -> None:

@@ -1,4 +1,4 @@
-"""What the metrics say about a replica's requests: whose, how answered, where the time went.
+"""The metrics of a model's requests: how many by tenant and status, where their time went.
 
 Built by deployments.ModelDeployment, told of every request by endpoint. The objective, the tenants
 and the prices change in place. A request costs some additions here and nothing else: the counters
@@ -16,6 +16,7 @@ from serve.config.sections import (
     Slo,
     Tenants,
 )
+from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import PARTS
 from serve.telemetry.recorder import Recorder, Sum
 from serve.types import NO_TENANT, Timing
@@ -28,23 +29,6 @@ _CODES_FROM_THE_START = (200, 429, 500, 503, 504)
 
 
 @dataclass(slots=True)
-class Answered:
-    """One request and its answer; `timing` is None where the model did not compute.
-
-    The times are of time.perf_counter: the request arrived, its body was there, it was answered.
-    """
-
-    protocol: str
-    tenant: str
-    version: str
-    status: int
-    started: float
-    read: float
-    ended: float
-    timing: Timing | None
-
-
-@dataclass(slots=True)
 class _Version:
     """The sums of one version: seconds by part, and slow requests where there is an objective."""
 
@@ -52,8 +36,8 @@ class _Version:
     slow: Sum | None
 
 
-class Accounts:
-    """Keeps the accounts of one replica; all methods run on its event loop."""
+class RequestMetrics:
+    """Counts and times the requests of one replica; all methods run on its event loop."""
 
     def __init__(self, recorder: Recorder, reserved: RayActorOptions) -> None:
         self._recorder = recorder
@@ -63,7 +47,7 @@ class Accounts:
         self.apply(Slo(), Tenants(), Prices(), max_replicas=1)
 
     def apply(self, slo: Slo, tenants: Tenants, prices: Prices, max_replicas: int) -> None:
-        """Take another objective, other tenants, other prices, another bound of the scaling."""
+        """Change the objective, the tenants, the prices and the most replicas; requests go on."""
         self._max_replicas = max_replicas
         self._slow_s = math.inf if slo.latency_ms is None else slo.latency_ms / 1e3
         self._has_slow = slo.latency_ms is not None
@@ -77,44 +61,42 @@ class Accounts:
         }
 
     def tenant(self, headers: Mapping[bytes, bytes]) -> str:
-        """Return whose request it is: one of the configured names, other, or none."""
+        """Return a request's tenant by its header: a configured name, `other`, or `none`."""
         name = headers.get(self._header)
         return self._tenants.get(name, OTHER_TENANT) if name else NO_TENANT
 
-    def record(self, answered: Answered) -> None:
-        """Enter one request."""
-        key = (answered.version, answered.protocol, answered.tenant)
+    def record(self, exchange: Exchange) -> None:
+        """Count a request that has its response, and its seconds where the model computed."""
+        version = NO_VERSION if exchange.version is None else exchange.version
+        key = (version, exchange.protocol, exchange.tenant)
         codes = self._codes.get(key) or self._open(*key)
-        count = codes.get(answered.status)
+        count = codes.get(exchange.status)
         if count is None:
-            count = codes[answered.status] = self._requests(*key, answered.status)
+            count = codes[exchange.status] = self._requests(*key, exchange.status)
         count.add()
-        if answered.timing is not None:
-            self._record_time(answered, answered.timing)
+        if exchange.inferred is not None:
+            self._record_time(version, exchange, exchange.inferred.timing)
 
-    def _record_time(self, answered: Answered, timing: Timing) -> None:
-        version = self._versions.get(answered.version) or self._open_version(answered.version)
-        taken_on = timing.arrived
-        computed = taken_on + timing.queue_s + timing.batch_wait_s + timing.engine_s
-        read, decode, queue, batch_wait, engine, encode = version.parts
-        read.add(answered.read - answered.started)
-        decode.add(taken_on - answered.read)
+    def _record_time(self, version: str, exchange: Exchange, timing: Timing) -> None:
+        sums = self._versions.get(version) or self._open_version(version)
+        queued = timing.arrived
+        computed = queued + timing.queue_s + timing.batch_wait_s + timing.engine_s
+        read, decode, queue, batch_wait, engine, encode = sums.parts
+        read.add(exchange.read - exchange.started)
+        decode.add(queued - exchange.read)
         queue.add(timing.queue_s)
         batch_wait.add(timing.batch_wait_s)
         engine.add(timing.engine_s)
-        encode.add(answered.ended - computed)
-        seconds = answered.ended - answered.started
-        if version.slow is not None and seconds > self._slow_s:
-            version.slow.add()
+        encode.add(exchange.ended - computed)
+        seconds = exchange.ended - exchange.started
+        if sums.slow is not None and seconds > self._slow_s:
+            sums.slow.add()
         self._recorder.observe(
-            "model_request_duration_seconds",
-            seconds,
-            version=answered.version,
-            protocol=answered.protocol,
+            "model_request_duration_seconds", seconds, version=version, protocol=exchange.protocol
         )
 
     def sample(self, versions: Iterable[int]) -> None:
-        """Record what does not come with requests; called every second with what is loaded."""
+        """Set the gauges, and begin counters at 0; called every second with the loaded versions."""
         for version in map(str, versions):
             if version not in self._versions:
                 self._open_version(version)

@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry: the spans of a request, made from its timing once it is answered.
+"""Traces by OpenTelemetry: the spans of a request, made from its timing once it has its response.
 
 Built by reporting, where a trace is wanted. Ray Serve has spans of its own, which are not used
-(docs/decisions/0004-tracing.md). While a request is answered only its own span is there, to be
+(docs/decisions/0004-tracing.md). While a request is handled only its own span is there, to be
 named to members and to the client; everything below it is made afterwards.
 """
 
@@ -29,7 +29,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from serve import __version__
 from serve.config.sections import Tracing
-from serve.edge.routes import route_of
+from serve.edge.routes import parse_path
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import UNKNOWN_MODEL
 from serve.telemetry.trace_context import Carrier
@@ -46,7 +46,7 @@ _W3C = TraceContextTextMapPropagator()
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A request that is being answered: its span, and what tells others that they work for it.
+    """A request that is being handled: its span, and the carrier that others continue it by.
 
     One that is not recorded has no span, and others are told so.
     """
@@ -183,7 +183,7 @@ def _name(span: Span, exchange: Exchange) -> None:
     if not exchange.method:
         span.update_name(f"infer {exchange.model}")
         return
-    route = route_of(exchange.path, exchange.model != UNKNOWN_MODEL)
+    route = parse_path(exchange.path).route(is_served=exchange.model != UNKNOWN_MODEL)
     span.update_name(f"{exchange.method} {route}" if route else exchange.method)
     if route:
         span.set_attribute("http.route", route)
@@ -199,15 +199,15 @@ def _attributes(exchange: Exchange) -> dict[str, str | int]:
         attributes["http.response.status_code"] = exchange.status
         attributes["url.path"] = exchange.path
         attributes["url.scheme"] = "http"
-        request_id = exchange.headers.get(b"x-request-id")
-        if request_id is not None:
-            attributes["http.request.header.x-request-id"] = request_id.decode("latin-1")
+        if exchange.request_id is not None:
+            attributes["http.request.header.x-request-id"] = exchange.request_id
     if exchange.version is not None:
         attributes["strata.version"] = exchange.version
     if exchange.inferred is not None:
         attributes["strata.rows"] = exchange.inferred.timing.rows
-    if exchange.error is not None:
-        attributes["strata.error"] = exchange.error
+    error = exchange.error
+    if error is not None:
+        attributes["strata.error"] = error
     return attributes
 
 

@@ -21,6 +21,7 @@ class Fake:
         self.label = label
         self.signature = Signature("serving_default", inputs, outputs, True)
         self.seen = []
+        self.is_closed = False
         self._function = function
 
     def compute(self, inputs):
@@ -32,6 +33,9 @@ class Fake:
 
     def warmup(self):
         pass
+
+    def close(self):
+        self.is_closed = True
 
     @property
     def rows(self):

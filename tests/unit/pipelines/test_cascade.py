@@ -129,16 +129,16 @@ def test_no_rows_are_an_answer_too():
 def test_figures_tell_who_answered_and_what_was_saved():
     engine = _two(Fake("small", sure_of(1, 2, 3)), Fake("large", sure_of()))
     infer(engine, [1, 2, 3, 4])
-    rows = engine.observe.rows
+    rows = engine.layers.rows
     assert (rows["small", "answered"], rows["small", "passed"], rows["large", "answered"]) == (
         3,
         1,
         1,
     )
-    assert [layer.label for layer in engine.observe.latest] == ["small", "large"]
-    engine.observe.seconds.update({"small": 1 - engine.observe.seconds["small"]})
-    engine.observe.seconds.update({"large": 2 - engine.observe.seconds["large"]})
-    assert engine.observe.compute_saved("large") == pytest.approx(1 - 3 / 8)
+    assert [layer.label for layer in engine.layers.latest()] == ["small", "large"]
+    engine.layers.seconds.update({"small": 1 - engine.layers.seconds["small"]})
+    engine.layers.seconds.update({"large": 2 - engine.layers.seconds["large"]})
+    assert engine.layers.compute_saved() == pytest.approx(1 - 3 / 8)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import numbers, text
 
 from serve import datatypes
-from serve.errors import InvalidRequest, ServeError, Unsupported
+from serve.errors import InvalidRequest, ServeError
 from serve.protocols import rest_v1
 from serve.types import InferResponse, Signature, TensorSpec
 
@@ -112,34 +112,6 @@ def test_outputs_without_a_common_batch_dimension_need_the_columnar_form():
     with pytest.raises(InvalidRequest, match="columnar form"):
         rest_v1.encode_predict(response, _ONE, True)
     assert rest_v1.encode_predict(response, _ONE, False)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "expected"),
-    [
-        ("GET", "/v1/models/m", ("m", None, None, "status")),
-        ("GET", "/v1/models/m/versions/3", ("m", 3, None, "status")),
-        ("GET", "/v1/models/m/labels/stable/metadata", ("m", None, "stable", "metadata")),
-        ("POST", "/v1/models/m:predict", ("m", None, None, "predict")),
-        ("POST", "/V1/models/m/versions/3:PREDICT", ("m", 3, None, "predict")),
-    ],
-)
-def test_paths_are_read_like_tensorflow_serving_does(method, path, expected):
-    parsed = rest_v1.parse_path(method, path)
-    assert (parsed.model, parsed.version, parsed.label, parsed.verb) == expected
-
-
-@pytest.mark.parametrize(
-    "path", ["/v1/models/m", "/v1/models/:predict", "/v1/models/m/versions/1/labels/a:predict"]
-)
-def test_a_malformed_path_is_refused(path):
-    with pytest.raises(InvalidRequest, match=r"Malformed request: POST /v1/"):
-        rest_v1.parse_path("POST", path)
-
-
-def test_classify_is_not_supported():
-    with pytest.raises(Unsupported, match=":predict"):
-        rest_v1.parse_path("POST", "/v1/models/m:classify")
 
 
 def test_status_pleases_clients_of_both_systems():

@@ -7,10 +7,11 @@ import numpy as np
 from serve.config.sections import RayActorOptions, VersionPolicy
 from serve.config.tree import Model as ModelConfig
 from serve.edge.http import HttpRequest
+from serve.engines.engine import NoLayers
 from serve.errors import InferenceFailed
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.model import Model
-from serve.telemetry.request_metrics import Accounts
+from serve.telemetry.request_metrics import RequestMetrics
 from serve.types import Signature, TensorSpec
 from tests.unit.telemetry.fakes import FakeRecorder
 
@@ -24,9 +25,12 @@ class Doubler:
     platform = "numpy"
     default_signature = "serving_default"
     may_block_loop = True
+    pads_itself = False
+    layers = NoLayers()
     retraces = 0
 
     def __init__(self):
+        self.is_closed = False
         self.signatures = {"serving_default": Signature("serving_default", (X,), (Y,), True)}
 
     def infer(self, signature, inputs):
@@ -36,6 +40,9 @@ class Doubler:
 
     def warmup(self, batch_sizes):
         pass
+
+    def close(self):
+        self.is_closed = True
 
 
 class OneVersion:
@@ -60,7 +67,7 @@ async def endpoint(engine=None, **config):
     recorder = FakeRecorder()
     model = Model(ModelConfig(name="digits", **config), OneVersion(engine or Doubler()), recorder)
     await model.apply(VersionPolicy(latest=1), {})
-    return ModelEndpoint(model, 10_000, Accounts(recorder, RayActorOptions()))
+    return ModelEndpoint(model, 10_000, RequestMetrics(recorder, RayActorOptions()))
 
 
 def infer_request(*values, path="/v2/models/digits/infer", **headers):

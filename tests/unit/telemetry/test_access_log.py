@@ -116,7 +116,15 @@ def test_v1_is_told_by_the_path_that_was_asked_for(told):
 
 
 def _exchange(code=200):
-    return Exchange("digits", None, "v2", 0.0, 0.001, code, "GET", "/v2/models/digits")
+    return Exchange(
+        model="digits",
+        protocol="v2",
+        started=0.0,
+        ended=0.001,
+        status=code,
+        path="/v2/models/digits",
+        request=HttpRequest("GET", "/v2/models/digits", {}),
+    )
 
 
 def test_lines_reach_the_file_by_themselves_and_off_the_event_loop(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from serve.edge.http import HttpRequest
-from serve.edge.routes import route_of
 from serve.replica import gateway as gateway_module
 from serve.replica.gateway import Gateway
 from serve.telemetry.recorder import Recorder
@@ -40,7 +39,7 @@ def through(monkeypatch, tmp_path):
 
             async def remote(passed):
                 # In a task of its own, as in another process.
-                return await asyncio.create_task(served.answer_forwarded(passed))
+                return await asyncio.create_task(served.respond(passed))
 
             status = SimpleNamespace(
                 applications={
@@ -113,22 +112,3 @@ def test_a_body_that_the_gateway_refuses_is_a_line(through):
     assert status == 413
     assert at_gateway.request.attributes["http.response.status_code"] == 413
     assert [line["code"] for line in lines["gateway"]] == [413]
-
-
-@pytest.mark.parametrize(
-    ("path", "route"),
-    [
-        ("/v2/models/m", "/v2/models/m"),
-        ("/v2/models/m/infer", "/v2/models/m/infer"),
-        ("/v2/models/m/versions/3/infer", "/v2/models/m/versions/{version}/infer"),
-        ("/v2/models/m/labels/stable/ready", "/v2/models/m/labels/{label}/ready"),
-        ("/v1/models/m/versions/3:predict", "/v1/models/m/versions/{version}:predict"),
-        ("/v1/models/m/metadata", "/v1/models/m/metadata"),
-        ("/v2/health/ready", "/v2/health/ready"),
-        ("/v2/models/m/../../etc/passwd", None),
-        ("/v2/models/m/infer/1", None),
-        ("/favicon.ico", None),
-    ],
-)
-def test_a_route_has_neither_versions_nor_labels(path, route):
-    assert route_of(path, True) == route

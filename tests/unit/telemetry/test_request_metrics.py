@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from serve.config.sections import Prices, RayActorOptions, Slo, Tenants, VersionPolicy
 from serve.config.tree import Model as ModelConfig
 from serve.edge.http import HttpRequest
+from serve.engines.engine import NoLayers
 from serve.errors import InferenceFailed, RepositoryError
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.model import Model
 from serve.telemetry.metrics import METRICS, TAG_VALUES, series
-from serve.telemetry.request_metrics import Accounts
+from serve.telemetry.request_metrics import RequestMetrics
 from serve.types import Signature, TensorSpec
 from tests.unit.telemetry.fakes import FakeRecorder
 
@@ -28,6 +29,7 @@ class Engine:
     """Doubles x in version 1; refuses 13."""
 
     platform, default_signature, may_block_loop, retraces = "fake", _FIGURES, True, 0
+    pads_itself, layers = False, NoLayers()
     signatures = {  # noqa: RUF012
         _FIGURES: Signature(
             _FIGURES, (TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),), True
@@ -35,6 +37,9 @@ class Engine:
     }
 
     def warmup(self, sizes):
+        pass
+
+    def close(self):
         pass
 
     def infer(self, signature, inputs):
@@ -56,14 +61,14 @@ class Served:
             baseline=lambda version, signatures: None,
         )
         self.model = Model(config, source, self.recorder)
-        self.accounts = Accounts(self.recorder, config.ray_actor_options)
+        self.accounts = RequestMetrics(self.recorder, config.ray_actor_options)
         self.accounts.apply(slo or Slo(), Tenants(names=names), Prices(), 1)
         self.endpoint = ModelEndpoint(self.model, 1000, self.accounts)
 
     def ask(self, *requests):
         async def scenario():
             await self.model.apply(VersionPolicy(latest=1), {})
-            return await asyncio.gather(*map(self.endpoint.answer_forwarded, requests))
+            return await asyncio.gather(*map(self.endpoint.respond, requests))
 
         return [response.status for response in asyncio.run(scenario())]
 
@@ -182,7 +187,7 @@ def test_slow_requests_are_counted_only_where_there_is_an_objective():
 
 def test_objectives_and_reservations_are_told_every_second_as_long_as_there_are_any():
     recorder = FakeRecorder()
-    accounts = Accounts(recorder, RayActorOptions(num_cpus=2, num_gpus=0.5))
+    accounts = RequestMetrics(recorder, RayActorOptions(num_cpus=2, num_gpus=0.5))
     accounts.apply(
         Slo(availability=99.9, latency_ms=5, latency_target=95),
         Tenants(),

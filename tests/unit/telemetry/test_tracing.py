@@ -61,7 +61,7 @@ def answer(reporter, request, engine=None, **config):
     async def scenario():
         served = await endpoint(engine, **config)
         served.reporter = reporter
-        response = await served.answer(request)
+        response = await served.respond(request)
         assert CURRENT.get() is None
         return response
 
@@ -265,7 +265,7 @@ def test_of_a_batch_the_recorded_trace_reaches_the_members(never):
         served.reporter = never.reporter
         requests = [infer_request(1), infer_request(2, traceparent=SAMPLED), infer_request(3)]
         served.in_flight = len(requests)
-        await asyncio.gather(*map(served.answer, requests))
+        await asyncio.gather(*map(served.respond, requests))
 
     asyncio.run(scenario())
     (carrier,) = told
