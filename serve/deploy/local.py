@@ -11,10 +11,9 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from serve.config.tree import Config
 from serve.deploy.application_status import ApplicationState, wait_until_running
@@ -27,7 +26,7 @@ _POLL_S = 0.1
 _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
 
-class LocalPlatform:
+class LocalPlatform(AbstractContextManager["LocalPlatform"]):
     """Ray on this machine, from `start` to `stop`; also a context manager that stops it."""
 
     def __init__(
@@ -39,15 +38,7 @@ class LocalPlatform:
         self.haproxy_metrics_port = _free_port() if config.http.haproxy else None
         self._folder: Path | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self, report: Callable[[str], None] = lambda line: None) -> None:

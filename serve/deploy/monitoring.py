@@ -11,10 +11,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import requests
 import yaml
@@ -40,7 +39,7 @@ HAPROXY_KEPT = (
 )
 
 
-class Watch:
+class Watch(AbstractContextManager["Watch"]):
     """The processes that watch a platform, from `start` to `stop`; also a context manager.
 
     Raises ConfigError where Prometheus is not installed or a port is taken.
@@ -60,15 +59,7 @@ class Watch:
         if self._grafana:
             require_free({"ports.grafana": ports.grafana})
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self, haproxy_port: int | None, scrape_interval_s: int = _SCRAPE_INTERVAL_S) -> None:

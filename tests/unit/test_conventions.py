@@ -3,6 +3,8 @@
 import ast
 import inspect
 import pickle
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,12 @@ from serve.config.tree import Config, json_schema
 from serve.telemetry.metrics import METRICS
 
 _ROOT = Path(__file__).parents[2]
+_UNIT = _ROOT / "tests" / "unit"
 _MODULES = sorted((_ROOT / "serve").rglob("*.py"))
-_MAX_LINES = 270
+_ROOMS = sorted(path.parent for path in (_ROOT / "serve").glob("*/__init__.py"))
+_WITH_BEHAVIOUR = [path for path in _MODULES if not path.name.startswith("__")]
+# What only a running platform or minutes of training show, or what has no behaviour of its own.
+_TESTED_ELSEWHERE: dict[str, str] = {}
 _ERRORS = [
     value
     for value in vars(errors).values()
@@ -21,11 +27,55 @@ _ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("path", _MODULES, ids=lambda path: path.stem)
-def test_every_module_says_what_it_is_for_and_is_short(path):
-    text = path.read_text()
-    assert ast.get_docstring(ast.parse(text)), "no module docstring"
-    assert len(text.splitlines()) <= _MAX_LINES
+def _name(path):
+    return path.relative_to(_ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", _MODULES, ids=_name)
+def test_every_module_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text())), "no module docstring"
+
+
+@pytest.mark.parametrize("room", _ROOMS, ids=_name)
+def test_every_room_says_what_belongs_into_it_and_hands_nothing_on(room):
+    tree = ast.parse((room / "__init__.py").read_text())
+    said = ast.get_docstring(tree) or ""
+    assert len(re.findall(r"\.(?=\s|$)", said)) >= 2, "what for, and what may not come in"
+    assert len(tree.body) == 1, "a name has one place to be imported from"
+
+
+def test_beside_the_rooms_there_are_few_modules():
+    assert len(list((_ROOT / "serve").glob("*.py"))) <= 8
+
+
+def test_the_plan_of_the_house_shows_every_room_and_every_layer():
+    plan = (_ROOT / "docs" / "architecture.md").read_text()
+    for room in _ROOMS:
+        assert f"`{room.name}/`" in plan, room.name
+    layers = tomllib.loads((_ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    named = {name for layer in layers["contracts"][0]["layers"] for name in layer.split(" | ")}
+    inside = [*_ROOMS, *(_ROOT / "serve").glob("[!_]*.py")]
+    assert named == {f"serve.{path.stem}" for path in inside}
+
+
+@pytest.mark.parametrize("path", _WITH_BEHAVIOUR, ids=_name)
+def test_every_module_has_a_test_of_its_name(path):
+    module = path.relative_to(_ROOT).as_posix()
+    own = _UNIT / path.relative_to(_ROOT / "serve").with_name(f"test_{path.name}")
+    if module in _TESTED_ELSEWHERE:
+        assert not own.exists(), "it need not be an exception any more"
+        assert (_ROOT / _TESTED_ELSEWHERE[module]).exists()
+    else:
+        assert own.exists(), f"no {own.relative_to(_ROOT)}"
+
+
+@pytest.mark.parametrize("path", sorted(_UNIT.rglob("test_*.py")), ids=_name)
+def test_every_unit_test_is_of_a_module(path):
+    inside = path.relative_to(_UNIT)
+    folder, name = inside.parent, inside.name.removeprefix("test_")
+    homes = [_ROOT / "serve" / folder / name, _ROOT / "scripts" / folder / name]
+    is_of_a_package = folder.name == Path(name).stem
+    assert any(map(Path.exists, homes)) or is_of_a_package or inside == Path("test_conventions.py")
 
 
 @pytest.mark.parametrize("error", _ERRORS)
