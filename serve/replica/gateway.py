@@ -224,9 +224,9 @@ class Gateway:
             raise ModelNotReady(f"model '{name}' has no replica that answers") from err
 
     async def _application_states(self) -> dict[str, str] | None:
-        """Return the applications' states, None if nobody knows: the last ones where Ray is slow.
+        """Return the applications' states by name: the last ones known, None before any are.
 
-        While the head is gone nobody tells new ones, and the replicas answer all the same.
+        Ray may be slow to say, and while the head is gone nobody does; the replicas serve on.
         """
         if time.monotonic() >= self._states_until:
             if self._asking is None or self._asking.done():
