@@ -12,7 +12,7 @@ from typing import Any
 
 from chart_values import Value, read_values, schema_of
 
-from serve.config.tree import Config, Http, Model, json_schema
+from serve.config.schema import Config, Http, Model, json_schema
 from serve.deploy.applications import deploy_config
 from serve.deploy.environment import ray_environment
 from serve.deploy.monitoring import HAPROXY_KEPT, HAPROXY_SCOPES

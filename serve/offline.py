@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from serve.config.file import load
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.datatypes import DATATYPES
 from serve.errors import ConfigError, InvalidRequest, ServeError
 from serve.evaluation.subject import Reference, find_served, load_subject
-from serve.protocols.check import check
+from serve.protocols.signature_check import check
 from serve.repository.repository import Repository
 from serve.types import Array, Signature, Tensors
 

@@ -14,11 +14,11 @@ from ray import serve as ray_serve
 
 from bench.load import measure
 from bench.main import MODEL, bodies, platform_config
-from serve.batching.batch import merge, padded_size, rows_of, split
+from serve.batching.merging import merge, padded_size, rows_of, split
 from serve.cli.printing import print_table
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.deploy.applications import deploy_config
-from serve.deploy.local import LocalPlatform
+from serve.deploy.local_platform import LocalPlatform
 from serve.replica.deployments import ModelDeployment
 from serve.types import Tensors, Timing
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.main import MODEL
-from serve.batching.batcher import Batcher
-from serve.batching.policy import BatchPolicy
+from serve.batching.batcher import Batcher, BatchPolicy
 from serve.cli.printing import print_table
 from serve.config.sections import Batching
 from serve.drift.baseline import Baseline

@@ -19,7 +19,7 @@ from bench.load import Body, Measured, measure
 from bench.main import PORTS
 from serve.cli.printing import err, out, print_table, quiet_tensorflow
 from serve.config.file import load
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.evaluation.comparison import compare
 from serve.evaluation.dataset import HELD_OUT
 from serve.evaluation.subject import Reference, load_subject
@@ -97,7 +97,7 @@ def _row(
 @contextmanager
 def _platform(tree: Config) -> Iterator[str]:
     """Start a platform of the cascade and its last layer alone; yield the URL of its models."""
-    from serve.deploy.local import LocalPlatform
+    from serve.deploy.local_platform import LocalPlatform
 
     changed = tree.model_copy(
         update={

@@ -20,7 +20,7 @@ import typer
 
 from bench.load import Body, Measured, measure
 from serve.cli.printing import err, out, print_table
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.evaluation.measure import rss_mb
 from serve.protocols import rest_v2
 from serve.types import InferRequest
@@ -95,7 +95,7 @@ def _ray_example(model: Path) -> Iterator[str]:
 @contextmanager
 def _platform(repository: Path) -> Iterator[tuple[str, float, float]]:
     """Start a platform; yield the infer URL, seconds until ready, and the replica's MB."""
-    from serve.deploy.local import LocalPlatform
+    from serve.deploy.local_platform import LocalPlatform
 
     started = time.perf_counter()
     with LocalPlatform(platform_config(repository)) as platform:

@@ -20,16 +20,16 @@ import numpy as np
 
 from bench.main import MODEL, bodies
 from serve.cli.printing import print_table
+from serve.config.schema import Model as ModelConfig
 from serve.config.sections import VersionPolicy
-from serve.config.tree import Model as ModelConfig
 from serve.edge.http import HttpRequest
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.model import Model
-from serve.replica.sources import RepositorySource
+from serve.replica.version_sources import RepositorySource
 from serve.repository.repository import Repository
-from serve.telemetry.recorder import Recorder
-from serve.telemetry.reporter import Replica, reporter_for
+from serve.telemetry.metrics_recorder import Recorder
 from serve.telemetry.request_metrics import RequestMetrics
+from serve.telemetry.request_reporter import Replica, reporter_for
 
 _REQUESTS = 3_200
 _ROUNDS = 15

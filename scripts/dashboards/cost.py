@@ -1,4 +1,4 @@
-"""Cost: what models and tenants use and what that costs, and how much of it is idle."""
+"""Complexity: what models and tenants use and what that costs, and how much of it is idle."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def _reserved(what: str) -> str:
 def _now() -> list[Panel]:
     return [
         number(
-            "Cost an hour",
+            "Complexity an hour",
             MONEY,
             to_dashboard("overview"),
             "What the reservations of all replicas cost an hour by `prices:`, in its currency.",
@@ -85,7 +85,7 @@ def _now() -> list[Panel]:
 def _by_model() -> list[Panel]:
     return [
         chart(
-            "Cost an hour",
+            "Complexity an hour",
             MONEY,
             to_dashboard("overview"),
             "What each model's replicas cost an hour by `prices:`.",

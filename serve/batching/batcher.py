@@ -21,19 +21,40 @@ future is done, because their time was up or their client went, are dropped when
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from serve.batching.batch import chunks, join, padded_size, rows_of, shape_key
-from serve.batching.execution import BatchRun, Compute, Entry, Watcher, run, show, total
-from serve.batching.policy import BatchPolicy
+from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, run, show, total
+from serve.batching.merging import chunks, join, padded_size, rows_of, shape_key
 from serve.batching.queue import Queue
+from serve.config.sections import Batching
 from serve.errors import DeadlineExceeded, QueueFull, ServeError
 from serve.types import NO_TENANT, Tensors, Timing
 
 # Longest expected engine call that may block the event loop for a request that is alone.
 INLINE_LIMIT_S = 0.005
 _FORGET = 0.95  # a run, of how long the slowest one of late took
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """The limits of one batcher, and what its engine is like.
+
+    `layers` returns the layers of the engine's latest call. `pads` False is for an engine that
+    takes any number of rows and pads by itself.
+    """
+
+    batching: Batching
+    max_queued_requests: int
+    layers: Layers = tuple
+    may_block_loop: bool = True
+    pads: bool = True
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The batch sizes that the engine is given, ascending."""
+        return self.batching.sizes if self.pads else range(1, self.batching.max_batch_size + 1)
 
 
 class Batcher:

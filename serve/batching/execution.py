@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from serve.batching.batch import merge, padded_size, split
+from serve.batching.merging import merge, padded_size, split
 from serve.errors import InferenceFailed, ServeError
 from serve.telemetry.trace_context import CURRENT, Carrier, following, is_sampled
 from serve.types import NO_TENANT, Layer, Tensors, Timing

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from serve.cli.checking import load_checked
+from serve.cli.checked_config import load_checked
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config.file import load
-from serve.config.tree import Config
-from serve.deploy.application_status import wait_until_running
+from serve.config.schema import Config
 from serve.deploy.ray_api import RayServeApi
+from serve.deploy.rollout import wait_until_running
 from serve.errors import ConfigError
 
 _CHART = Path("helm/strata")
@@ -72,7 +72,7 @@ def _apply_to_release(
 ) -> None:
     from serve.cluster import helm, rollout  # bring the kubernetes client
     from serve.cluster.connection import connect
-    from serve.cluster.reading import choose_release
+    from serve.cluster.snapshot_reader import choose_release
     from serve.cluster.values import changes, with_models
 
     connection = connect()

@@ -9,7 +9,7 @@ import typer
 from serve.cli.printing import err, out
 
 if TYPE_CHECKING:
-    from serve.cluster.finding import Finding
+    from serve.cluster.findings import Finding
     from serve.cluster.snapshot import Snapshot
 
 _USUAL_NAME = "strata"
@@ -30,8 +30,8 @@ def doctor(
     Example: strata doctor strata --namespace models
     """
     from serve.cluster.connection import connect  # brings the kubernetes client
-    from serve.cluster.problems import find_problems
-    from serve.cluster.reading import choose_release, read_snapshot, read_versions
+    from serve.cluster.diagnosis import find_problems
+    from serve.cluster.snapshot_reader import choose_release, read_snapshot, read_versions
 
     connection = connect()
     chosen = choose_release(connection, namespace, release, otherwise=_USUAL_NAME)

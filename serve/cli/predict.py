@@ -16,7 +16,7 @@ from serve.datatypes import DATATYPES
 from serve.errors import InvalidRequest, ModelNotReady, ServeError
 from serve.evaluation.predictions import is_distribution
 from serve.protocols import rest_v2
-from serve.protocols.documents import parse_object
+from serve.protocols.json_documents import parse_object
 from serve.protocols.pictures import load_image
 from serve.protocols.tensors import as_array
 from serve.types import Array, InferRequest, InferResponse, Tensors, TensorSpec

@@ -18,7 +18,7 @@ from serve.repository.repository import Repository
 from serve.types import Signature
 
 if TYPE_CHECKING:  # it brings TensorFlow
-    from serve.engines.function_engine import FunctionEngine
+    from serve.engines.tensorflow_engine import TensorFlowEngine
 
 
 def publish(
@@ -64,7 +64,7 @@ def try_with_examples(path: Path, examples: Examples, model: str) -> Signature:
     return engine.signatures[engine.default_signature]
 
 
-def _engine(path: Path) -> "FunctionEngine":
+def _engine(path: Path) -> "TensorFlowEngine":
     from serve.engines.engine import EngineOptions
 
     with quiet_tensorflow():

@@ -4,7 +4,7 @@ import json
 
 import typer
 
-from serve.config.tree import json_schema
+from serve.config.schema import json_schema
 
 
 def schema() -> None:

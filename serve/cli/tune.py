@@ -12,10 +12,10 @@ from serve.cli.printing import out, print_table, progress_bar, quiet_tensorflow
 from serve.config.edit import replace_value
 from serve.config.file import load
 from serve.config.pipelines import Cascade
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.errors import ConfigError, InvalidRequest
+from serve.evaluation.cascade_layers import LayerAnswers, layer_answers
 from serve.evaluation.dataset import HELD_OUT
-from serve.evaluation.layers import LayerAnswers, layer_answers
 from serve.evaluation.measure import dataset_for
 from serve.evaluation.subject import Reference, load_subject
 from serve.evaluation.thresholds import TUNED, Point, candidates, choose, evaluate

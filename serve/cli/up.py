@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import requests
 import typer
 
-from serve.cli.checking import load_checked
+from serve.cli.checked_config import load_checked
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import err, out
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def up(
     tree = load_checked(config)
     stopped = threading.Event()
     _stop_by_signal(stopped)
-    from serve.deploy.local import LocalPlatform  # brings Ray
+    from serve.deploy.local_platform import LocalPlatform  # brings Ray
     from serve.deploy.monitoring import Watch
 
     with ExitStack() as stack:

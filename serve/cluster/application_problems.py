@@ -7,7 +7,7 @@ Ray Serve's messages carry tracebacks; only the sentence at their end is for peo
 import re
 from collections.abc import Iterator
 
-from serve.cluster.finding import Finding, Kind, finding
+from serve.cluster.findings import Finding, Kind, finding
 from serve.cluster.objects import event_messages, event_time, name_of, one_line
 from serve.cluster.snapshot import Snapshot
 from serve.deploy.application_status import ApplicationState

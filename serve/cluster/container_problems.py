@@ -8,7 +8,7 @@ often told by an event of its RayCluster alone.
 import re
 from collections.abc import Iterator
 
-from serve.cluster.finding import Finding, Kind, finding
+from serve.cluster.findings import Finding, Kind, finding
 from serve.cluster.objects import (
     NODE_TYPE_LABEL,
     Container,

@@ -6,7 +6,7 @@ Each function takes a snapshot and yields what it finds; problems.find_problems 
 import re
 from collections.abc import Iterator
 
-from serve.cluster.finding import Finding, Kind, finding
+from serve.cluster.findings import Finding, Kind, finding
 from serve.cluster.objects import (
     age_s,
     condition,

@@ -7,7 +7,7 @@ Only pods that are there now count: events tell why, never that something is wro
 import re
 from collections.abc import Iterator
 
-from serve.cluster.finding import Finding, Kind, finding
+from serve.cluster.findings import Finding, Kind, finding
 from serve.cluster.objects import (
     Container,
     Object,

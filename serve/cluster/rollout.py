@@ -16,7 +16,8 @@ from serve.cluster.errors import ReleaseNotFound
 from serve.cluster.objects import Object, event_time, one_line
 from serve.cluster.release import applications
 from serve.cluster.snapshot import application_states, is_of_release
-from serve.deploy.application_status import ApplicationState, wait_until_running
+from serve.deploy.application_status import ApplicationState
+from serve.deploy.rollout import wait_until_running
 from serve.errors import ConfigError
 
 _POLL_S = 1.0

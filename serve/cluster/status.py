@@ -18,8 +18,8 @@ from serve.cluster.objects import (
     name_of,
     pod_state,
 )
-from serve.cluster.reading import choose_release, read_snapshot
 from serve.cluster.release import configured, read_index, read_running, states
+from serve.cluster.snapshot_reader import choose_release, read_snapshot
 from serve.deploy.application_status import ApplicationState
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ cluster, so these stay as the release has them.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from serve.config.tree import Config
+from serve.config.schema import Config
 
 _TAKEN = ("models", "pipelines")
 

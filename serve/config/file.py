@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.errors import ConfigError
 
 

@@ -13,8 +13,8 @@ from ray import serve as ray_serve
 from ray.serve import Application
 
 from serve.config.pipelines import Pipeline, nested_in
+from serve.config.schema import Config, Model
 from serve.config.sections import Served
-from serve.config.tree import Config, Model
 
 # Requests that may be in a replica beyond those that wait: two batches, one computed, one encoded,
 # and some to be told that the queue is full. Whatever Ray holds back in front of the replica has

@@ -4,7 +4,7 @@ Ray reads them when it is imported, so they must be set before; every process th
 inherits them. The chart renders the same list for its pods.
 """
 
-from serve.config.tree import Http
+from serve.config.schema import Http
 
 # HAProxy refuses to start with fewer open files than this for each connection that it may hold.
 _FILES_PER_CONNECTION = 2.5

@@ -18,8 +18,8 @@ from typing import Any
 import requests
 import yaml
 
-from serve.config.tree import Ports
-from serve.deploy.local import require_free
+from serve.config.schema import Ports
+from serve.deploy.local_platform import require_free
 from serve.errors import ConfigError
 
 _FILES = Path(__file__).parents[2] / "helm" / "strata" / "files"

@@ -7,7 +7,7 @@ was copied into the repository without one is loaded, which brings TensorFlow.
 from collections.abc import Callable
 from functools import cache
 
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.errors import ConfigError, RepositoryError
 from serve.pipelines.build import build
 from serve.pipelines.member import Member

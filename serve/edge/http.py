@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve.errors import BodyTooLarge, InvalidRequest, ServeError
-from serve.protocols import content
+from serve.protocols import content_encoding
 from serve.protocols.errors import encode_error
 
 Scope = MutableMapping[str, Any]
@@ -57,7 +57,7 @@ async def read_request(scope: Scope, receive: Receive, max_body_bytes: int) -> H
     body = b"" if method == "GET" else await _read_body(headers, receive, max_body_bytes)
     encoding = headers.get(b"content-encoding")
     if encoding is not None and body:
-        body = content.decompress(body, encoding.decode("latin-1"), max_body_bytes)
+        body = content_encoding.decompress(body, encoding.decode("latin-1"), max_body_bytes)
     return HttpRequest(method, scope["path"], headers, body)
 
 
@@ -94,9 +94,9 @@ async def send_response(response: HttpResponse, request: HttpRequest | None, sen
     body = response.body
     if request is not None and len(body) >= COMPRESS_FROM_BYTES:
         accepted = request.headers.get(b"accept-encoding", b"").decode("latin-1")
-        encoding = content.choose_encoding(accepted)
+        encoding = content_encoding.choose_encoding(accepted)
         if encoding is not None:
-            body = content.compress(body, encoding)
+            body = content_encoding.compress(body, encoding)
             response.headers.append((b"content-encoding", encoding.encode()))
             response.headers.append((b"vary", b"accept-encoding"))
     response.headers.append((b"content-length", str(len(body)).encode()))

@@ -10,8 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from serve.engines.function_engine import CompiledFunction, FunctionEngine
 from serve.engines.saved_model import datatype_of, is_batched, shape_of
+from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
 from serve.errors import RepositoryError
 from serve.types import Signature, TensorSpec
 
@@ -20,7 +20,7 @@ _MISSING_CLASS = re.compile(r"Could not locate class '[^']+'")
 _COUNTED_NAME = re.compile(r"(input_layer|input)_\d+")
 
 
-def load_keras_model(path: Path) -> FunctionEngine:
+def load_keras_model(path: Path) -> TensorFlowEngine:
     """Load a `.keras` or `.h5` file. Raises RepositoryError."""
     model = _load(path)
     if not getattr(model, "inputs", None):
@@ -44,7 +44,7 @@ def load_keras_model(path: Path) -> FunctionEngine:
         concrete.variables,
     )
     count = function.experimental_get_tracing_count
-    return FunctionEngine("keras", [compiled], SIGNATURE, count, owner=model)
+    return TensorFlowEngine("keras", [compiled], SIGNATURE, count, owner=model)
 
 
 def _load(path: Path) -> Any:

@@ -11,10 +11,10 @@ from serve.engines.engine import EngineOptions
 from serve.repository.layout import model_path
 
 if TYPE_CHECKING:  # it imports TensorFlow, which must not happen before `configure`
-    from serve.engines.function_engine import FunctionEngine
+    from serve.engines.tensorflow_engine import TensorFlowEngine
 
 
-def load(folder: Path, options: EngineOptions) -> "FunctionEngine":
+def load(folder: Path, options: EngineOptions) -> "TensorFlowEngine":
     """Load the version in `folder` (or a single file). Raises RepositoryError."""
     path = model_path(folder)
     configure(options)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from serve import datatypes
-from serve.engines.function_engine import CompiledFunction, FunctionEngine
+from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
 from serve.errors import RepositoryError
 from serve.types import Signature, TensorSpec
 
@@ -20,7 +20,7 @@ _PREFERRED = ("serving_default", "serve")
 _INIT_OP = "__saved_model_init_op"
 
 
-def load_saved_model(path: Path) -> FunctionEngine:
+def load_saved_model(path: Path) -> TensorFlowEngine:
     """Load a SavedModel folder. Raises RepositoryError."""
     loaded = _load(path)
     functions = [
@@ -35,7 +35,7 @@ def load_saved_model(path: Path) -> FunctionEngine:
         )
     names = [compiled.signature.name for compiled in functions]
     default = next((name for name in _PREFERRED if name in names), names[0])
-    return FunctionEngine("tensorflow_savedmodel", functions, default, owner=loaded)
+    return TensorFlowEngine("tensorflow_savedmodel", functions, default, owner=loaded)
 
 
 def _load(path: Path) -> Any:

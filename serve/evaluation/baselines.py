@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serve.batching.batch import rows_of
+from serve.batching.merging import rows_of
 from serve.drift.baseline import Baseline, TensorBaseline, describe, is_error
 from serve.drift.score import LEAST_ROWS
 from serve.drift.statistics import Kind
@@ -18,7 +18,7 @@ from serve.errors import ConfigError, InvalidRequest
 from serve.evaluation.dataset import inputs_of, read_arrays
 from serve.evaluation.measure import compute_all
 from serve.evaluation.predictions import is_distribution
-from serve.protocols.check import check
+from serve.protocols.signature_check import check
 from serve.types import Array, Signature, Tensors, TensorSpec
 
 _MOST_ROWS = 10_000  # more would sharpen no score: of late there are fewer

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from serve.config.schema import Config
 from serve.config.sections import Prices, RayActorOptions
-from serve.config.tree import Config
 from serve.errors import InvalidRequest, ServeError
 from serve.evaluation.measure import Figures, Task
 from serve.evaluation.subject import Reference, find_served

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from serve.batching.batch import chunks, join
+from serve.batching.merging import chunks, join
 from serve.config.file import load
 from serve.errors import ServeError
 from serve.evaluation.dataset import HELD_OUT, Dataset, held_out, read_npz
@@ -75,7 +75,7 @@ def measure(task: Task) -> Figures:
         rows_per_s=rows_per_s,
         median_ms=median_ms,
         p99_ms=p99_ms,
-        parameters=sum(model.cost().parameters for model in subject.models),
+        parameters=sum(model.complexity().parameters for model in subject.models),
         flops=flops,
         memory_mb=memory,
         labels=labels if isinstance(labels, int) else None,
@@ -103,7 +103,7 @@ def rss_mb(pid: int | str = "self") -> float:
 
 def _flops_of_a_row(subject: Subject, rows: int) -> float | None:
     """Return operations of the average row: of each model, as often as it was given one."""
-    costs = [(model.cost().flops, model.rows / rows) for model in subject.models]
+    costs = [(model.complexity().flops, model.rows / rows) for model in subject.models]
     if any(flops is None for flops, _ in costs):
         return None
     return sum(flops * share for flops, share in costs if flops is not None)

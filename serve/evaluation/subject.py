@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from serve.batching.batch import rows_of
+from serve.batching.merging import rows_of
+from serve.config.schema import Config, Model
 from serve.config.sections import Served
-from serve.config.tree import Config, Model
 from serve.engines.loading import load
 from serve.pipelines.build import build
-from serve.pipelines.engine import Kind
 from serve.pipelines.member import ColocatedMember, Member
-from serve.replica.sources import engine_options
+from serve.pipelines.pipeline_engine import Kind
+from serve.replica.version_sources import engine_options
 from serve.repository.repository import Repository
 from serve.types import Tensors
 
 if TYPE_CHECKING:
-    from serve.engines.cost import Cost
-    from serve.engines.function_engine import FunctionEngine
+    from serve.engines.complexity import Complexity
+    from serve.engines.tensorflow_engine import TensorFlowEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Reference:
 class CountedMember(ColocatedMember):
     """A model that counts the rows that it is given; in a cascade not every one gets all."""
 
-    def __init__(self, label: str, engine: "FunctionEngine", served: Served) -> None:
+    def __init__(self, label: str, engine: "TensorFlowEngine", served: Served) -> None:
         super().__init__(label, engine, served.batching.sizes)
         self._function_engine = engine
         self.rows = 0
@@ -48,9 +48,9 @@ class CountedMember(ColocatedMember):
         self.rows += rows_of(inputs)
         return super().compute(inputs)
 
-    def cost(self) -> "Cost":
+    def complexity(self) -> "Complexity":
         """Return parameters, and operations of a row."""
-        return self._function_engine.cost()
+        return self._function_engine.complexity()
 
 
 @dataclass(frozen=True, slots=True)

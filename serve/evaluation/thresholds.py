@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from serve.errors import InvalidRequest
-from serve.evaluation.layers import LayerAnswers
+from serve.evaluation.cascade_layers import LayerAnswers
 from serve.pipelines.exits import passes
 from serve.types import Array
 

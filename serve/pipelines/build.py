@@ -20,11 +20,11 @@ from serve.config.pipelines import (
     Sequence as SequenceConfig,
 )
 from serve.pipelines.cascade import CascadeKind, LayerRule
-from serve.pipelines.engine import Kind, PipelineEngine
 from serve.pipelines.ensemble import EnsembleKind
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import ColocatedMember
 from serve.pipelines.member import Member as BuiltMember
+from serve.pipelines.pipeline_engine import Kind, PipelineEngine
 from serve.pipelines.sequence import SequenceKind
 from serve.pipelines.splitter import SplitterKind
 from serve.pipelines.switch import SwitchKind

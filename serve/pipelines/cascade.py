@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve.errors import ConfigError, DeadlineExceeded, InferenceFailed, ServeError
-from serve.pipelines.engine import Kind
 from serve.pipelines.exits import exits
 from serve.pipelines.member import Member
+from serve.pipelines.pipeline_engine import Kind
 from serve.pipelines.rows import Rows, fill_missing, put
 from serve.pipelines.wiring import (
     REQUEST,

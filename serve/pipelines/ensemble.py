@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from serve.errors import ConfigError
-from serve.pipelines.engine import Kind
 from serve.pipelines.member import Member
+from serve.pipelines.pipeline_engine import Kind
 from serve.pipelines.wiring import REQUEST, Parts, same_outputs, values_of, wire_to_request
 from serve.types import Signature, Tensors, TensorSpec
 

@@ -6,7 +6,7 @@ Used by the kinds; a member is a colocated engine here, and a model's own replic
 from collections.abc import Sequence
 from typing import Protocol
 
-from serve.batching.batch import chunks, join, merge, padded_size, rows_of
+from serve.batching.merging import chunks, join, merge, padded_size, rows_of
 from serve.engines.engine import Engine
 from serve.types import Signature, Tensors
 

@@ -1,6 +1,6 @@
 """Sequence: members one after the other, wired by name; the last one's outputs count."""
 
-from serve.pipelines.engine import Kind
+from serve.pipelines.pipeline_engine import Kind
 from serve.pipelines.wiring import (
     REQUEST,
     Parts,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from serve.errors import ConfigError
-from serve.pipelines.engine import Kind
+from serve.pipelines.pipeline_engine import Kind
 from serve.pipelines.rows import fill_missing, put
 from serve.pipelines.wiring import (
     REQUEST,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from serve.errors import ConfigError, InvalidRequest
-from serve.pipelines.engine import Kind
 from serve.pipelines.member import Member
+from serve.pipelines.pipeline_engine import Kind
 from serve.pipelines.rows import fill_missing, put
 from serve.pipelines.wiring import (
     REQUEST,

@@ -11,7 +11,7 @@ from serve.errors import ConfigError
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import Member
 from serve.pipelines.rows import Rows, choose
-from serve.protocols.check import describe
+from serve.protocols.signature_check import describe
 from serve.types import Array, Tensors, TensorSpec
 
 REQUEST = "request"

@@ -13,7 +13,7 @@ import numpy as np
 
 from serve import datatypes
 from serve.errors import InvalidRequest
-from serve.protocols.documents import dump, parse_object
+from serve.protocols.json_documents import dump, parse_object
 from serve.protocols.tensors import as_array, to_json
 from serve.types import (
     NO_TENANT,

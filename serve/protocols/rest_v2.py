@@ -12,7 +12,7 @@ from typing import Any
 
 from serve import datatypes
 from serve.errors import InvalidRequest, Unsupported
-from serve.protocols.documents import dump, parse_object
+from serve.protocols.json_documents import dump, parse_object
 from serve.protocols.tensors import (
     check_shape,
     element_count,

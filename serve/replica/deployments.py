@@ -16,20 +16,20 @@ from ray import serve as ray_serve
 from ray.serve._private.logging_utils import get_serve_logs_dir
 
 from serve.config.pipelines import PIPELINE, Pipeline
+from serve.config.schema import Model as ModelConfig
+from serve.config.schema import Repository as RepositoryConfig
 from serve.config.sections import Prices, Served, Slo, Tenants, VersionPolicy
-from serve.config.tree import Model as ModelConfig
-from serve.config.tree import Repository as RepositoryConfig
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import ModelNotReady, ServeError
 from serve.pipelines.remote import RemoteMember
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
 from serve.replica.model import Model, Source
-from serve.replica.sources import PipelineSource, RepositorySource
+from serve.replica.version_sources import PipelineSource, RepositorySource
 from serve.repository.repository import Repository
-from serve.telemetry.recorder import Recorder
-from serve.telemetry.reporter import Replica, Reporter, reporter_for
+from serve.telemetry.metrics_recorder import Recorder
 from serve.telemetry.request_metrics import RequestMetrics
+from serve.telemetry.request_reporter import Replica, Reporter, reporter_for
 from serve.types import InferRequest, InferResponse, Signature
 
 log = logging.getLogger("ray.serve")

@@ -33,8 +33,8 @@ from serve.protocols import metadata_v2, rest_v1, rest_v2
 from serve.protocols.errors import encode_json
 from serve.replica.model import LoadedVersion, Model
 from serve.telemetry.exchange import Exchange, server_timing
-from serve.telemetry.reporter import Reporter
 from serve.telemetry.request_metrics import RequestMetrics
+from serve.telemetry.request_reporter import Reporter
 from serve.types import InferRequest, InferResponse
 
 log = logging.getLogger("ray.serve")

@@ -36,8 +36,8 @@ from serve.protocols import metadata_v2
 from serve.protocols.errors import encode_json
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
-from serve.telemetry.recorder import Recorder, Sum
-from serve.telemetry.reporter import Reporter
+from serve.telemetry.metrics_recorder import Recorder, Sum
+from serve.telemetry.request_reporter import Reporter
 
 _MAX_BODY_BYTES = 64 * 2**20
 _STATUS_TTL_S = 1.0

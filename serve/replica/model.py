@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from serve.batching.batcher import Batcher
-from serve.batching.policy import BatchPolicy
+from serve.batching.batcher import Batcher, BatchPolicy
 from serve.config.sections import Served, VersionPolicy
 from serve.drift.baseline import Baseline
 from serve.drift.monitor import Monitor
 from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
-from serve.protocols.check import check
+from serve.protocols.signature_check import check
 from serve.replica import version_metrics
-from serve.repository.versions import resolve, select
-from serve.telemetry.recorder import Recorder
+from serve.replica.version_policy import resolve, select
+from serve.telemetry.metrics_recorder import Recorder
 from serve.types import InferRequest, InferResponse, Signature
 
 log = logging.getLogger("ray.serve")

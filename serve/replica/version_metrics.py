@@ -6,7 +6,7 @@ Called by model. What concerns a request, its tenant and its status is in teleme
 from serve.batching.execution import BatchRun
 from serve.drift.monitor import Monitor
 from serve.engines.engine import Engine, LayerMetrics
-from serve.telemetry.recorder import Recorder
+from serve.telemetry.metrics_recorder import Recorder
 from serve.types import NO_TENANT, Timing
 
 

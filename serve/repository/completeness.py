@@ -22,7 +22,7 @@ from serve.repository.layout import (
     missing,
 )
 from serve.repository.manifest import Manifest, parse_manifest
-from serve.repository.saved_model import needs_variables, shard_bytes
+from serve.repository.saved_model_files import needs_variables, shard_bytes
 from serve.repository.store import Store
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from serve.config.schema import RESERVED_NAMES, is_name
 from serve.config.sections import NAME_PATTERN
-from serve.config.tree import RESERVED_NAMES, is_name
 from serve.errors import RepositoryError
 from serve.repository import manifest as manifests
 from serve.repository.completeness import examine

@@ -7,7 +7,7 @@ judge a version, store to read it, cache to keep copies of remote ones.
 import hashlib
 from pathlib import Path
 
-from serve.config.tree import is_name
+from serve.config.schema import is_name
 from serve.errors import RepositoryError
 from serve.repository.cache import cached
 from serve.repository.completeness import Contents, examine

@@ -18,7 +18,7 @@ from serve.config.sections import (
 )
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import PARTS
-from serve.telemetry.recorder import Recorder, Sum
+from serve.telemetry.metrics_recorder import Recorder, Sum
 from serve.types import NO_TENANT, Timing
 
 NO_VERSION = "none"

@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from serve.config.tree import Http
+from serve.config.schema import Http
 from serve.deploy.environment import ray_environment
 from tests.chart.conftest import CHART, helm, rayservice, rendered
 

@@ -7,7 +7,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from serve.config.pipelines import PIPELINE
-from serve.config.tree import Config, Model
+from serve.config.schema import Config, Model
 from serve.deploy.applications import deploy_config
 from tests.chart.conftest import CHART, VALUES_FILES, rayservice, rendered
 

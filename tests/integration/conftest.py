@@ -99,7 +99,7 @@ def served(
 ) -> Iterator[Served]:
     from serve.cli.publish import try_loading, try_with_examples
     from serve.config.file import load
-    from serve.deploy.local import LocalPlatform
+    from serve.deploy.local_platform import LocalPlatform
     from serve.evaluation.baselines import Examples
     from serve.learn.data import digits
     from serve.repository.publish import publish

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from serve.deploy.environment import connections_allowed
-from serve.deploy.local import open_files
+from serve.deploy.local_platform import open_files
 
 pytestmark = pytest.mark.integration
 

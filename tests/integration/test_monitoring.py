@@ -17,7 +17,7 @@ import yaml
 from bench import demo
 from dashboards.query import Prometheus, Series, expressions
 
-from serve.config.tree import Ports
+from serve.config.schema import Ports
 from serve.deploy.monitoring import DASHBOARDS, RULES, Watch
 from serve.telemetry.metrics import METRICS, exported_names
 from tests.integration.conftest import Served, free_port

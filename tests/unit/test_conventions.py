@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serve import errors
-from serve.config.tree import Config, json_schema
+from serve.config.schema import Config, json_schema
 from serve.telemetry.metrics import METRICS
 
 _ROOT = Path(__file__).parents[2]

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.batching.batcher import Batcher
-from serve.batching.policy import BatchPolicy
+from serve.batching.batcher import Batcher, BatchPolicy
 from serve.config.sections import Batching
 from serve.errors import DeadlineExceeded, InferenceFailed, QueueFull
 

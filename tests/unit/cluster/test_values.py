@@ -1,7 +1,7 @@
 """What a release takes from strata.yaml, and how the change is put into words."""
 
 from serve.cluster.values import changes, with_models
-from serve.config.tree import Config
+from serve.config.schema import Config
 
 _VALUES = {
     "image": {"tag": "1"},

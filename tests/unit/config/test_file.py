@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.config.file import load
+from serve.config.schema import Config
 from serve.config.sections import Batching
-from serve.config.tree import Config
 from serve.deploy.applications import deploy_config
 from serve.errors import ConfigError
 

@@ -1,6 +1,6 @@
 import pytest
 
-from serve.config.tree import Http
+from serve.config.schema import Http
 from serve.deploy.environment import connections_allowed, ray_environment
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serve.config.tree import Ports
+from serve.config.schema import Ports
 from serve.deploy import monitoring as module
 from serve.deploy.monitoring import Watch, prometheus_config, write_provisioning
 from serve.errors import ConfigError

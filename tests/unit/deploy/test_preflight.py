@@ -5,7 +5,7 @@ import json
 import h5py
 import pytest
 
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.deploy.preflight import check_pipelines
 from serve.errors import ConfigError
 from serve.repository.publish import publish

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from serve.cli.publish import try_loading, try_with_examples
+from serve.config.schema import Model as ModelConfig
 from serve.config.sections import RayActorOptions, VersionPolicy
-from serve.config.tree import Model as ModelConfig
 from serve.errors import ConfigError
 from serve.evaluation.baselines import Examples
 from serve.replica.model import Model
-from serve.replica.sources import RepositorySource
+from serve.replica.version_sources import RepositorySource
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.types import InferRequest

@@ -5,8 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from serve.batching.batcher import Batcher
-from serve.batching.policy import BatchPolicy
+from serve.batching.batcher import Batcher, BatchPolicy
 from serve.config.sections import Batching
 from serve.drift.baseline import Baseline, describe
 from serve.drift.monitor import BUCKET_S, SHARE, Monitor

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve.config.schema import Model
 from serve.config.sections import Prices
-from serve.config.tree import Model
 from serve.errors import ConfigError, InvalidRequest
-from serve.evaluation.layers import LayerAnswers, layer_answers
+from serve.evaluation.cascade_layers import LayerAnswers, layer_answers
 from serve.evaluation.subject import Subject
 from serve.evaluation.thresholds import Point, candidates, choose, evaluate
 from serve.pipelines.member import ColocatedMember

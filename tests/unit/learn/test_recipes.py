@@ -31,7 +31,7 @@ def test_the_layers_of_the_cascade_have_one_signature(name, tmp_path):
 
 
 def test_the_small_network_costs_a_twentieth_of_the_large_one_at_most():
-    from serve.engines.cost import cost_of
+    from serve.engines.complexity import complexity_of
     from serve.learn import digits_large, digits_small
     from serve.types import Signature, TensorSpec
 
@@ -40,7 +40,7 @@ def test_the_small_network_costs_a_twentieth_of_the_large_one_at_most():
     for recipe in (digits_small, digits_large):
         network = recipe.network()
         call = lambda tensors, network=network: network(tensors["image"], training=False)  # noqa: E731
-        flops.append(cost_of(call, (), Signature("s", (image,), (), True)).flops)
+        flops.append(complexity_of(call, (), Signature("s", (image,), (), True)).flops)
     assert flops[0] * 20 <= flops[1]
 
 
@@ -102,5 +102,5 @@ def test_layer_by_layer_and_end_to_end_are_versions_named_by_their_labels(tmp_pa
         for count in (100, 500, 4000)
     }
     assert all(made.metadata["labels"] == made.version for made in trained.made)
-    costs = [load(made.folder, EngineOptions()).cost() for made in trained.made]
+    costs = [load(made.folder, EngineOptions()).complexity() for made in trained.made]
     assert len(set(costs)) == 1  # it is the same network, however it was trained

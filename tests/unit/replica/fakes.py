@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
+from serve.config.schema import Model as ModelConfig
 from serve.config.sections import RayActorOptions, VersionPolicy
-from serve.config.tree import Model as ModelConfig
 from serve.edge.http import HttpRequest
 from serve.engines.engine import NoLayers
 from serve.errors import InferenceFailed

@@ -9,7 +9,7 @@ from serve.edge.http import HttpResponse
 from serve.errors import ModelNotReady
 from serve.replica import gateway
 from serve.replica.gateway import Gateway
-from serve.telemetry.recorder import Recorder
+from serve.telemetry.metrics_recorder import Recorder
 
 
 class FakeServe:

@@ -10,7 +10,7 @@ from serve.edge.http import HttpRequest
 from serve.telemetry import access_log
 from serve.telemetry.access_log import AccessLog
 from serve.telemetry.exchange import Exchange
-from serve.telemetry.reporter import Replica, reporter_for
+from serve.telemetry.request_reporter import Replica, reporter_for
 from serve.telemetry.tracing import Tracer
 from tests.unit.replica.fakes import Doubler, call, endpoint, infer_request
 from tests.unit.telemetry.test_tracing import SAMPLED, TRACE, Collected, cascade

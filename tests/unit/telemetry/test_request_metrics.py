@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve.config.schema import Model as ModelConfig
 from serve.config.sections import Prices, RayActorOptions, Slo, Tenants, VersionPolicy
-from serve.config.tree import Model as ModelConfig
 from serve.edge.http import HttpRequest
 from serve.engines.engine import NoLayers
 from serve.errors import InferenceFailed, RepositoryError

@@ -12,7 +12,7 @@ from serve.config.sections import Tracing
 from serve.errors import InferenceFailed
 from serve.pipelines.remote import RemoteMember
 from serve.telemetry import tracing
-from serve.telemetry.reporter import Replica, Reporter, reporter_for
+from serve.telemetry.request_reporter import Replica, Reporter, reporter_for
 from serve.telemetry.trace_context import CURRENT
 from serve.telemetry.tracing import Tracer
 from serve.types import InferRequest, InferResponse

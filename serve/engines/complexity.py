@@ -20,7 +20,7 @@ _LOOPS = {"While", "StatelessWhile", "LoopCond"}
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Complexity:
     """Parameters, and floating-point operations of one row (a multiplication and its addition
     count as two); None where a loop or an unknown shape hides them.
     """
@@ -29,10 +29,12 @@ class Cost:
     flops: int | None
 
 
-def cost_of(call: Callable[..., Any], variables: Sequence[Any], signature: Signature) -> Cost:
+def complexity_of(
+    call: Callable[..., Any], variables: Sequence[Any], signature: Signature
+) -> Complexity:
     """Count variables, and the operations of a call on a dict by TensorFlow's own profiler."""
     parameters = sum(int(variable.shape.num_elements() or 0) for variable in variables)
-    return Cost(parameters, _flops(call, signature))
+    return Complexity(parameters, _flops(call, signature))
 
 
 def _flops(call: Callable[..., Any], signature: Signature) -> int | None:

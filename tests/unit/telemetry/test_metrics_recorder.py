@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.telemetry import recorder as recording
-from serve.telemetry.recorder import Recorder
+from serve.telemetry import metrics_recorder as recording
+from serve.telemetry.metrics_recorder import Recorder
 
 
 class FakeRay:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from serve.datatypes import DATATYPES
-from serve.engines.cost import Cost, cost_of
+from serve.engines.complexity import Complexity, complexity_of
 from serve.engines.engine import LayerMetrics, NoLayers
 from serve.errors import InferenceFailed
 from serve.types import Array, Signature, Tensors, TensorSpec
@@ -29,7 +29,7 @@ class CompiledFunction:
     variables: Sequence[Any] = ()
 
 
-class FunctionEngine:
+class TensorFlowEngine:
     """Runs compiled functions; `trace_count` tells how many graphs were traced so far."""
 
     def __init__(
@@ -73,10 +73,10 @@ class FunctionEngine:
                 self._run_once(signature, size)
         self._warm_traces = self._trace_count()
 
-    def cost(self) -> Cost:
+    def complexity(self) -> Complexity:
         """Return what a row of the default signature costs; traces it once more."""
         function = self._functions[self.default_signature]
-        return cost_of(function.call, function.variables, function.signature)
+        return complexity_of(function.call, function.variables, function.signature)
 
     @property
     def retraces(self) -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from serve.cluster.finding import Kind
-from serve.cluster.problems import CHECKS, find_problems
+from serve.cluster.diagnosis import CHECKS, find_problems
+from serve.cluster.findings import Kind
 from tests.unit.cluster.releases import (
     CLUSTER_UID,
     SERVICE_UID,

@@ -12,7 +12,7 @@ from serve.cluster import (
     platform_problems,
     pod_problems,
 )
-from serve.cluster.finding import Finding, Kind, finding, merged
+from serve.cluster.findings import Finding, Kind, finding, merged
 from serve.cluster.objects import (
     NODE_TYPE_LABEL,
     condition,

@@ -12,8 +12,8 @@ from serve.engines.engine import Engine, EngineOptions
 from serve.engines.loading import load
 from serve.errors import RepositoryError
 from serve.pipelines.build import FindModel, build
-from serve.pipelines.engine import PipelineEngine
 from serve.pipelines.member import ColocatedMember, Member
+from serve.pipelines.pipeline_engine import PipelineEngine
 from serve.repository.repository import Repository
 from serve.types import Signature
 

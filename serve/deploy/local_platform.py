@@ -15,11 +15,12 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from serve.config.tree import Config
-from serve.deploy.application_status import ApplicationState, wait_until_running
+from serve.config.schema import Config
+from serve.deploy.application_status import ApplicationState
 from serve.deploy.applications import application_names, deploy_config
 from serve.deploy.environment import ray_environment
 from serve.deploy.ray_api import RayServeApi
+from serve.deploy.rollout import wait_until_running
 from serve.errors import ConfigError
 
 _POLL_S = 0.1

@@ -9,8 +9,8 @@ import pytest
 from serve.edge.http import HttpRequest
 from serve.replica import gateway as gateway_module
 from serve.replica.gateway import Gateway
-from serve.telemetry.recorder import Recorder
-from serve.telemetry.reporter import Replica, reporter_for
+from serve.telemetry.metrics_recorder import Recorder
+from serve.telemetry.request_reporter import Replica, reporter_for
 from tests.unit.replica.fakes import call, endpoint, infer_request
 from tests.unit.telemetry.test_tracing import CALLER, SAMPLED, Collected
 

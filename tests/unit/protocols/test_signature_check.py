@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from serve.errors import InvalidRequest
-from serve.protocols.check import check
+from serve.protocols.signature_check import check
 from serve.types import Signature, TensorSpec
 
 _SIGNATURE = Signature(

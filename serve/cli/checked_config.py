@@ -7,7 +7,7 @@ from pathlib import Path
 
 from serve.cli.publish import try_loading
 from serve.config.file import load
-from serve.config.tree import Config
+from serve.config.schema import Config
 from serve.deploy.preflight import check_pipelines
 from serve.repository.repository import Repository
 

@@ -3,7 +3,7 @@
 import pytest
 
 from serve.cluster.errors import ClusterForbidden, ReleaseNotFound
-from serve.cluster.reading import choose_release, read_snapshot, read_versions
+from serve.cluster.snapshot_reader import choose_release, read_snapshot, read_versions
 from tests.unit.cluster.fakes import FakeConnection
 from tests.unit.cluster.releases import pod, ray_service, running
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import BodyTooLarge, InvalidRequest, Unsupported
-from serve.protocols.content import choose_encoding, compress, decompress
+from serve.protocols.content_encoding import choose_encoding, compress, decompress
 
 
 @given(st.binary(max_size=2000), st.sampled_from(["gzip", "deflate"]))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.batching.batch import chunks, merge, padded_size, rows_of, shape_key, split
+from serve.batching.merging import chunks, merge, padded_size, rows_of, shape_key, split
 from serve.errors import InferenceFailed
 
 

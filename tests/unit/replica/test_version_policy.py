@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import ModelNotFound
-from serve.repository.versions import resolve, select
+from serve.replica.version_policy import resolve, select
 
 NUMBERS = st.sets(st.integers(1, 50))
 

@@ -1,0 +1,48 @@
+"""Wait until the applications of a config run, and give up when one failed or the time is up.
+
+The one wait of `strata up` and `strata apply`, on this machine and, through cluster.rollout, on a
+cluster.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from serve.deploy.application_status import ApplicationState
+from serve.errors import ModelNotReady, RepositoryError
+
+
+def wait_until_running(
+    read: Callable[[], Mapping[str, ApplicationState]],
+    wanted: Collection[str],
+    timeout_s: float,
+    *,
+    see: str,
+    failed: Collection[str] = ("DEPLOY_FAILED",),
+    poll_s: float = 0.2,
+) -> None:
+    """Return once the wanted applications run and there are no others.
+
+    `read` is called every `poll_s` seconds. Raises RepositoryError for a wanted application whose
+    status is among `failed`, and ModelNotReady after `timeout_s`, which names the command to `see`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        states = read()
+        for name in sorted(set(wanted) & set(states)):
+            if states[name].status in failed:
+                raise RepositoryError(f"model '{name}': {states[name].reason}")
+        pending = _pending(states, wanted)
+        if not pending:
+            return
+        if time.monotonic() > deadline:
+            raise ModelNotReady(f"not ready after {timeout_s:g} s: {pending}; see {see}")
+        time.sleep(poll_s)
+
+
+def _pending(states: Mapping[str, ApplicationState], wanted: Collection[str]) -> str:
+    """Return the applications that do not run yet or are not gone yet; empty when all is done."""
+    words = {name: states[name].status if name in states else "not deployed" for name in wanted}
+    words |= {name: "to be removed" for name in states if name not in wanted}
+    return ", ".join(
+        f"{name} ({word})" for name, word in sorted(words.items()) if word != "RUNNING"
+    )
