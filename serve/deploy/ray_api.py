@@ -1,6 +1,6 @@
 """Ray Serve's REST API, on the dashboard's port: deploy a config, read the applications' states.
 
-Called by the CLI for `apply` and `status`, and by local while a platform starts.
+Called by the CLI for `apply` and `status`, and by local_platform while one starts.
 API: Ray Serve, "Serve REST API" (`/api/serve/applications/`).
 """
 

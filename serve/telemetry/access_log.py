@@ -1,6 +1,6 @@
 """The access log: a line of JSON for every request that a replica handles.
 
-One file a replica in Ray's log folder, written by reporter. Lines are collected on the event loop
+One file a replica in Ray's log folder, written by request_reporter. Lines are collected on the event loop
 and written in a thread twice a second, so no request waits for a disk.
 """
 

@@ -1,6 +1,7 @@
-"""Recording the metrics of one replica through Ray's exporter.
+"""Records the metrics of one replica through Ray's exporter.
 
-Called by model, accounting and gateway with the names of the table in metrics.
+Called with the names of the table in metrics: by request_metrics, and by the replica's model,
+version_metrics and gateway.
 """
 
 import logging
