@@ -1,7 +1,7 @@
 """The access log: a line of JSON for every request that a replica handles.
 
-One file a replica in Ray's log folder, written by request_reporter. Lines are collected on the event loop
-and written in a thread twice a second, so no request waits for a disk.
+One file a replica in Ray's log folder, written by request_reporter. Lines are collected on the
+event loop and written in a thread twice a second, so no request waits for a disk.
 """
 
 import asyncio

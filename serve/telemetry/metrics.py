@@ -1,8 +1,8 @@
 """Every metric that Strata declares: one table, and how many time series it can become.
 
 Recorded by metrics_recorder through Ray's exporter: Ray's agent on each node exports them for
-Prometheus with the prefix `ray_` (counters also get `_total`) and adds the tags deployment, replica and
-application.
+Prometheus with the prefix `ray_` (counters also get `_total`) and adds the tags deployment, replica
+and application.
 """
 
 import math

@@ -1,7 +1,8 @@
 """Which trace the work at hand belongs to, as it crosses queues, threads and processes.
 
 A carrier is what W3C Trace Context puts into headers. `CURRENT` is None wherever nothing is traced,
-and then nothing here is done. Set by request_reporter, read by the batcher, pipelines and their members.
+and then nothing here is done. Set by request_reporter, read by the batcher, pipelines and their
+members.
 """
 
 import secrets

@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: the spans of a request, made from its timing once it has its response.
 
-Built by request_reporter, where a trace is wanted. Ray Serve has spans of its own, which are not used
-(docs/decisions/0004-tracing.md). While a request is handled only its own span is there, to be
+Built by request_reporter, where a trace is wanted. Ray Serve has spans of its own, which are not
+used (docs/decisions/0004-tracing.md). While a request is handled only its own span is there, to be
 named to members and to the client; everything below it is made afterwards.
 """
 
