@@ -1,4 +1,4 @@
-"""Which versions to load, and which one answers: version policies and labels.
+"""Which versions to load, and which one serves a request: version policies and labels.
 
 Called by model. The policies are TensorFlow Serving's: latest N, all, specific.
 """
