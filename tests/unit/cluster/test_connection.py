@@ -1,7 +1,6 @@
 """The client's exceptions become one line that says what is meant."""
 
 import json
-import pickle
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -143,11 +142,3 @@ def test_a_namespace_that_may_not_be_read_is_taken_to_be_there(connection):
     _ApiServer.answers["/api/v1/namespaces/models"] = (403, {"message": "no"})
     assert connection.has_namespace("models")
     assert not connection.has_namespace("nowhere")
-
-
-def test_every_error_survives_a_process_and_stands_in_the_tree():
-    found = [value for value in vars(errors).values() if isinstance(value, type)]
-    for error in found:
-        if issubclass(error, errors.ClusterError):
-            assert str(pickle.loads(pickle.dumps(error("why")))) == "why"
-            assert error.__name__ in errors.__doc__
