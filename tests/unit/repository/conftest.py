@@ -66,6 +66,35 @@ def http_root(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def s3_server():
+    """Run a server that speaks S3; yield its URL."""
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """The URL of an empty bucket on a real S3-like server, with the environment to reach it."""
+    s3fs = pytest.importorskip("s3fs", minversion="2025.3")
+    import boto3
+
+    for key, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(key, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # the one before may know another server
+    bucket = f"models-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    return f"s3://{bucket}"
+
+
+@pytest.fixture(scope="session")
 def make():
     """What writes models: make.keras(file), make.h5(file), make.saved_model(folder)."""
     return types.SimpleNamespace(keras=make_keras, h5=make_h5, saved_model=make_saved_model)

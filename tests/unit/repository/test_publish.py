@@ -192,29 +192,6 @@ def test_processes_that_publish_at_once_get_a_number_each(tmp_path, keras_file):
     assert Repository(str(tmp_path / "root"), tmp_path).versions("digits") == taken
 
 
-@pytest.fixture
-def s3(monkeypatch):
-    s3fs = pytest.importorskip("s3fs", minversion="2025.3")
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    for key, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(key, value)
-    s3fs.S3FileSystem.clear_instance_cache()  # the one before knows another server
-    bucket = f"models-{uuid.uuid4().hex}"
-    boto3.client("s3").create_bucket(Bucket=bucket)
-    yield f"s3://{bucket}"
-    server.stop()
-
-
 @pytest.mark.parametrize("prefix", ["", "/some/prefix"])
 def test_s3_holds_a_repository_from_an_empty_bucket_on(
     s3, prefix, saved_model, keras_file, tmp_path
