@@ -10,7 +10,7 @@ from typing import Any
 
 from serve.errors import BodyTooLarge, InvalidRequest, ServeError
 from serve.protocols import content_encoding
-from serve.protocols.errors import encode_error
+from serve.protocols.json_documents import encode_error
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -1,7 +1,7 @@
-"""JSON documents: objects from bytes and bytes from objects that may hold arrays.
+"""JSON bodies of both protocols: requests, responses with tensors, errors and metadata.
 
-Both protocols read and write the tokens NaN, Infinity and -Infinity, which JSON itself lacks:
-TensorFlow Serving does, and tritonclient and kserve parse them.
+Tensors are read and written with the tokens NaN, Infinity and -Infinity, which JSON itself lacks:
+TensorFlow Serving does the same, and tritonclient and kserve parse them.
 """
 
 import json
@@ -16,7 +16,7 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body. Raises InvalidRequest."""
+    """Return the JSON object that a body holds. Raises InvalidRequest."""
     if not body.strip():
         raise InvalidRequest("JSON Parse error: The document is empty")
     try:
@@ -38,7 +38,7 @@ def _parse_with_nan(body: bytes, err: orjson.JSONDecodeError) -> Any:
 
 
 def dump(document: Any, arrays: list[np.ndarray[Any, Any]]) -> bytes:
-    """Return the JSON of a document that holds `arrays`; NaN and infinities become tokens."""
+    """Return the body of a document that contains `arrays`; NaN and infinities become tokens."""
     if all(_is_finite(array) for array in arrays):
         return orjson.dumps(document, option=_OPTIONS)
     # Python's writer is slower and the only one with these tokens; float32 keeps its digits.
@@ -54,3 +54,13 @@ def _to_lists(value: Any) -> Any:
         # The shortest decimal that reads back as the same float32, as orjson writes it.
         return value.astype("U").astype(np.float64).tolist()
     return value.tolist()
+
+
+def encode_error(message: str) -> bytes:
+    """Return the error body that V2 clients and TensorFlow Serving clients read."""
+    return encode_json({"error": message})
+
+
+def encode_json(value: Any) -> bytes:
+    """Return the body of metadata, a status or an index: JSON without arrays."""
+    return orjson.dumps(value)

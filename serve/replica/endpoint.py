@@ -30,7 +30,7 @@ from serve.edge.http import (
 from serve.edge.routes import Target, parse_path
 from serve.errors import InferenceFailed, ServeError
 from serve.protocols import metadata_v2, rest_v1, rest_v2
-from serve.protocols.errors import encode_json
+from serve.protocols.json_documents import encode_json
 from serve.replica.model import LoadedVersion, Model
 from serve.telemetry.exchange import Exchange, server_timing
 from serve.telemetry.request_metrics import RequestMetrics

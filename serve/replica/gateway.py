@@ -33,7 +33,7 @@ from serve.edge.http import (
 from serve.edge.routes import Target, parse_path
 from serve.errors import ModelNotFound, ModelNotReady, QueueFull, ServeError
 from serve.protocols import metadata_v2
-from serve.protocols.errors import encode_json
+from serve.protocols.json_documents import encode_json
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
 from serve.telemetry.metrics_recorder import Recorder, Sum

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import numbers, text
 
 from serve import datatypes
 from serve.errors import InvalidRequest, ServeError
 from serve.protocols import rest_v1
 from serve.types import InferResponse, Signature, TensorSpec
+from tests.unit.protocols.strategies import numbers, text
 
 _ONE = Signature("serving_default", (TensorSpec("x", "FP32", (-1,)),), (), True)
 _TWO = Signature(

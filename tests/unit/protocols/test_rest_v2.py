@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import bfloats, numbers, strings, tensors, text
 
 from serve import datatypes
 from serve.errors import InvalidRequest, ServeError, Unsupported
 from serve.protocols import rest_v2
 from serve.protocols.rest_v2 import OutputFormat
 from serve.types import InferRequest, InferResponse, Signature, TensorSpec
+from tests.unit.protocols.strategies import bfloats, numbers, strings, tensors, text
 
 _JSON_NUMBERS = ("bool", "uint8", "int8", "uint64", "int64", "float32", "float64")
 

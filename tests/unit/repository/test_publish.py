@@ -78,6 +78,15 @@ def test_a_model_that_does_not_validate_leaves_nothing(repository, keras_file):
     assert repository.numbers("digits") == []
 
 
+def test_a_version_published_again_keeps_its_baseline(repository, keras_file):
+    def validate(folder):
+        (folder / "drift-baseline.json").write_bytes(b"{}")
+
+    before = publish(keras_file, repository, "digits", validate=validate).manifest
+    again = publish(repository.fetch("digits", 1), repository, "copy").manifest
+    assert again.files["drift-baseline.json"] == before.files["drift-baseline.json"]
+
+
 def test_a_source_that_is_cut_off_is_refused(repository, keras_file):
     keras_file.write_bytes(keras_file.read_bytes()[:-30])
     with pytest.raises(RepositoryError, match="cut off"):

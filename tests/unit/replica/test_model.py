@@ -1,4 +1,4 @@
-"""From a published version to metrics, and what a spoilt baseline does: nothing to the model."""
+"""What a replica loads and watches: a version with a baseline, without, and with a spoilt one."""
 
 import asyncio
 import json
@@ -10,7 +10,6 @@ import pytest
 from serve.cli.publish import try_loading, try_with_examples
 from serve.config.schema import Model as ModelConfig
 from serve.config.sections import RayActorOptions, VersionPolicy
-from serve.errors import ConfigError
 from serve.evaluation.baselines import Examples
 from serve.replica.model import Model
 from serve.replica.version_sources import RepositorySource
@@ -119,22 +118,3 @@ def test_a_baseline_of_another_model_does_not_either(repository, tmp_path, caplo
         model, _ = _load(repository)
     assert model.versions[1].monitor is None
     assert "signature 'other', which the model does not have" in caplog.text
-
-
-def test_a_version_whose_baseline_cannot_be_made_is_not_published(tmp_path, source):
-    repository = Repository(str(tmp_path), tmp_path / "cache")
-    examples = Examples({"x": _rows(10)}, "rows.npz")
-    with pytest.raises(ConfigError, match=r"rows\.npz: has 10 rows"):
-        publish(
-            source,
-            repository,
-            "tiny",
-            validate=lambda path: try_with_examples(path, examples, "tiny"),
-        )
-    assert repository.versions("tiny") == []
-
-
-def test_a_version_published_again_keeps_its_baseline(repository, tmp_path):
-    again = publish(tmp_path / "tiny/1", repository, "copy").manifest
-    before = repository.manifest("tiny", 1)
-    assert again.files["drift-baseline.json"] == before.files["drift-baseline.json"]

@@ -1,0 +1,92 @@
+"""What holds between the sections: names, ports, members; and the schema of all of it."""
+
+from contextlib import nullcontext
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from serve.config.schema import Config, Model, is_name, json_schema
+
+_SEQUENCE = "kind: sequence, steps: [{model: b}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: [{name: gateway}]", "the name 'gateway' is reserved"),
+        ("models: [{name: a}, {name: a}]", "the name 'a' is given more than once"),
+        ("models: [{name: unknown}]", "the name 'unknown' is reserved"),
+        (
+            f"{{models: [{{name: a}}], pipelines: [{{name: a, {_SEQUENCE}}}]}}",
+            "the name 'a' is given more than once",
+        ),
+        (f"pipelines: [{{name: gateway, {_SEQUENCE}}}]", "the name 'gateway' is reserved"),
+        (
+            "pipelines: [{name: a, kind: sequence, placement: deployment, steps: [{model: b}]}]",
+            "pipelines[0].placement: deployment calls the replicas of 'b'",
+        ),
+        (
+            "pipelines: [{name: a, kind: sequence, steps: [{model: b}]},"
+            " {name: b, kind: sequence, steps: [{model: a}]}]",
+            "a -> b -> a goes round in a circle",
+        ),
+        ("http: {port: 8265}", "must differ"),
+        ("ports: {prometheus: 8000}", "must differ"),
+        ("ports: {metrics: 65536}", "ports.metrics: input should be less than or equal to 65535"),
+    ],
+)
+def test_sections_that_do_not_go_together_are_refused(refusal, text, said):
+    assert said in refusal(text)
+
+
+def test_members_of_a_deployment_may_be_models_or_pipelines():
+    inner = {"name": "inner", "kind": "sequence", "steps": [{"model": "a"}]}
+    outer = {**inner, "name": "outer", "placement": "deployment"}
+    outer["steps"] = [{"model": "a"}, {"model": "inner"}]
+    tree = {"models": [{"name": "a"}], "pipelines": [outer, inner]}
+    config = Config.model_validate(tree)
+    assert [served.name for served in config.served] == ["a", "outer", "inner"]
+
+
+def test_colocated_members_need_not_be_served_by_themselves():
+    steps = [{"model": "only-in-the-repository"}]
+    Config.model_validate({"pipelines": [{"name": "p", "kind": "sequence", "steps": steps}]})
+
+
+@pytest.mark.parametrize(
+    ("name", "is_allowed"),
+    [
+        ("a", True),
+        ("digits-2.0_b", True),
+        ("a" * 63, True),
+        ("a" * 64, False),
+        ("", False),
+        ("-a", False),
+        ("a.", False),
+        ("a/b", False),
+        ("..", False),
+        ("a\n", False),
+        ("ä", False),
+    ],
+)
+def test_a_name_is_safe_in_urls_and_paths(name, is_allowed):
+    assert is_name(name) == is_allowed
+    with nullcontext() if is_allowed else pytest.raises(ValidationError):
+        Model(name=name)
+
+
+def test_the_schema_accepts_the_demo_file_and_finds_what_is_misspelt(pytestconfig):
+    validator = jsonschema.Draft202012Validator(json_schema())
+    validator.check_schema(validator.schema)
+    tree = yaml.safe_load((pytestconfig.rootpath / "strata.yaml").read_text())
+    validator.validate(tree)
+    tree["models"][0]["batching"] = {"max_batch_sise": 4}
+    (error,) = validator.iter_errors(tree)
+    assert list(error.absolute_path) == ["models", 0, "batching"]
+
+
+def test_every_default_is_a_value_that_the_file_may_have():
+    tree = Config().model_dump(mode="json")
+    assert Config.model_validate(tree) == Config()
