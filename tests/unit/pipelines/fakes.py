@@ -1,6 +1,7 @@
 """Members that compute in numpy, so that pipelines are tested without an engine."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 from serve.config.pipelines import PIPELINE
 from serve.errors import InferenceFailed
@@ -9,6 +10,8 @@ from serve.types import Signature, TensorSpec
 
 IN = TensorSpec("x", "FP32", (-1,))
 OUT = TensorSpec("p", "FP32", (-1, 3))
+NUMBER = TensorSpec("y", "FP32", (-1,))
+VALUES = st.lists(st.integers(0, 9), max_size=30)
 
 
 class Fake:
@@ -26,10 +29,10 @@ class Fake:
 
     def compute(self, inputs):
         self.seen.append({name: array.copy() for name, array in inputs.items()})
-        answers = self._function(*inputs.values())
-        if isinstance(answers, dict):
-            return answers
-        return {self.signature.outputs[0].name: answers}
+        outputs = self._function(*inputs.values())
+        if isinstance(outputs, dict):
+            return outputs
+        return {self.signature.outputs[0].name: outputs}
 
     def warmup(self):
         pass
@@ -46,14 +49,24 @@ def one_hot(classes, size=3):
     return np.eye(size, dtype=np.float32)[np.asarray(classes, int)]
 
 
+def number(label, function):
+    """Return a member with one number a row, `y`."""
+    return Fake(label, function, outputs=(NUMBER,))
+
+
+def always(label, index):
+    """Return a member that is certain of one class whatever the row."""
+    return Fake(label, lambda x: one_hot(np.full(len(x), index)))
+
+
 def sure_of(*wanted, tag=0):
     """Return a layer's function: certain of the wanted rows, undecided about others."""
 
     def compute(x):
-        answers = np.full((len(x), 3), 1 / 3, np.float32)
+        outputs = np.full((len(x), 3), 1 / 3, np.float32)
         known = np.isin(x, wanted)
-        answers[known] = one_hot(np.full(known.sum(), tag))
-        return answers
+        outputs[known] = one_hot(np.full(known.sum(), tag))
+        return outputs
 
     return compute
 
