@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from serve.config.pipelines import PIPELINE
+from serve.engines.engine import NoLayers
 from serve.errors import InferenceFailed
 from serve.pipelines.build import build
 from serve.types import Signature, TensorSpec
@@ -20,10 +21,11 @@ class Fake:
     retraces = 0
     may_block_loop = True
 
-    def __init__(self, label, function, inputs=(IN,), outputs=(OUT,)):
+    def __init__(self, label, function, inputs=(IN,), outputs=(OUT,), batched=True):
         self.label = label
-        self.signature = Signature("serving_default", inputs, outputs, True)
+        self.signature = Signature("serving_default", inputs, outputs, batched)
         self.seen = []
+        self.is_warm = False
         self.is_closed = False
         self._function = function
 
@@ -35,7 +37,7 @@ class Fake:
         return {self.signature.outputs[0].name: outputs}
 
     def warmup(self):
-        pass
+        self.is_warm = True
 
     def close(self):
         self.is_closed = True
@@ -91,3 +93,32 @@ def assemble(tree, *members, pipelines=()):
 def infer(engine, x, **more):
     inputs = {"x": np.asarray(x, np.float32), **more}
     return engine.infer("serving_default", inputs)
+
+
+class RowEngine:
+    """An engine that doubles x into y and remembers what it was given."""
+
+    platform = "numpy"
+    default_signature = "serving_default"
+    pads_itself = False
+    layers = NoLayers()
+
+    def __init__(self, *, batched=True, may_block_loop=True):
+        self.signatures = {
+            "serving_default": Signature("serving_default", (IN,), (NUMBER,), batched)
+        }
+        self.may_block_loop = may_block_loop
+        self.retraces = 0
+        self.seen, self.signatures_used, self.warm_sizes = [], [], []
+        self.is_closed = False
+
+    def infer(self, signature, inputs):
+        self.signatures_used.append(signature)
+        self.seen.append(inputs["x"].copy())
+        return {"y": inputs["x"] * 2}
+
+    def warmup(self, batch_sizes):
+        self.warm_sizes = list(batch_sizes)
+
+    def close(self):
+        self.is_closed = True

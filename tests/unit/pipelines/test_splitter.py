@@ -5,17 +5,19 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from serve.config.pipelines import PIPELINE
-from tests.unit.pipelines.fakes import always, assemble, infer
+from serve.errors import ConfigError
+from serve.types import TensorSpec
+from tests.unit.pipelines.fakes import IN, Fake, always, assemble, infer
 
 
-def _splitter(weights, key=None):
+def _splitter(weights, key=None, *members):
     tree = {
         "kind": "splitter",
         "members": [{"model": "a"}, {"model": "b"}],
         "weights": weights,
         "key": key,
     }
-    return assemble(tree, always("a", 0), always("b", 1))
+    return assemble(tree, *(members or (always("a", 0), always("b", 1))))
 
 
 @given(st.lists(st.binary(max_size=5), min_size=1, max_size=50))
@@ -45,3 +47,49 @@ def test_weights_that_do_not_work_are_refused(weights, said):
     with pytest.raises(ValidationError) as caught:
         PIPELINE.validate_python(tree)
     assert said in str(caught.value)
+
+
+def test_a_key_that_the_models_do_not_take_is_brought_as_text_and_kept_from_them():
+    a, b = always("a", 0), always("b", 1)
+    engine = _splitter([0.5, 0.5], "user", a, b)
+    assert engine.signatures["serving_default"].inputs == (IN, TensorSpec("user", "BYTES", (-1,)))
+    infer(engine, [1], user=np.array([b"ada"], object))
+    assert [set(seen) for seen in a.seen + b.seen] == [{"x"}]
+
+
+def test_an_integer_input_of_the_models_may_be_the_key():
+    number = TensorSpec("id", "INT64", (-1,))
+    members = [Fake(label, lambda x: np.zeros((len(x), 3)), (number,)) for label in "ab"]
+    engine = _splitter([0.5, 0.5], "id", *members)
+    assert engine.signatures["serving_default"].inputs == (number,)
+    ids = np.array([1, 2, 3, 4, 5, 6, 7, 8], np.int64)
+    ways = engine.infer("serving_default", {"id": ids})["member"]
+    assert set(ways) == {b"a", b"b"}
+    assert (
+        engine.infer("serving_default", {"id": ids[::-1]})["member"].tolist() == ways[::-1].tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    "spec", [TensorSpec("x", "FP32", (-1,)), TensorSpec("x", "INT64", (-1, 2))]
+)
+def test_a_key_that_is_not_one_value_a_row_is_refused(spec):
+    members = [Fake(label, None, (spec,)) for label in "ab"]
+    with pytest.raises(ConfigError, match=r"p\]\.key: 'x' must be one value a row"):
+        _splitter([0.5, 0.5], "x", *members)
+
+
+def test_a_key_goes_the_same_way_in_every_process():
+    ways = infer(
+        _splitter([0.5, 0.5], "user"), range(4), user=np.array([b"a", b"b", b"c", b"d"], object)
+    )
+    # crc32 over 2**32: 0.91, 0.44, 0.03, 0.60
+    assert ways["member"].tolist() == [b"b", b"a", b"a", b"b"]
+
+
+def test_members_that_get_no_row_are_not_asked():
+    a, b = always("a", 0), always("b", 1)
+    engine = _splitter([1, 0], None, a, b)
+    infer(engine, [1, 2, 3])
+    assert (a.rows, b.seen) == ([1, 2, 3], [])
+    assert engine.layers.take_rows() == {("a", "answered"): 3}
