@@ -36,14 +36,14 @@ def test_every_row_keeps_its_place_for_every_pattern_of_exits(values, first_know
         {"model": "large"},
     )
     engine = assemble(_cascade(*layers), small, middle, large)
-    answer = infer(engine, values)
+    outputs = infer(engine, values)
     expected = [
         "small" if v in first_knows else "middle" if v in second_knows else "large" for v in values
     ]
-    assert [label.decode() for label in answer["layer"]] == expected
+    assert [label.decode() for label in outputs["layer"]] == expected
     tags = ["small", "middle", "large"]
-    assert answer["p"].argmax(axis=1).tolist() == [tags.index(label) for label in expected]
-    assert not answer["degraded"].any()
+    assert outputs["p"].argmax(axis=1).tolist() == [tags.index(label) for label in expected]
+    assert not outputs["degraded"].any()
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.sets(st.integers(0, 9)))
@@ -70,8 +70,8 @@ def test_each_rule_decides_by_its_own_measure(rule, stays):
         table[1] = [0.6, 0.2, 0.2]
     small = Fake("small", lambda x: table[x.astype(int)])
     large = Fake("large", lambda x: one_hot(np.zeros(len(x))))
-    answer = infer(_two(small, large, rule), [0, 1, 2])
-    assert [label == b"large" for label in answer["layer"]] == stays
+    outputs = infer(_two(small, large, rule), [0, 1, 2])
+    assert [label == b"large" for label in outputs["layer"]] == stays
 
 
 def test_a_score_layer_abstains_from_what_it_does_not_know():
@@ -79,19 +79,19 @@ def test_a_score_layer_abstains_from_what_it_does_not_know():
     vae = Fake("vae", lambda x: x * 10, outputs=(score,))
     large = Fake("large", lambda x: one_hot(np.ones(len(x))))
     tree = _cascade({"model": "vae", "exit": {"score_above": 50}}, {"model": "large"})
-    answer = infer(assemble(tree, vae, large), [1, 9, 2])
-    assert answer["abstained"].tolist() == [False, True, False]
-    assert answer["layer"].tolist() == [b"large", b"vae", b"large"]
-    assert np.isnan(answer["p"][1]).all()
+    outputs = infer(assemble(tree, vae, large), [1, 9, 2])
+    assert outputs["abstained"].tolist() == [False, True, False]
+    assert outputs["layer"].tolist() == [b"large", b"vae", b"large"]
+    assert np.isnan(outputs["p"][1]).all()
     assert large.rows == [1, 2]
 
 
-def test_a_failing_later_layer_leaves_the_best_answer_so_far_marked():
+def test_a_failing_later_layer_leaves_the_best_outputs_so_far_marked():
     engine = _two(Fake("small", sure_of(1)), Fake("large", refuse))
-    answer = infer(engine, [1, 2])
-    assert answer["degraded"].tolist() == [False, True]
-    assert answer["layer"].tolist() == [b"small", b"small"]
-    assert np.allclose(answer["p"][1], 1 / 3)
+    outputs = infer(engine, [1, 2])
+    assert outputs["degraded"].tolist() == [False, True]
+    assert outputs["layer"].tolist() == [b"small", b"small"]
+    assert np.allclose(outputs["p"][1], 1 / 3)
 
 
 def test_a_late_layer_is_not_waited_for():
@@ -120,10 +120,10 @@ def test_a_failing_layer_fails_the_request_where_nobody_can_answer():
         infer(strict, [1])
 
 
-def test_no_rows_are_an_answer_too():
-    answer = infer(_two(Fake("small", sure_of()), Fake("large", sure_of())), [])
-    assert answer["p"].shape == (0, 3)
-    assert answer["layer"].shape == (0,)
+def test_no_rows_are_a_request_too():
+    outputs = infer(_two(Fake("small", sure_of()), Fake("large", sure_of())), [])
+    assert outputs["p"].shape == (0, 3)
+    assert outputs["layer"].shape == (0,)
 
 
 def test_figures_tell_who_answered_and_what_was_saved():

@@ -1,0 +1,180 @@
+"""A member elsewhere: Ray is a fake here, the event loop and the threads are real."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ray.exceptions import RayTaskError
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
+
+from serve import errors
+from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServeError
+from serve.pipelines import remote
+from serve.pipelines.remote import RemoteMember
+from serve.telemetry.trace_context import following
+from serve.types import InferResponse, Signature
+from tests.unit.pipelines.fakes import IN, NUMBER
+
+_SIGNATURE = Signature("serving_default", (IN,), (NUMBER,), True)
+_CARRIER = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+_ERRORS = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, ServeError) and value is not ServeError
+]
+
+
+@pytest.fixture
+def loop():
+    """A replica's event loop, which runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+class Replica:
+    """The replicas of the model `digits` as their handle shows them; `error` is what they raise."""
+
+    def __init__(self):
+        self.error = None
+        self.requests, self.versions, self.threads = [], [], set()
+        self.hangs = False
+        self.was_cancelled = threading.Event()
+        self.infer = SimpleNamespace(remote=self._infer)
+        self.signature = SimpleNamespace(remote=self._signature)
+
+    async def _signature(self, version):
+        self.versions.append(version)
+        await self._work()
+        return _SIGNATURE
+
+    async def _infer(self, request):
+        self.requests.append(request)
+        await self._work()
+        return InferResponse("digits", 3, {"y": request.inputs["x"] * 2})
+
+    async def _work(self):
+        self.threads.add(threading.get_ident())
+        if self.error is not None:
+            raise self.error
+        try:
+            await asyncio.sleep(0 if not self.hangs else 3600)
+        except asyncio.CancelledError:
+            self.was_cancelled.set()
+            raise
+
+
+@pytest.fixture
+def replica(monkeypatch):
+    replica, asked = Replica(), []
+
+    def handle(deployment, app_name):
+        asked.append((deployment, app_name))
+        return replica
+
+    monkeypatch.setattr(remote, "ray_serve", SimpleNamespace(get_deployment_handle=handle))
+    yield replica
+    assert set(asked) == {("model", "digits")}
+
+
+def _member(loop, version=None, timeout_s=30.0):
+    return RemoteMember("fine", "digits", version, timeout_s, loop)
+
+
+def _raised(cause):
+    """Return what awaiting a handle raises where the replica raised `cause`."""
+    return RayTaskError("infer", "Traceback ...", cause).as_instanceof_cause()
+
+
+_X = {"x": np.array([1, 2], np.float32)}
+
+
+def test_a_members_outputs_are_what_its_replica_computed_on_the_replicas_loop(loop, replica):
+    outputs = _member(loop).compute(_X)
+    assert outputs["y"].tolist() == [2, 4]
+    assert replica.requests[0].inputs is _X
+    assert threading.get_ident() not in replica.threads
+
+
+@pytest.mark.parametrize("version", [None, 4])
+def test_a_member_asks_for_its_version_and_that_versions_signature(loop, replica, version):
+    member = _member(loop, version)
+    assert (member.label, member.signature) == ("fine", _SIGNATURE)
+    member.compute(_X)
+    assert replica.versions == [version]
+    assert replica.requests[0].version == version
+
+
+def test_a_replica_is_told_how_long_the_pipeline_waits(loop, replica):
+    _member(loop, timeout_s=7.5).compute(_X)
+    assert replica.requests[0].timeout_s == 7.5
+
+
+def test_a_replica_is_told_of_the_trace_if_there_is_one(loop, replica):
+    member = _member(loop)
+    member.compute(_X)
+    with following(_CARRIER):
+        member.compute(_X)
+    assert [request.trace for request in replica.requests] == [None, _CARRIER]
+
+
+@pytest.mark.parametrize("error", _ERRORS)
+def test_an_error_of_ours_arrives_as_it_was_raised(loop, replica, error):
+    member = _member(loop)
+    replica.error = _raised(error("what went wrong"))
+    with pytest.raises(error) as caught:
+        member.compute(_X)
+    assert type(caught.value) is error
+    assert str(caught.value) == "what went wrong"
+
+
+def test_any_other_exception_is_a_failed_inference_that_tells_no_details(loop, replica):
+    member = _member(loop)
+    replica.error = _raised(ZeroDivisionError("secret"))
+    with pytest.raises(InferenceFailed) as caught:
+        member.compute(_X)
+    assert str(caught.value) == "model 'digits' failed: ZeroDivisionError"
+    assert caught.value.__cause__ is replica.error
+
+
+def test_a_replica_that_is_late_is_not_waited_for_and_its_call_is_cancelled(loop, replica):
+    member = _member(loop, timeout_s=0.01)
+    replica.hangs = True
+    with pytest.raises(DeadlineExceeded, match=r"'digits' did not answer within 0\.01 s"):
+        member.compute(_X)
+    assert replica.was_cancelled.wait(30)
+
+
+@pytest.mark.parametrize(
+    "error", [RayServeException("gone"), DeploymentUnavailableError("Deployment(name='model')")]
+)
+def test_a_model_without_replicas_is_not_ready(loop, replica, error):
+    member = _member(loop)
+    replica.error = error
+    with pytest.raises(ModelNotReady, match="'digits' has no replica that answers"):
+        member.compute(_X)
+
+
+def test_a_pipeline_is_not_built_before_its_members_answer(loop, replica, monkeypatch):
+    monkeypatch.setattr(remote, "_START_TIMEOUT_S", 0.01)
+    replica.hangs = True
+    with pytest.raises(DeadlineExceeded):
+        _member(loop)
+    replica.hangs, replica.error = False, _raised(ModelNotReady("not loaded"))
+    with pytest.raises(ModelNotReady, match="not loaded"):
+        _member(loop)
+
+
+def test_a_member_elsewhere_never_blocks_the_loop_and_outlives_its_pipeline(loop, replica):
+    member = _member(loop)
+    assert not member.may_block_loop
+    member.warmup()
+    member.close()
+    assert member.retraces == 0
+    assert member.compute(_X)["y"].tolist() == [2, 4]
