@@ -1,6 +1,6 @@
 """What doctor's checks find in a release, for the tests of each check."""
 
-from serve.cluster.problems import find_problems
+from serve.cluster.diagnosis import find_problems
 
 
 def only(snapshot):

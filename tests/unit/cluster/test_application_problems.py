@@ -1,7 +1,7 @@
 """What Ray Serve runs: models that do not load, replicas that find no room."""
 
-from serve.cluster.finding import Kind
-from serve.cluster.problems import find_problems
+from serve.cluster.diagnosis import find_problems
+from serve.cluster.findings import Kind
 from tests.unit.cluster.findings import only
 from tests.unit.cluster.releases import (
     SERVICE_UID,

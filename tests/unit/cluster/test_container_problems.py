@@ -1,7 +1,7 @@
 """Containers that start and end, or run and do not become ready."""
 
-from serve.cluster.finding import Kind
-from serve.cluster.problems import find_problems
+from serve.cluster.diagnosis import find_problems
+from serve.cluster.findings import Kind
 from tests.unit.cluster.findings import first, only
 from tests.unit.cluster.releases import (
     CLUSTER_UID,

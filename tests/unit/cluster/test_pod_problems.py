@@ -2,8 +2,8 @@
 
 import pytest
 
-from serve.cluster.finding import Kind
-from serve.cluster.problems import find_problems
+from serve.cluster.diagnosis import find_problems
+from serve.cluster.findings import Kind
 from tests.unit.cluster.findings import first, only
 from tests.unit.cluster.releases import captured, event, pod, snapshot
 

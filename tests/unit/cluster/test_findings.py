@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.cluster.finding import Finding, Kind, finding, merged
+from serve.cluster.findings import Finding, Kind, finding, merged
 from tests.unit.cluster.findings import only
 from tests.unit.cluster.releases import captured
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.repository.saved_model import needs_variables, shard_bytes
+from serve.repository.saved_model_files import needs_variables, shard_bytes
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from serve.pipelines.engine import Kind, PipelineEngine
 from serve.pipelines.layer_metrics import LayerRecorder
+from serve.pipelines.pipeline_engine import Kind, PipelineEngine
 from serve.types import Signature, TensorSpec
 from tests.unit.pipelines.fakes import IN, NUMBER, Fake, always, assemble, infer, number
 
