@@ -5,7 +5,7 @@ from serve.cluster.release import (
     applications,
     configured,
     read_index,
-    read_replicas,
+    read_running,
     states,
 )
 from tests.unit.cluster.fakes import FakeConnection
@@ -52,13 +52,14 @@ def test_a_rayservice_that_names_no_service_has_kuberay_s():
 
 
 def test_replicas_that_run_are_counted_apart_from_those_that_are_wanted():
-    assert read_replicas(FakeConnection(), _service()) == {"digits": (1, 2)}
+    state = read_running(FakeConnection(), _service())["digits"]
+    assert (state.running_replicas, state.target_replicas) == (1, 2)
 
 
 def test_ray_s_token_comes_from_the_secret_that_the_release_names():
     service, connection = _service(), FakeConnection()
     service["spec"]["rayClusterConfig"]["authOptions"]["secretName"] = "own"
-    read_replicas(connection, service)
+    read_running(connection, service)
     assert ("secret", "own") in connection.calls
 
 
@@ -68,6 +69,6 @@ def test_without_ray_s_token_no_secret_is_read():
         "headGroupSpec": {"rayStartParams": {"dashboard-port": "9265"}}
     }
     connection = FakeConnection(forbidden=["secret"])
-    read_replicas(connection, service)
+    read_running(connection, service)
     asked = ("get_from_service", "strata-abcde-head-svc:9265", "api/serve/applications/", "")
     assert connection.calls == [asked]
