@@ -18,7 +18,7 @@ from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
 
 if TYPE_CHECKING:
-    from serve.deploy.monitoring import Watch
+    from serve.deploy.monitoring import Monitoring
 
 _READY_TIMEOUT_S = 900.0  # a dozen models on two cores that others use too
 _LOOK_PERIOD_S = 1.0
@@ -40,10 +40,10 @@ def up(
     stopped = threading.Event()
     _stop_by_signal(stopped)
     from serve.deploy.local_platform import LocalPlatform  # brings Ray
-    from serve.deploy.monitoring import Watch
+    from serve.deploy.monitoring import Monitoring
 
     with ExitStack() as stack:
-        watcher = stack.enter_context(Watch(tree.ports)) if watch else None
+        watcher = stack.enter_context(Monitoring(tree.ports)) if watch else None
         platform = stack.enter_context(LocalPlatform(tree))
         platform.start(lambda line: err.print(f"[dim]{line}[/dim]"))
         _stop_by_signal(stopped)  # again: Ray takes SIGTERM for itself when it starts
@@ -78,7 +78,7 @@ class _Progress:
             raise KeyboardInterrupt
 
 
-def _say_ready(config: Config, watcher: "Watch | None") -> None:
+def _say_ready(config: Config, watcher: "Monitoring | None") -> None:
     url = f"http://127.0.0.1:{config.http.port}"
     out.print(f"\n[bold]Strata is ready[/bold] at {url}")
     out.print(f"  metrics    http://127.0.0.1:{config.ports.metrics}/metrics")
@@ -91,7 +91,7 @@ def _say_ready(config: Config, watcher: "Watch | None") -> None:
     out.print("Ctrl-C stops it.")
 
 
-def _say_watched(watcher: "Watch") -> None:
+def _say_watched(watcher: "Monitoring") -> None:
     out.print(f"  prometheus {watcher.url}/alerts")
     if watcher.grafana_url is None:
         out.print("  grafana    not installed; docs/dashboards.md shows what it would show")

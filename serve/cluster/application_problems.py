@@ -1,6 +1,6 @@
 """Problems of what Ray Serve runs: models that do not load, replicas that find no room.
 
-Each function takes a snapshot and yields what it finds; problems.find_problems calls them all.
+Each function takes a snapshot and yields what it finds; diagnosis calls them all.
 Ray Serve's messages carry tracebacks; only the sentence at their end is for people.
 """
 

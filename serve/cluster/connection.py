@@ -1,7 +1,7 @@
 """The one module that knows the `kubernetes` client: objects come out of it as plain dictionaries.
 
-Used by snapshot, release and rollout. The client's exceptions end here, as errors by meaning;
-network failures too, which the client leaves to urllib3.
+Used by snapshot_reader, release and rollout. The client's exceptions end here, as errors by
+meaning; network failures too, which the client leaves to urllib3.
 """
 
 import json

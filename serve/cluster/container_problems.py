@@ -1,6 +1,6 @@
 """Problems of containers that start and end, or run and do not become ready.
 
-Each function takes a snapshot and yields what it finds; problems.find_problems calls them all.
+Each function takes a snapshot and yields what it finds; diagnosis calls them all.
 KubeRay deletes a Ray pod that has ended and makes another, so what a Ray container died of is
 often told by an event of its RayCluster alone.
 """

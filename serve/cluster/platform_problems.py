@@ -1,6 +1,6 @@
 """Problems before there are pods: namespace, operator, release, and pods that are refused.
 
-Each function takes a snapshot and yields what it finds; problems.find_problems calls them all.
+Each function takes a snapshot and yields what it finds; diagnosis calls them all.
 """
 
 import re

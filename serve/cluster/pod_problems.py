@@ -1,6 +1,6 @@
 """Problems of pods that cannot be placed or supplied: image, room on nodes, volumes, Secrets.
 
-Each function takes a snapshot and yields what it finds; problems.find_problems calls them all.
+Each function takes a snapshot and yields what it finds; diagnosis calls them all.
 Only pods that are there now count: events tell why, never that something is wrong.
 """
 

@@ -1,7 +1,7 @@
 """What a cluster says of one release at one moment, as plain objects.
 
-Made by reading.read_snapshot from a cluster, or by a test from dictionaries; read by findings
-and by release. Nothing in here asks a cluster.
+Made by snapshot_reader from a cluster, or by a test from dictionaries; read by the problems'
+modules and by release. Nothing in here asks a cluster.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The tree of `strata.yaml`: every key, its unit, its default and why that default.
 
-Read by config_file (YAML to this tree), by app (this tree to Ray Serve's deploy config) and by
+Read by file (YAML to this tree), by deploy.applications (this tree to a deploy config) and by
 the parts that each get their own branch. The same `models:` and `pipelines:` are the Helm
 chart's values.
 """

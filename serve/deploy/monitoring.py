@@ -39,7 +39,7 @@ HAPROXY_KEPT = (
 )
 
 
-class Watch(AbstractContextManager["Watch"]):
+class Monitoring(AbstractContextManager["Monitoring"]):
     """The processes that watch a platform, from `start` to `stop`; also a context manager.
 
     Raises ConfigError where Prometheus is not installed or a port is taken.

@@ -1,7 +1,7 @@
 """What a version's rows were like when it was published: a small JSON file in its folder.
 
-Made by evaluation.baselines, read by sources when a replica loads the version. It holds counts
-by bins and no row of the data.
+Made by evaluation.baselines, read by replica.version_sources when a replica loads it. It holds
+counts by bins and no row of the data.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """What a model costs whatever the machine: its parameters, and its operations a row.
 
-Called by function_engine for `strata compare`; nothing on a request's path needs it.
+Called by tensorflow_engine for `strata compare`; nothing on a request's path needs it.
 """
 
 from collections.abc import Callable, Sequence

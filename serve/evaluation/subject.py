@@ -1,7 +1,7 @@
 """What is measured: a model or pipeline by name, loaded in this process the way a replica does.
 
-Called by measure and layers. A pipeline's members are always loaded here, whatever their placement:
-both placements give the same numbers, and here nothing else is measured with them.
+Called by measure and cascade_layers. A pipeline's members are always loaded here, whatever their
+placement: both placements give the same numbers, and here nothing else is measured with them.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 With a manifest, all its files must be there in full. Without one somebody copied the model by
 hand, and the model's own files must be there and not be cut off. Called by repository for every
 version that is not known to be whole, and by publish for the source; calls layout, manifest and
-saved_model.
+saved_model_files.
 """
 
 import io

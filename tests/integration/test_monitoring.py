@@ -18,7 +18,7 @@ from bench import demo
 from dashboards.query import Prometheus, Series, expressions
 
 from serve.config.schema import Ports
-from serve.deploy.monitoring import DASHBOARDS, RULES, Watch
+from serve.deploy.monitoring import DASHBOARDS, RULES, Monitoring
 from serve.telemetry.metrics import METRICS, exported_names
 from tests.integration.conftest import Served, free_port
 
@@ -66,7 +66,7 @@ def prometheus(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{found.stdout.strip()}:{os.environ['PATH']}")
-        with Watch(ports, rules) as watch:
+        with Monitoring(ports, rules) as watch:
             watch.start(served.platform.haproxy_metrics_port, scrape_interval_s=1)
             yield Prometheus(watch.url)
 
@@ -200,7 +200,7 @@ def test_a_tenant_that_nobody_knows_makes_no_series_of_its_own(served, prometheu
 
 def test_the_platform_serves_on_when_prometheus_goes(served, prometheus):
     ports = Ports(metrics=served.platform.config.ports.metrics, prometheus=free_port())
-    with Watch(ports) as watch:
+    with Monitoring(ports) as watch:
         watch.start(None)
         watch._processes["Prometheus"].kill()
         watch._processes["Prometheus"].wait()

@@ -11,7 +11,7 @@ import yaml
 
 from serve.config.schema import Ports
 from serve.deploy import monitoring as module
-from serve.deploy.monitoring import Watch, prometheus_config, write_provisioning
+from serve.deploy.monitoring import Monitoring, prometheus_config, write_provisioning
 from serve.errors import ConfigError
 from tests.integration.conftest import free_port
 
@@ -56,7 +56,7 @@ def programs(tmp_path, monkeypatch):
 
 def test_without_prometheus_it_says_where_to_get_it(programs, ports):
     with pytest.raises(ConfigError, match="scripts/start --watch brings it"):
-        Watch(ports)
+        Monitoring(ports)
 
 
 def test_a_taken_port_is_told_by_its_key(programs, ports):
@@ -65,18 +65,18 @@ def test_a_taken_port_is_told_by_its_key(programs, ports):
         taken.bind(("127.0.0.1", ports.prometheus))
         taken.listen()
         with pytest.raises(ConfigError, match=r"ports\.prometheus"):
-            Watch(ports)
+            Monitoring(ports)
 
 
 def test_a_prometheus_that_does_not_start_is_told_with_its_last_words(programs, ports):
     programs("prometheus", "#!/bin/sh\necho first\necho disk is full\nexit 1\n")
     with pytest.raises(ConfigError, match="Prometheus does not start: disk is full"):
-        Watch(ports).start(None)
+        Monitoring(ports).start(None)
 
 
 def test_what_was_started_is_ended_and_leaves_nothing(programs, ports):
     programs("prometheus", PROMETHEUS.format(python=sys.executable))
-    with Watch(ports) as watch:
+    with Monitoring(ports) as watch:
         watch.start(None)
         (process,) = watch._processes.values()
         folder = watch._folder
@@ -89,7 +89,7 @@ def test_what_was_started_is_ended_and_leaves_nothing(programs, ports):
 
 def test_one_that_ends_by_itself_is_told_once(programs, ports, eventually):
     programs("prometheus", PROMETHEUS.format(python=sys.executable))
-    with Watch(ports) as watch:
+    with Monitoring(ports) as watch:
         watch.start(None)
         (process,) = watch._processes.values()
         process.kill()
@@ -104,7 +104,7 @@ def test_grafana_is_told_its_address_a_password_and_the_provisioning(
     (tmp_path / "home" / "conf").mkdir(parents=True)
     programs("prometheus", PROMETHEUS.format(python=sys.executable))
     programs("grafana", GRAFANA.format(python=sys.executable, told=str(told)))
-    with Watch(ports) as watch:
+    with Monitoring(ports) as watch:
         watch.start(None)
         words, settings = json.loads(eventually(lambda: told.exists() and told.read_text()))
         provisioning = Path(settings["GF_PATHS_PROVISIONING"])
