@@ -295,3 +295,28 @@ def test_closing_lets_what_waits_finish():
         return await asyncio.gather(*tasks)
 
     assert [answer for answer, _ in asyncio.run(scenario())] == [[2], [4], [6]]
+
+
+def test_what_is_to_follow_a_close_waits_for_the_last_request():
+    engine, followed = Doubler(), []
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=1)
+        asked = [asyncio.ensure_future(_infer(batcher, value)) for value in (1, 2)]
+        await asyncio.to_thread(engine.entered.wait, 10)
+        batcher.close(then=lambda: followed.append(len(engine.sizes)))
+        assert followed == []
+        engine.gate.set()
+        outputs = [(await each)[0] for each in asked]
+        batcher.close()
+        return outputs
+
+    assert asyncio.run(scenario()) == [[2], [4]]
+    assert followed == [2]
+
+
+def test_a_batcher_without_requests_closes_at_once():
+    followed = []
+    _batcher(Doubler()).close(then=lambda: followed.append(True))
+    assert followed == [True]

@@ -12,7 +12,6 @@ from serve.edge.http import (
     read_request,
     send_response,
 )
-from serve.edge.middleware import middlewares
 from serve.errors import BodyTooLarge, InvalidRequest, ModelNotReady, QueueFull
 
 
@@ -92,15 +91,3 @@ def test_overload_says_when_to_come_back(error, status):
     response = error_response(error)
     assert response.status == status
     assert (b"retry-after", b"1") in response.headers
-
-
-def test_the_middleware_tells_ray_not_to_watch_for_disconnects():
-    seen = {}
-
-    async def app(scope, receive, send):
-        seen.update(scope)
-
-    (middleware,) = middlewares()
-    wrapped = middleware.cls(app, *middleware.args, **middleware.kwargs)
-    asyncio.run(wrapped({"type": "http", "headers": []}, None, None))
-    assert (b"x-request-disconnect-disabled", b"?1") in seen["headers"]

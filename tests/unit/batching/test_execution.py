@@ -1,0 +1,161 @@
+"""One call of the engine for many requests, and what each of them gets."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from serve.batching.execution import Entry, run, show, total
+from serve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest
+from serve.telemetry.trace_context import CURRENT
+from serve.types import Layer, Timing
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
+
+
+@pytest.fixture
+def loop():
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def entry(loop):
+    def make(*values, key="x", **more):
+        inputs = {"x": np.array(values, np.float32)}
+        future = loop.create_future()
+        return Entry(
+            signature="serve",
+            inputs=inputs,
+            rows=len(values),
+            key=key,
+            future=future,
+            arrived=0.0,
+            **more,
+        )
+
+    return make
+
+
+def double(signature, inputs):
+    if (inputs["x"] == 13).any():
+        raise ValueError("thirteen")
+    return {"y": inputs["x"] * 2}
+
+
+def test_each_gets_its_own_rows_of_one_padded_call(entry):
+    seen = []
+
+    def compute(signature, inputs):
+        seen.append(len(inputs["x"]))
+        return double(signature, inputs)
+
+    results, batch_run = run(compute, [entry(1, 2), entry(3)], (1, 2, 4))
+    assert [result["y"].tolist() for result in results] == [[2, 4], [6]]
+    assert seen == [4]
+    assert (batch_run.rows, batch_run.padded_rows) == (3, 4)
+
+
+def test_only_the_cause_of_a_failed_batch_fails(entry):
+    results, _ = run(double, [entry(1), entry(13), entry(2)], (1, 2, 4))
+    assert results[0]["y"].tolist() == [2]
+    assert results[2]["y"].tolist() == [4]
+    assert isinstance(results[1], InferenceFailed)
+    assert isinstance(results[1].__cause__, ValueError)
+
+
+def test_an_error_of_ours_stays_the_one_it_is(entry):
+    def refuse(signature, inputs):
+        raise InvalidRequest("no branch")
+
+    (result,), _ = run(refuse, [entry(1)], (1,))
+    assert isinstance(result, InvalidRequest)
+
+
+def test_what_runs_by_itself_is_not_padded(entry):
+    (result,), batch_run = run(double, [entry(1, 2, 3, key=None)], (1, 2, 4))
+    assert result["y"].tolist() == [2, 4, 6]
+    assert batch_run.padded_rows == 3
+
+
+def test_the_seconds_are_shared_out_by_rows_to_tenants(entry):
+    entries = [entry(1, 2, 3, tenant="web"), entry(4, tenant="batch"), entry(tenant="web")]
+    _, batch_run = run(double, entries, (8,))
+    shares = batch_run.tenants
+    assert sum(shares.values()) == pytest.approx(batch_run.engine_s)
+    # A request without rows has been a call all the same, and counts as one row.
+    assert shares["web"] / shares["batch"] == pytest.approx(4)
+
+
+def test_a_batch_works_for_the_recorded_trace_of_those_in_it(entry):
+    seen = []
+
+    def compute(signature, inputs):
+        seen.append(CURRENT.get())
+        return double(signature, inputs)
+
+    recorded, not_recorded = {"traceparent": TRACE + "01"}, {"traceparent": TRACE + "00"}
+    run(compute, [entry(1), entry(2, trace=not_recorded), entry(3, trace=recorded)], (4,))
+    run(compute, [entry(1), entry(2, trace=not_recorded)], (4,))
+    run(compute, [entry(1)], (4,))
+    assert seen == [recorded, not_recorded, None]
+    assert CURRENT.get() is None
+
+
+def test_nothing_to_run_is_no_call():
+    results, batch_run = run(lambda *_: pytest.fail("called"), [], (1,))
+    assert results == []
+    assert batch_run.engine_s == 0
+
+
+def test_a_future_is_finished_once(entry):
+    late = entry(1)
+    late.finish(DeadlineExceeded("too late"))
+    late.finish({"y": np.zeros(1)})
+    with pytest.raises(DeadlineExceeded):
+        late.future.result()
+
+
+def test_what_is_abandoned_is_cancelled_and_no_error_is_left_unseen(entry, loop):
+    complaints = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    waiting, failed = entry(1), entry(2)
+    failed.finish(InferenceFailed("hidden by another piece's"))
+    for each in (waiting, failed, waiting):
+        each.abandon()
+    assert waiting.future.cancelled()
+    del failed, each
+    assert complaints == []
+
+
+def test_a_watcher_sees_what_did_not_fail_after_the_loops_turn(entry, loop):
+    class Watcher:
+        seen = None
+
+        def look(self, signature, computed):
+            self.seen = [(i["x"].tolist(), o["y"].tolist()) for i, o in computed]
+
+    watcher = Watcher()
+
+    async def scenario():
+        results = [{"y": np.array([2.0])}, InferenceFailed("no")]
+        show(watcher, [entry(1), entry(13)], results)
+        assert watcher.seen is None
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(scenario())
+    assert watcher.seen == [([1.0], [2.0])]
+
+
+def test_the_pieces_of_a_request_make_one_timing():
+    first = Timing(0.1, 0.02, 0.3, arrived=10.0, rows=4, batch_rows=4, layers=(Layer("a", 0.3),))
+    second = Timing(0.5, 0.0, 0.4, arrived=10.0, rows=2, batch_rows=6, layers=(Layer("a", 0.4),))
+    whole = total([first, second])
+    assert whole.engine_s == pytest.approx(0.7)
+    assert whole.batch_wait_s == pytest.approx(0.02)
+    # Until all is computed at 10.9; what is not its own engine's or its wait was others' turn.
+    assert whole.queue_s == pytest.approx(0.9 - 0.7 - 0.02)
+    assert (whole.rows, whole.batch_rows) == (6, 6)
+    assert [layer.label for layer in whole.layers] == ["a", "a"]
+    assert whole.pieces == (first, second)
