@@ -84,3 +84,13 @@ def every_dtype(folder):
     module = Module()
     tf.saved_model.save(module, str(folder / "dtypes"), signatures=module.echo)
     return folder / "dtypes"
+
+
+@pytest.fixture(scope="session")
+def keras_file(folder):
+    """A `.keras` file of one dense layer, from x [N, 3] to y [N, 2]."""
+    import keras
+
+    model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="y")])
+    model.save(folder / "dense.keras")
+    return folder / "dense.keras"
