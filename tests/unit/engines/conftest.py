@@ -13,6 +13,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tf():
+    """TensorFlow, whose import takes seconds that no other test should wait for."""
+    import tensorflow
+
+    return tensorflow
+
+
+@pytest.fixture(scope="session")
 def many_signatures(folder):
     """A SavedModel with strings, several inputs, unknown rank, and one no protocol can express."""
     import tensorflow as tf
