@@ -13,6 +13,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tf():
+    """TensorFlow, whose import takes seconds that no other test should wait for."""
+    import tensorflow
+
+    return tensorflow
+
+
+@pytest.fixture(scope="session")
 def many_signatures(folder):
     """A SavedModel with strings, several inputs, unknown rank, and one no protocol can express."""
     import tensorflow as tf
@@ -84,3 +92,13 @@ def every_dtype(folder):
     module = Module()
     tf.saved_model.save(module, str(folder / "dtypes"), signatures=module.echo)
     return folder / "dtypes"
+
+
+@pytest.fixture(scope="session")
+def keras_file(folder):
+    """A `.keras` file of one dense layer, from x [N, 3] to y [N, 2]."""
+    import keras
+
+    model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="y")])
+    model.save(folder / "dense.keras")
+    return folder / "dense.keras"

@@ -7,7 +7,7 @@ import pytest
 from serve.datatypes import DATATYPES
 from serve.engines.engine import EngineOptions
 from serve.engines.loading import load
-from serve.errors import InferenceFailed, RepositoryError
+from serve.errors import RepositoryError
 
 _OPTIONS = EngineOptions(num_threads=1)
 
@@ -59,22 +59,6 @@ def test_every_datatype_goes_through_unchanged(every_dtype):
     for name, array in inputs.items():
         assert outputs[f"out_{name}"].dtype == array.dtype
         assert outputs[f"out_{name}"].tolist() == array.tolist()
-
-
-def test_warmup_runs_every_signature_and_survives_one_that_refuses_zeros(many_signatures, caplog):
-    engine = load(many_signatures, _OPTIONS)
-    engine.warmup((1, 4))
-    assert "no_zero" in caplog.text
-    assert engine.retraces == 0
-    assert engine.infer("no_zero", {"n": np.array([1], np.int32)})["n"].tolist() == [1]
-
-
-def test_what_the_model_raises_becomes_a_short_message(many_signatures):
-    engine = load(many_signatures, _OPTIONS)
-    with pytest.raises(InferenceFailed, match="InvalidArgumentError") as caught:
-        engine.infer("no_zero", {"n": np.array([0], np.int32)})
-    assert len(str(caught.value)) < 200
-    assert caught.value.__cause__ is not None
 
 
 def test_a_keras_2_model_with_its_optimizer_loads_in_a_fresh_process(folder):
