@@ -1,1 +1,5 @@
-"""Measure a platform against the bare engine and against Ray Serve's own Keras example."""
+"""Measurements that `scripts/bench/run` makes, a module for each word that it takes.
+
+Without a word it is `peers`. `load` and `workload` are what they have in common; `in_process` and
+`ray_example` run in processes of their own.
+"""

@@ -13,7 +13,7 @@ from typing import Any
 from ray import serve as ray_serve
 
 from bench.load import measure
-from bench.main import MODEL, bodies, platform_config
+from bench.workload import MODEL, bodies, platform_config
 from serve.batching.merging import merge, padded_size, rows_of, split
 from serve.cli.printing import print_table
 from serve.config.schema import Config
@@ -28,7 +28,7 @@ _SECONDS = 4.0
 
 
 class RayBatcher:
-    """Stands in for batcher.Batcher and lets Ray decide when a batch is due."""
+    """Stands in for serve's Batcher and lets Ray decide when a batch is due."""
 
     queued = 0
 
@@ -39,8 +39,8 @@ class RayBatcher:
 
     async def infer(self, signature: str, inputs: Tensors, **_: Any) -> tuple[Tensors, Timing]:
         timing = Timing(arrived=time.perf_counter())
-        answer: Tensors = await self._batched((signature, inputs))
-        return answer, timing
+        outputs: Tensors = await self._batched((signature, inputs))
+        return outputs, timing
 
     async def _batch(self, requests: list[tuple[str, Tensors]]) -> list[Tensors]:
         parts = [inputs for _, inputs in requests]
@@ -74,7 +74,7 @@ def _with_ray_batching(config: Config) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure one after the other on one platform."""
+    """Measure one batcher after the other, each on a platform of its own."""
     config = platform_config(Path(sys.argv[1] if len(sys.argv) > 1 else "models").resolve())
     rows = []
     for name, make in (("ours", deploy_config), ("@serve.batch", _with_ray_batching)):

@@ -20,10 +20,13 @@ from serve.errors import ServeError
 from serve.learn.data import digits, unseen_phrases
 from serve.types import Array
 
+# Inputs as metadata describes them, each with rows to draw from.
+Examples = list[tuple[dict[str, Any], Array]]
+
 _MOST_ROWS = 8
 _TENANTS = ("web", "batch", None)
 _HEADER = "x-tenant"
-_SAY_PERIOD_S = 10.0
+_REPORT_PERIOD_S = 10.0
 
 
 def bench(
@@ -38,29 +41,29 @@ def bench(
     if not url.startswith(("http://127.0.0.1:", "http://localhost:")):
         raise ServeError(f"load goes to this machine only, not to {url}")
     models = _models(url)
-    examples = {name: _example_rows(inputs) for name, inputs in models.items()}
+    examples = {name: example_rows(inputs) for name, inputs in models.items()}
     err.print(f"calling {', '.join(models)} for {seconds:g} s; Ctrl-C ends it")
-    answers: Counter[str] = Counter()
-    over = threading.Event()
+    responses: Counter[str] = Counter()
+    stop = threading.Event()
     threads = [
-        threading.Thread(target=_call, args=(url, examples, pause, over, answers, seed))
+        threading.Thread(target=call_until, args=(stop, url, examples, pause, responses, seed))
         for seed in range(clients)
     ]
     for thread in threads:
         thread.start()
     try:
-        _wait(seconds, answers)
+        _wait(seconds, responses)
     except KeyboardInterrupt:
         pass
     finally:
-        over.set()
+        stop.set()
         for thread in threads:
             thread.join()
-    out.print(_said(answers))
+    out.print(_summary(responses))
 
 
 def _models(url: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the inputs of every model that is ready, as its metadata tells them."""
+    """Return the inputs of every model that is ready, as its metadata describes them."""
     index = requests.post(f"{url}/v2/repository/index", json={"ready": True}, timeout=30).json()
     names = dict.fromkeys(entry["name"] for entry in index)
     return {
@@ -68,8 +71,8 @@ def _models(url: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _example_rows(inputs: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Array]]:
-    """Return each input with a thousand rows or more for it: digits, phrases, or numbers."""
+def example_rows(inputs: list[dict[str, Any]]) -> Examples:
+    """Return each input with rows to draw from: held-out digits or phrases, else numbers."""
     return [(tensor, _rows_for(tensor)) for tensor in inputs]
 
 
@@ -86,32 +89,31 @@ def _rows_for(tensor: dict[str, Any]) -> Array:
     return np.random.default_rng(0).integers(0, 2, shape)
 
 
-def _call(
+def call_until(
+    stop: threading.Event,
     url: str,
-    examples: dict[str, list[tuple[dict[str, Any], Array]]],
+    examples: dict[str, Examples],
     pause_s: float,
-    over: threading.Event,
-    answers: Counter[str],
+    responses: Counter[str],
     seed: int,
 ) -> None:
+    """Call models by chance until `stop` is set; count what comes of it, by status or error."""
     chance = random.Random(seed)
     with requests.Session() as session:
-        while not over.wait(pause_s):
+        while not stop.wait(pause_s):
             model = chance.choice(list(examples))
             path, body = _request(model, examples[model], chance)
             tenant = chance.choice(_TENANTS)
             headers = {} if tenant is None else {_HEADER: tenant}
             try:
-                answer = session.post(url + path, json=body, headers=headers, timeout=60)
-                answers[str(answer.status_code)] += 1
+                response = session.post(url + path, json=body, headers=headers, timeout=60)
+                responses[str(response.status_code)] += 1
             except requests.RequestException as failed:
-                answers[type(failed).__name__] += 1
+                responses[type(failed).__name__] += 1
 
 
-def _request(
-    model: str, inputs: list[tuple[dict[str, Any], Array]], chance: random.Random
-) -> tuple[str, dict[str, Any]]:
-    """Return a path and a body: three of four by V2, the others by V1 in columns."""
+def _request(model: str, inputs: Examples, chance: random.Random) -> tuple[str, dict[str, Any]]:
+    """Return the path and body of a request: three in four by V2, the others by V1 in columns."""
     rows = chance.randint(1, _MOST_ROWS)
     chosen = [(tensor, table[chance.sample(range(len(table)), rows)]) for tensor, table in inputs]
     if chance.random() < 0.25:
@@ -129,10 +131,10 @@ def _request(
     return f"/v2/models/{model}/infer", {"inputs": tensors}
 
 
-def _wait(seconds: float, answers: Counter[str]) -> None:
+def _wait(seconds: float, responses: Counter[str]) -> None:
     for left in _countdown(seconds):
-        time.sleep(min(left, _SAY_PERIOD_S))
-        err.print(f"[dim]{_said(answers)}[/dim]")
+        time.sleep(min(left, _REPORT_PERIOD_S))
+        err.print(f"[dim]{_summary(responses)}[/dim]")
 
 
 def _countdown(seconds: float) -> Iterator[float]:
@@ -141,8 +143,8 @@ def _countdown(seconds: float) -> Iterator[float]:
         yield left
 
 
-def _said(answers: Counter[str]) -> str:
-    counted = ", ".join(f"{kind} {count}" for kind, count in sorted(answers.items()))
+def _summary(responses: Counter[str]) -> str:
+    counted = ", ".join(f"{kind} {count}" for kind, count in sorted(responses.items()))
     return f"answers: {counted or 'none yet'}"
 
 

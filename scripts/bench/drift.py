@@ -1,8 +1,9 @@
 """What watching for drift costs: batcher and engine with and without a baseline, taking turns.
 
-Each turn measures without, with and again without: WATCHED is the rate with a baseline over the
-mean of those beside it, AGAIN one of these over the other, which shows how far chance goes. CPU OF
-LOOKS is the part of the process's CPU seconds that was spent on looking.
+Each turn measures the rate without a baseline, with one, and without again. WATCHED is the rate
+with a baseline over the mean of the two without; AGAIN is the second of the two over the first,
+which shows how much chance does. CPU OF LOOKS is the part of the process's CPU seconds that the
+monitor's looks took.
 
 Run as `scripts/bench/run drift [repository]`; figures are in docs/performance.md.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.main import MODEL
+from bench.workload import MODEL
 from serve.batching.batcher import Batcher, BatchPolicy
 from serve.cli.printing import print_table
 from serve.config.sections import Batching
@@ -70,10 +71,10 @@ async def rows_per_s(
     return done / (time.perf_counter() - wall), time.process_time() - cpu
 
 
-def compare(
+def table_row(
     engine: Engine, baseline: Baseline, images: Array, rows: int, callers: int
 ) -> tuple[str, ...]:
-    """Return a line of the table: the median of what is left of each turn's rate."""
+    """Return a row of the table: the medians of all turns, at `rows` a request."""
     measure = partial(rows_per_s, engine, images=images, rows=rows, callers=callers)
     turns, looked, share = [], 0, []
     for _ in range(_TURNS):
@@ -104,7 +105,7 @@ def main() -> None:
     engine.warmup(Batching().sizes)
     baseline = make_baseline(engine, Examples({"image": images}, "held-out"), MODEL)
     rows = [
-        compare(engine, baseline, images, rows, callers)
+        table_row(engine, baseline, images, rows, callers)
         for rows, callers in ((1, 1), (1, 16), (32, 1), (32, 16))
     ]
     print_table(

@@ -1,4 +1,4 @@
-"""The bound of any server: the same engine called in a loop, in a process of its own.
+"""The upper bound of any server: the same engine called in a loop, in a process of its own.
 
 Run as `python -m bench.in_process <version folder>`; prints one JSON object.
 """
@@ -18,7 +18,7 @@ _SECONDS = 3.0
 
 
 def median_call_ms(folder: Path, rows: int) -> tuple[float, float]:
-    """Return the median milliseconds of a call with so many rows, and the process's memory."""
+    """Return the median milliseconds of a call with `rows` rows, and the process's memory in MB."""
     engine = load(folder, EngineOptions(num_threads=1))
     engine.warmup((rows,))
     memory = rss_mb()

@@ -16,7 +16,7 @@ import requests
 import typer
 
 from bench.load import Body, Measured, measure
-from bench.main import PORTS
+from bench.workload import PORTS
 from serve.cli.printing import err, out, print_table, quiet_tensorflow
 from serve.config.file import load
 from serve.config.schema import Config
@@ -65,7 +65,7 @@ def bench(
             for name, measured in rates.items():
                 err.print(f"{name}, {_CONNECTIONS} connections")
                 target = f"{url}/{name}/infer"
-                measured.append(measure(target, _bodies(), _CONNECTIONS, seconds))
+                measured.append(measure(target, bodies(), _CONNECTIONS, seconds))
     best = {name: max(m.requests_per_s for m in measured) for name, measured in rates.items()}
     print_table(
         ("MODEL", "ACCURACY", "REQ/S OF 32 ROWS", "MEDIAN MS", "FLOPS/ROW"),
@@ -96,7 +96,7 @@ def _row(
 
 @contextmanager
 def _platform(tree: Config) -> Iterator[str]:
-    """Start a platform of the cascade and its last layer alone; yield the URL of its models."""
+    """Start a platform with the cascade and its last layer alone; yield the URL of its models."""
     from serve.deploy.local_platform import LocalPlatform
 
     changed = tree.model_copy(
@@ -115,8 +115,8 @@ def _platform(tree: Config) -> Iterator[str]:
         yield f"http://127.0.0.1:{PORTS['http']}/v2/models"
 
 
-def _bodies() -> list[Body]:
-    """Return the held-out digits in a fixed random order, 32 a request, raw."""
+def bodies() -> list[Body]:
+    """Return the held-out digits in a fixed random order, as raw requests of 32."""
     images, _ = _shuffled()
     starts = range(0, len(images) - _ROWS + 1, _ROWS)
     requests_ = [InferRequest({"image": images[start : start + _ROWS]}) for start in starts]
@@ -131,22 +131,22 @@ def _shuffled() -> tuple[Array, Array]:
 
 def _accuracy(url: str) -> float:
     images, labels = _shuffled()
-    right = 0
+    correct = 0
     for start in range(0, len(images), _ROWS):
         request = InferRequest({"image": images[start : start + _ROWS]})
         body, length = rest_v2.encode_request(request, binary=True)
         headers = {"Inference-Header-Content-Length": str(length)}
-        answer = requests.post(url, data=body, headers=headers, timeout=30)
-        answer.raise_for_status()
-        length = int(answer.headers["Inference-Header-Content-Length"])
-        outputs = rest_v2.decode_response(answer.content, length).outputs
-        guess = outputs["probabilities"].argmax(axis=1)
-        right += int((guess == labels[start : start + _ROWS]).sum())
-    return right / len(labels)
+        response = requests.post(url, data=body, headers=headers, timeout=30)
+        response.raise_for_status()
+        length = int(response.headers["Inference-Header-Content-Length"])
+        outputs = rest_v2.decode_response(response.content, length).outputs
+        predicted = outputs["probabilities"].argmax(axis=1)
+        correct += int((predicted == labels[start : start + _ROWS]).sum())
+    return correct / len(labels)
 
 
 def _sequence_ratio(tree: Config) -> float:
-    """Return the time of a colocated sequence over that of its stages, 32 rows, taking turns."""
+    """Return the time of a colocated sequence over the sum of its stages', 32 rows, in turns."""
     repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
     with quiet_tensorflow():
         whole = load_subject(tree, repository, Reference(_SEQUENCE))

@@ -1,6 +1,6 @@
 """Load over HTTP from one wrk thread, on this machine's loopback only.
 
-Called by main for every server that is measured, so that all get the same load.
+Every server that is measured gets its load from here, so that all get the same.
 """
 
 import os
@@ -28,7 +28,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Requests a second that were answered with 200, and latency in milliseconds."""
+    """Requests answered a second, and their latency in milliseconds."""
 
     requests_per_s: float
     median_ms: float
@@ -36,9 +36,10 @@ class Measured:
 
 
 def measure(url: str, bodies: Sequence[Body], connections: int, seconds: float) -> Measured:
-    """Post bodies in turn over so many connections; their JSON parts are of one length.
+    """Post bodies in turn over `connections` connections; their JSON parts have one length.
 
-    Raises ServeError if any answer is not 2xx.
+    Raises ServeError for a URL that is not on this machine, and if any request fails: with a
+    status of 400 or above, in its connection, or by taking longer than 30 seconds.
     """
     if not url.startswith("http://127.0.0.1:"):
         raise ServeError(f"load goes to this machine only, not to {url}")

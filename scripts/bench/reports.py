@@ -1,7 +1,7 @@
 """What the access log and traces cost a replica: the endpoint in process, taking turns.
 
 Run as `scripts/bench/run reports [repository]`; figures are in docs/performance.md. CPU seconds
-are measured rather than the clock's, which other work on the machine would spoil.
+are measured, not seconds of the clock, which other work on the machine would add to.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.main import MODEL, bodies
+from bench.workload import MODEL, bodies
 from serve.cli.printing import print_table
 from serve.config.schema import Model as ModelConfig
 from serve.config.sections import VersionPolicy
@@ -127,7 +127,7 @@ async def _endpoint(root: str) -> ModelEndpoint:
 
 @contextmanager
 def _collector() -> Iterator[str]:
-    """Start what takes spans, in a process of its own; yield its address."""
+    """Start a collector of spans in a process of its own; yield the URL that takes them."""
     command = [sys.executable, "-c", _COLLECTOR]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,7 +1,7 @@
-"""`scripts/bench/run`: the platform, the bare engine and Ray's example on the same work in one run.
+"""`scripts/bench/run`: a platform beside its peers, the bare engine and Ray's own Keras example.
 
-Everything runs on this machine's loopback. Prints a table and the ratios that matter, and
-saves both as JSON.
+All do the same work in one run, on this machine's loopback. Prints a table and the ratios that
+matter, and saves both as JSON.
 """
 
 import json
@@ -12,23 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import orjson
 import typer
 
 from bench.load import Body, Measured, measure
+from bench.workload import MODEL, PORTS, bodies, platform_config
 from serve.cli.printing import err, out, print_table
-from serve.config.schema import Config
 from serve.evaluation.measure import rss_mb
-from serve.protocols import rest_v2
-from serve.types import InferRequest
 
 _CONNECTIONS = (1, 16, 64)
-PORTS = {"http": 18000, "metrics": 18001, "dashboard": 18002}
 _EXAMPLE_PORT = 18003
-MODEL = "digits"
 
 
 def bench(
@@ -57,7 +52,7 @@ def bench(
                 rows[f"{name}, {connections}"] = measure(url, [body], connections, seconds)
     again = _in_process(folder)  # the machine is shared: the bound is taken before and after
     engine = {key: (engine[key] + again[key]) / 2 for key in engine}
-    ratios = _ratios(engine, rows, ready_s, memory_mb)
+    ratios = ratios_of(engine, rows, ready_s, memory_mb)
     _print(engine, rows, ratios)
     output.parent.mkdir(parents=True, exist_ok=True)
     figures = {"engine": engine, "rows": {k: asdict(v) for k, v in rows.items()}, "ratios": ratios}
@@ -109,17 +104,6 @@ def _platform(repository: Path) -> Iterator[tuple[str, float, float]]:
         )
 
 
-def platform_config(repository: Path) -> Config:
-    """Return a platform with the digits model on ports of its own."""
-    tree: dict[str, Any] = {
-        "repository": {"root": str(repository)},
-        "http": {"port": PORTS["http"]},
-        "ports": {"metrics": PORTS["metrics"], "dashboard": PORTS["dashboard"]},
-        "models": [{"name": MODEL}],
-    }
-    return Config.model_validate(tree)
-
-
 def _replica_memory_mb() -> float:
     """Return the memory of the model's replica process, which Ray gives a telling title."""
     for process in Path("/proc").glob("[0-9]*"):
@@ -132,19 +116,10 @@ def _replica_memory_mb() -> float:
     return float("nan")
 
 
-def bodies() -> dict[str, Body]:
-    """Return the requests that are sent: one image as JSON and raw, 32 images raw."""
-    made = {}
-    for name, rows, binary in (("JSON", 1, False), ("binary", 1, True), ("binary x32", 32, True)):
-        images = np.full((rows, 28, 28, 1), 0.25, np.float32)
-        request = InferRequest({"image": images})
-        made[name] = Body(*rest_v2.encode_request(request, binary=binary))
-    return made
-
-
-def _ratios(
+def ratios_of(
     engine: dict[str, float], rows: dict[str, Measured], ready_s: float, memory_mb: float
 ) -> dict[str, float]:
+    """Return the platform's figures over those of the engine in process and of Ray's example."""
     images_per_s = 32 * max(rows[f"binary x32, {c}"].requests_per_s for c in _CONNECTIONS)
     example = rows["ray example, JSON, 16"].requests_per_s
     return {

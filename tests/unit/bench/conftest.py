@@ -1,0 +1,112 @@
+"""A stand-in for wrk, which not every machine has, and servers on loopback."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+# What wrk 4.1.0 printed of a server on loopback.
+REPORT = """\
+Running 2s test @ http://127.0.0.1:18200/x
+  1 threads and 4 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency    43.23ms    6.11ms  48.05ms   97.50%
+    Req/Sec    92.10     17.88   121.00     75.99%
+  Latency Distribution
+     50%   43.96ms
+     75%   44.01ms
+     90%   44.09ms
+     99%   48.03ms
+  184 requests in 2.00s, 20.74KB read
+Requests/sec:     91.78
+Transfer/sec:     10.34KB
+"""
+
+
+class Wrk:
+    """A `wrk` on PATH that prints `report` and keeps what it was given."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self.report = REPORT
+        script = folder / "wrk"
+        script.write_text(
+            "#!/bin/sh\n"
+            f"cd {folder}\n"
+            'printf "%s\\n" "$@" > arguments; printf "%s" "$JSON_LENGTH" > json_length\n'
+            'IFS=:; for path in $BODIES; do cat "$path" >> bodies; echo >> bodies; done\n'
+            "cat report\n"
+        )
+        script.chmod(0o755)
+
+    @property
+    def report(self):
+        return (self._folder / "report").read_text()
+
+    @report.setter
+    def report(self, text):
+        (self._folder / "report").write_text(text)
+
+    @property
+    def was_run(self):
+        return (self._folder / "arguments").exists()
+
+    @property
+    def arguments(self):
+        return (self._folder / "arguments").read_text().splitlines()
+
+    @property
+    def bodies(self):
+        return (self._folder / "bodies").read_text().splitlines()
+
+    @property
+    def json_length(self):
+        return (self._folder / "json_length").read_text()
+
+
+@pytest.fixture
+def wrk(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return Wrk(tmp_path)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self._respond(b"")
+
+    def do_POST(self):
+        self._respond(self.rfile.read(int(self.headers["content-length"])))
+
+    def _respond(self, body):
+        status, document = self.server.respond(self.path, dict(self.headers), body)
+        text = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def serve_on_loopback():
+    """Return what starts a server of `respond(path, headers, body)`; it returns the URL."""
+    servers = []
+
+    def start(respond):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        server.respond = respond
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        servers.append((server, thread))
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()

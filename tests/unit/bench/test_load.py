@@ -1,0 +1,66 @@
+import pytest
+from bench.load import Body, Measured, measure
+
+from serve.errors import ServeError
+
+_URL = "http://127.0.0.1:18000/v2/models/digits/infer"
+
+
+def test_a_report_is_read_in_requests_a_second_and_milliseconds(wrk):
+    assert measure(_URL, [Body(b"{}")], 4, 2.0) == Measured(91.78, 43.96, 48.03)
+
+
+@pytest.mark.parametrize(
+    ("median", "slowest", "milliseconds"),
+    [("534.00us", "1.20ms", (0.534, 1.2)), ("880.12ms", "2.60s", (880.12, 2600.0))],
+)
+def test_latencies_are_milliseconds_whatever_unit_wrk_chose(wrk, median, slowest, milliseconds):
+    wrk.report = wrk.report.replace("43.96ms", median).replace("48.03ms", slowest)
+    measured = measure(_URL, [Body(b"{}")], 4, 2.0)
+    assert (measured.median_ms, measured.p99_ms) == pytest.approx(milliseconds)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  Non-2xx or 3xx responses: 3",
+        "  Socket errors: connect 0, read 0, write 0, timeout 1",
+    ],
+)
+def test_a_measurement_with_failed_requests_is_none(wrk, line):
+    wrk.report = wrk.report.replace("Requests/sec", f"{line}\nRequests/sec")
+    with pytest.raises(ServeError, match=line.strip()):
+        measure(_URL, [Body(b"{}")], 4, 2.0)
+
+
+def test_a_report_that_is_not_understood_is_shown(wrk):
+    wrk.report = "no such option"
+    with pytest.raises(ServeError, match="no such option"):
+        measure(_URL, [Body(b"{}")], 4, 2.0)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/", "http://10.0.0.1:8000/", "http://127.0.0.1.example.com:80/"]
+)
+def test_load_goes_to_this_machine_only(wrk, url):
+    with pytest.raises(ServeError, match="this machine only"):
+        measure(url, [Body(b"{}")], 4, 2.0)
+    assert not wrk.was_run
+
+
+def test_a_missing_wrk_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ServeError, match="wrk is not installed"):
+        measure(_URL, [Body(b"{}")], 4, 2.0)
+
+
+def test_wrk_is_given_every_body_and_the_length_of_their_json(wrk):
+    measure(_URL, [Body(b"one", 2), Body(b"two", 2)], 16, 2.0)
+    assert wrk.bodies == ["one", "two"]
+    assert wrk.json_length == "2"
+    assert {"-c16", "-d2s", "--latency", _URL} <= set(wrk.arguments)
+
+
+def test_bodies_that_are_all_json_have_no_length_of_it(wrk):
+    measure(_URL, [Body(b"{}")], 1, 1.0)
+    assert wrk.json_length == ""
