@@ -43,7 +43,7 @@ class Replica:
 
     def __init__(self):
         self.error = None
-        self.requests, self.versions, self.threads = [], [], set()
+        self.requests, self.versions, self.loops = [], [], set()
         self.hangs = False
         self.was_cancelled = threading.Event()
         self.infer = SimpleNamespace(remote=self._infer)
@@ -60,7 +60,7 @@ class Replica:
         return InferResponse("digits", 3, {"y": request.inputs["x"] * 2})
 
     async def _work(self):
-        self.threads.add(threading.get_ident())
+        self.loops.add(asyncio.get_running_loop())
         if self.error is not None:
             raise self.error
         try:
@@ -99,7 +99,7 @@ def test_a_members_outputs_are_what_its_replica_computed_on_the_replicas_loop(lo
     outputs = _member(loop).compute(_X)
     assert outputs["y"].tolist() == [2, 4]
     assert replica.requests[0].inputs is _X
-    assert threading.get_ident() not in replica.threads
+    assert replica.loops == {loop}
 
 
 @pytest.mark.parametrize("version", [None, 4])

@@ -85,10 +85,11 @@ def test_a_tensor_that_several_members_take_is_brought_once():
         assert [dict(each.sources) for each in wired] == [{"x": "request.x"}] * 2
 
 
-def test_two_members_that_take_one_tensor_differently_are_refused():
+@pytest.mark.parametrize("wires", [{}, {"x": "request.x"}])
+def test_two_members_that_take_one_tensor_differently_are_refused(wires):
     second = _takes("second", _spec("x", "INT64"))
     with pytest.raises(ConfigError, match=r"p\.members\[1\]\.inputs\.x: request\.x is 'x' FP32"):
-        wire_to_request(_parts((_takes("first", IN), {}), (second, {})), "members")
+        wire_to_request(_parts((_takes("first", IN), {}), (second, wires)), "members")
 
 
 def test_a_single_input_takes_a_single_tensor_whatever_its_name():

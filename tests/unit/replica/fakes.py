@@ -1,6 +1,8 @@
-"""An endpoint as a replica has it, over numpy, for what is told of its requests."""
+"""A model and its endpoint as a replica has them, over numpy: sources, engines and requests."""
 
+import asyncio
 import json
+import threading
 
 import numpy as np
 
@@ -20,7 +22,7 @@ Y = TensorSpec("y", "FP32", (-1,))
 
 
 class Doubler:
-    """An engine that doubles x and refuses the number 13."""
+    """An engine that doubles x, or takes it `factor` times, and refuses the number 13."""
 
     platform = "numpy"
     default_signature = "serving_default"
@@ -29,44 +31,93 @@ class Doubler:
     layers = NoLayers()
     retraces = 0
 
-    def __init__(self):
+    def __init__(self, factor=2):
+        self.warm_sizes = ()
         self.is_closed = False
         self.signatures = {"serving_default": Signature("serving_default", (X,), (Y,), True)}
+        self._factor = factor
 
     def infer(self, signature, inputs):
         if (inputs["x"] == 13).any():
             raise InferenceFailed("thirteen")
-        return {"y": inputs["x"] * 2}
+        return {"y": inputs["x"] * self._factor}
 
     def warmup(self, batch_sizes):
-        pass
+        self.warm_sizes = tuple(batch_sizes)
 
     def close(self):
         self.is_closed = True
 
 
-class OneVersion:
-    def __init__(self, engine):
-        self._engine = engine
+class Held(Doubler):
+    """A Doubler that stands still in `infer` or `warmup`, until `goes_on` is set."""
+
+    def __init__(self, at, factor=2):
+        super().__init__(factor)
+        self.entered, self.goes_on = threading.Event(), threading.Event()
+        self.thread = None
+        self._at = at
+
+    def infer(self, signature, inputs):
+        self._hold("infer")
+        return super().infer(signature, inputs)
+
+    def warmup(self, batch_sizes):
+        self._hold("warmup")
+        super().warmup(batch_sizes)
+
+    def _hold(self, place):
+        if place == self._at:
+            self.thread = threading.current_thread()
+            self.entered.set()
+            assert self.goes_on.wait(30)
+
+
+class Versions:
+    """A source of versions that a test puts there, replaces and removes.
+
+    `loads` are those that were loaded, in order; `error` is what a look for versions raises.
+    """
+
+    def __init__(self, found=()):
+        self._found = {}
+        self.loads = []
+        self.error = None
+        for number, engine in dict(found).items():
+            self.put(number, engine)
+
+    def put(self, number, engine, revision=0):
+        """Have a version that loads as this engine, or fails with this error."""
+        self._found[number] = (engine, revision)
+
+    def remove(self, number):
+        del self._found[number]
 
     def versions(self):
-        return [3]
+        if self.error is not None:
+            raise self.error
+        return sorted(self._found)
 
     def revision(self, version):
-        return version
+        return self._found[version][1]
 
     def load(self, version):
-        return self._engine
+        self.loads.append(version)
+        engine, _ = self._found[version]
+        if isinstance(engine, Exception):
+            raise engine
+        return engine
 
     def baseline(self, version, signatures):
         return None
 
 
-async def endpoint(engine=None, **config):
-    """Return the endpoint of a model `digits` that is loaded."""
+async def endpoint(engine=None, *, versions=None, labels=(), **config):
+    """Return the endpoint of a model `digits`, whose version 3 is loaded, or all of `versions`."""
     recorder = FakeRecorder()
-    model = Model(ModelConfig(name="digits", **config), OneVersion(engine or Doubler()), recorder)
-    await model.apply(VersionPolicy(latest=1), {})
+    source = Versions({3: engine or Doubler()} if versions is None else versions)
+    model = Model(ModelConfig(name="digits", **config), source, recorder)
+    await model.apply(VersionPolicy(all=True), dict(labels))
     return ModelEndpoint(model, 10_000, RequestMetrics(recorder, RayActorOptions()))
 
 
@@ -83,6 +134,12 @@ def x(*values):
 
 async def call(app, request):
     """Send a request through ASGI; return its status and headers."""
+    status, headers, _ = await fetch(app, request)
+    return status, headers
+
+
+async def fetch(app, request):
+    """Send a request through ASGI; return its status, headers and body."""
     sent = []
     messages = [{"type": "http.request", "body": request.body, "more_body": False}]
 
@@ -92,11 +149,24 @@ async def call(app, request):
     async def send(message):
         sent.append(message)
 
-    scope = {
+    await app(scope_of(request), receive, send)
+    start, body = sent
+    return start["status"], dict(start["headers"]), body["body"]
+
+
+def scope_of(request):
+    """Return a request's ASGI scope, which has all of it but the body."""
+    return {
         "type": "http",
         "method": request.method,
         "path": request.path,
         "headers": list(request.headers.items()),
     }
-    await app(scope, receive, send)
-    return sent[0]["status"], dict(sent[0]["headers"])
+
+
+async def until(check, timeout_s=30.0):
+    """Wait on the event loop until a check returns something true; return it."""
+    async with asyncio.timeout(timeout_s):
+        while not (value := check()):
+            await asyncio.sleep(0.001)
+    return value

@@ -1,15 +1,18 @@
 import asyncio
+import json
 import threading
 from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import ActorDiedError
+from ray.serve.exceptions import BackPressureError, RayServeException
 
-from serve.edge.http import HttpResponse
+from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import ModelNotReady
 from serve.replica import gateway
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
+from tests.unit.replica.fakes import fetch, scope_of, until
 
 
 class FakeServe:
@@ -89,9 +92,9 @@ def test_requests_go_on_while_nobody_tells_the_states(serve_with, monkeypatch):
     fake.goes_on.clear()
 
     async def ask():
-        answer = await Gateway(Recorder("gateway"))._call("digits", "describe")
+        described = await Gateway(Recorder("gateway"))._call("digits", "describe")
         fake.goes_on.set()
-        return answer
+        return described
 
     assert asyncio.run(ask()) == "described"
 
@@ -175,3 +178,214 @@ def test_the_gateways_series_are_those_of_the_models_whatever_is_asked(serve_wit
         asyncio.run(_ask(served, f"/v2/models/scan{number}/infer"))
         asyncio.run(_ask(served, f"/v1/models/scan{number}:predict"))
     assert len(served._recorder._sums) == before + 2
+
+
+class Calls:
+    """A model's replicas behind a handle: `handle_http` and `describe` do as a test says.
+
+    `hangs` is set to have calls wait until `goes_on`; `was_cancelled` tells that one was given up.
+    """
+
+    def __init__(self, described=None, error=None):
+        self.requests = []
+        self.goes_on, self.was_cancelled = asyncio.Event(), False
+        self.hangs = False
+        self._described, self._error = described, error
+        self.handle_http = SimpleNamespace(remote=self._handle_http)
+        self.describe = SimpleNamespace(remote=self._describe)
+
+    async def _handle_http(self, request):
+        self.requests.append(request)
+        await self._work()
+        return HttpResponse(200, b'{"by": "replica"}')
+
+    async def _describe(self):
+        await self._work()
+        return self._described
+
+    async def _work(self):
+        if self._error is not None:
+            raise self._error
+        try:
+            if self.hangs:
+                await self.goes_on.wait()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+
+
+@pytest.fixture
+def gateway_of(serve_with):
+    """Return a gateway in front of applications of these names and what Ray says of them."""
+
+    def made(models, **states):
+        fake = serve_with(FakeServe(RUNNING=1))
+        running = fake.told.applications["digits"]
+        fake.told.applications = {name: running for name in models}
+        for name, state in states.items():
+            fake.told.applications[name] = SimpleNamespace(
+                status=SimpleNamespace(value=state), deployments={}
+            )
+        fake.get_deployment_handle = lambda deployment, app_name: models[app_name]
+        served = Gateway(Recorder("gateway"))
+        served.apply([*models, *states])
+        served.fake = fake
+        return served
+
+    return made
+
+
+def _predict(model="digits"):
+    return HttpRequest("POST", f"/v1/models/{model}:predict", {}, b'{"instances": [1]}')
+
+
+def _get(served, path, method="GET"):
+    status, headers, body = asyncio.run(fetch(served, HttpRequest(method, path, {})))
+    assert headers[b"content-type"] == b"application/json"
+    return status, json.loads(body)
+
+
+def test_a_replica_that_does_not_answer_in_time_is_a_503_and_its_call_is_given_up(
+    gateway_of, monkeypatch
+):
+    monkeypatch.setattr(gateway, "_FORWARD_TIMEOUT_S", 0.01)
+    calls = Calls()
+    calls.hangs = True
+    served = gateway_of({"digits": calls})
+    status, headers, body = asyncio.run(fetch(served, _predict()))
+    assert (status, headers[b"retry-after"]) == (503, b"1")
+    assert json.loads(body)["error"] == "model 'digits' has no replica that answers"
+    assert calls.was_cancelled
+    assert _counted(served) == {("digits", "v1", "503")}
+
+
+def test_nobody_else_waits_for_a_replica_that_does_not_answer(gateway_of):
+    slow, quick = Calls(), Calls()
+    slow.hangs = True
+    served = gateway_of({"digits": slow, "words": quick})
+
+    async def scenario():
+        waits = asyncio.create_task(fetch(served, _predict()))
+        await until(lambda: slow.requests)
+        others = [await fetch(served, _predict("words")) for _ in range(2)]
+        others.append(await fetch(served, HttpRequest("GET", "/v2/health/ready", {})))
+        was_waiting = not waits.done()
+        slow.goes_on.set()
+        return was_waiting, [status for status, *_ in others], await waits
+
+    was_waiting, statuses, (status, *_) = asyncio.run(scenario())
+    assert (was_waiting, statuses, status) == (True, [200, 200, 200], 200)
+
+
+def test_many_requests_ask_once_for_the_states_and_again_when_these_are_old(gateway_of):
+    served = gateway_of({"digits": Calls()})
+    fake = served.fake
+
+    async def many():
+        responses = await asyncio.gather(*(fetch(served, _predict()) for _ in range(50)))
+        return {status for status, *_ in responses}
+
+    async def scenario():
+        fake.goes_on.clear()
+        together = asyncio.create_task(many())
+        await until(lambda: fake.asked)
+        fake.goes_on.set()
+        return await together, await many()
+
+    assert asyncio.run(scenario()) == ({200}, {200})
+    assert fake.asked == 1
+    served._states_until = 0.0
+    assert asyncio.run(many()) == {200}
+    assert fake.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BackPressureError(9, 9), 429),
+        (RayServeException("gone"), 503),
+        (ActorDiedError(), 503),
+    ],
+)
+def test_what_ray_raises_is_an_overload_that_says_when_to_come_back(gateway_of, error, status):
+    served = gateway_of({"digits": Calls(error=error)})
+    got, headers, body = asyncio.run(fetch(served, _predict()))
+    assert (got, headers[b"retry-after"]) == (status, b"1")
+    assert "'digits' has" in json.loads(body)["error"]
+
+
+def test_a_v1_request_goes_on_below_the_models_own_prefix_as_it_came(gateway_of):
+    calls = Calls()
+    served = gateway_of({"digits": calls})
+    headers = {b"x-tenant": b"ada"}
+    sent = HttpRequest("POST", "/v1/models/digits/versions/3:predict", headers, b"body")
+    status, _, body = asyncio.run(fetch(served, sent))
+    assert (status, json.loads(body)) == (200, {"by": "replica"})
+    path = "/v2/models/digits/v1/versions/3:predict"
+    assert calls.requests == [HttpRequest("POST", path, headers, b"body")]
+
+
+def test_a_v2_request_that_reaches_the_gateway_goes_on_unchanged(gateway_of):
+    calls = Calls()
+    sent = HttpRequest("GET", "/v2/models/digits/ready", {})
+    assert asyncio.run(fetch(gateway_of({"digits": calls}), sent))[0] == 200
+    assert calls.requests == [sent]
+
+
+def test_the_platforms_own_paths_tell_of_it(gateway_of):
+    served = gateway_of({"digits": Calls(), "words": Calls()})
+    assert _get(served, "/") == (200, {"status": "alive"})
+    assert _get(served, "/v2/health/live") == (200, {"live": True})
+    assert _get(served, "/v2/health/ready") == (200, {"ready": True})
+    for path in ("/v1/models", "/v2/models"):
+        assert _get(served, path) == (200, {"models": ["digits", "words"]})
+    status, metadata = _get(served, "/v2")
+    assert (status, metadata["name"]) == (200, "strata")
+    assert _get(served, "/v2/health/live", "POST")[0] == 405
+    assert _get(served, "/v2/nothing")[0] == 404
+
+
+def test_the_platform_is_not_ready_before_all_its_models_are(gateway_of):
+    served = gateway_of({"digits": Calls()}, words="DEPLOYING")
+    assert _get(served, "/v2/health/ready") == (503, {"ready": False})
+
+
+def test_the_index_tells_every_version_and_why_one_or_all_are_missing(gateway_of):
+    described = {"versions": [1, 3], "failures": {2: "cut off"}, "labels": {}}
+    served = gateway_of({"digits": Calls(described)}, words="DEPLOYING")
+    assert _get(served, "/v2/repository/index", "POST") == (
+        200,
+        [
+            {"name": "digits", "version": "1", "state": "READY"},
+            {"name": "digits", "version": "3", "state": "READY"},
+            {"name": "digits", "version": "2", "state": "UNAVAILABLE", "reason": "cut off"},
+            {
+                "name": "words",
+                "state": "UNAVAILABLE",
+                "reason": "model 'words' is DEPLOYING; see strata status",
+            },
+        ],
+    )
+
+
+def test_a_body_that_is_too_large_for_the_gateway_is_a_413_and_is_counted(gateway_of):
+    served = gateway_of({"digits": Calls()})
+    headers = {b"content-length": b"99999999999"}
+    request = HttpRequest("POST", "/v1/models/digits:predict", headers)
+    assert asyncio.run(fetch(served, request))[0] == 413
+    assert _counted(served) == {("digits", "v1", "413")}
+
+
+def test_a_client_that_hangs_up_gets_nothing_and_counts_nothing(gateway_of):
+    served = gateway_of({"digits": Calls()})
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(served(scope_of(_predict()), receive, send))
+    assert sent == []
+    assert _counted(served) == set()

@@ -1,120 +1,361 @@
-"""What a replica loads and watches: a version with a baseline, without, and with a spoilt one."""
+"""The life of a model's versions; engines are numpy, the batchers and their threads are real."""
 
 import asyncio
-import json
 import logging
 
 import numpy as np
 import pytest
 
-from serve.cli.publish import try_loading, try_with_examples
 from serve.config.schema import Model as ModelConfig
-from serve.config.sections import RayActorOptions, VersionPolicy
-from serve.evaluation.baselines import Examples
+from serve.config.sections import VersionPolicy
+from serve.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    ModelNotFound,
+    ModelNotReady,
+    RepositoryError,
+)
 from serve.replica.model import Model
-from serve.replica.version_sources import RepositorySource
-from serve.repository.publish import publish
-from serve.repository.repository import Repository
-from serve.types import InferRequest
+from serve.types import InferRequest, Signature
+from tests.unit.replica.fakes import Doubler, Held, Versions, X, Y, x
 from tests.unit.telemetry.fakes import FakeRecorder
 
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    import keras
-
-    path = tmp_path_factory.mktemp("keras") / "tiny.keras"
-    model = keras.Sequential(
-        [
-            keras.Input((2,), name="x"),
-            keras.layers.Dense(1, name="error", kernel_initializer="ones"),
-        ]
-    )
-    model.save(path)
-    return path
+_BROKEN = RepositoryError("the file is cut off")
+_LATEST = VersionPolicy(latest=1)
+_ALL = VersionPolicy(all=True)
 
 
-def _rows(count):
-    return np.random.default_rng(0).normal(0, 1, (count, 2)).astype(np.float32)
+def _model(source, **config):
+    return Model(ModelConfig(name="digits", **config), source, FakeRecorder())
 
 
-@pytest.fixture
-def repository(tmp_path, source):
-    repository = Repository(str(tmp_path), tmp_path / "cache")
-    examples = Examples({"x": _rows(1_000)}, "rows", "error")
-
-    def validate(path):
-        return try_with_examples(path, examples, "tiny")
-
-    publish(source, repository, "tiny", validate=validate)
-    return repository
+def _apply(model, policy=_LATEST, labels=()):
+    asyncio.run(model.apply(policy, dict(labels)))
 
 
-def _load(repository, *, requests=0):
-    recorder = FakeRecorder()
-
-    async def scenario():
-        source = RepositorySource(repository, "tiny", RayActorOptions())
-        model = Model(ModelConfig(name="tiny"), source, recorder)
-        await model.apply(VersionPolicy(latest=1), {})
-        for _ in range(requests):
-            monitor = model.versions[1].monitor
-            monitor._next_look = 0.0  # rested
-            await model.infer(InferRequest({"x": _rows(60)}))
-            await asyncio.sleep(0)
-        model.sample()
-        return model
-
-    return asyncio.run(scenario()), recorder
-
-
-def test_a_version_with_a_baseline_says_how_far_its_rows_drifted(repository):
-    manifest = repository.manifest("tiny", 1)
-    assert "drift-baseline.json" in manifest.files
-    _, recorder = _load(repository, requests=10)
-    version = ("version", "1")
-    assert recorder.value("model_drift_rows", version="1") == 600
-    for tensor in ("input.x", "output.error"):
-        assert recorder.gauges["model_drift_score", ("tensor", tensor), version] < 0.25
-    assert recorder.gauges["model_reconstruction_error", version] == pytest.approx(
-        _rows(60).sum(axis=1).mean(), abs=1e-5
-    )
-
-
-def test_a_version_without_a_baseline_is_not_watched(tmp_path, source):
-    repository = Repository(str(tmp_path), tmp_path / "cache")
-    publish(source, repository, "tiny", validate=try_loading)
-    model, recorder = _load(repository)
-    assert model.versions[1].monitor is None
-    assert not [name for name, *_ in recorder.gauges if "drift" in name]
+async def _y(model, *values, **request):
+    response = await model.infer(InferRequest(x(*values), **request))
+    return response.outputs["y"].tolist()
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("policy", "loaded"),
     [
-        (lambda data: data[:-9] + b"        \n", "is not the file that was published"),
-        (lambda data: b" " * len(data), "is not the file that was published"),
+        (_LATEST, {4}),
+        (VersionPolicy(latest=2), {3, 4}),
+        (_ALL, {1, 3, 4}),
+        (VersionPolicy(specific=(1, 3)), {1, 3}),
+        (VersionPolicy(specific=(3, 9)), {3}),
     ],
 )
-def test_a_spoilt_baseline_does_not_keep_the_version_from_serving(
-    repository, tmp_path, caplog, spoil, said
-):
-    file = tmp_path / "tiny/1/drift-baseline.json"
-    file.write_bytes(spoil(file.read_bytes()))
-    with caplog.at_level(logging.WARNING, "ray.serve"):
-        model, _ = _load(repository)
-    assert model.versions[1].monitor is None
-    lines = [record.getMessage() for record in caplog.records]
-    assert len([line for line in lines if "is not watched" in line and said in line]) == 1
+def test_the_policy_says_which_versions_are_loaded_and_changes_in_place(policy, loaded):
+    source = Versions({number: Doubler() for number in (1, 3, 4)})
+    model = _model(source)
+    _apply(model, policy)
+    assert set(model.versions) == loaded
+    assert set(source.loads) == loaded
+    _apply(model, VersionPolicy(specific=(4,)))
+    assert set(model.versions) == {4}
+    assert source.loads.count(4) == 1
 
 
-def test_a_baseline_of_another_model_does_not_either(repository, tmp_path, caplog):
-    folder = tmp_path / "tiny/1"
-    tree = json.loads((folder / "drift-baseline.json").read_text())
-    tree["signature"] = "other"
-    (folder / "drift-baseline.json").write_text(json.dumps(tree))
-    (folder / "manifest.json").unlink()  # copied by hand
-    with caplog.at_level(logging.WARNING, "ray.serve"):
-        model, _ = _load(repository)
-    assert model.versions[1].monitor is None
-    assert "signature 'other', which the model does not have" in caplog.text
+def test_the_newest_version_serves_those_who_do_not_ask_for_another():
+    model = _model(Versions({3: Doubler(3), 10: Doubler(10)}))
+
+    async def scenario():
+        await model.apply(_ALL, {})
+        return await _y(model, 1), await _y(model, 1, version=3)
+
+    assert asyncio.run(scenario()) == ([10], [3])
+
+
+def test_a_new_version_serves_once_it_is_warm_and_the_old_one_until_then():
+    new = Held("warmup", factor=5)
+    source = Versions({1: Doubler()})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        source.put(2, new)
+        refreshing = asyncio.create_task(model.refresh())
+        await asyncio.to_thread(new.entered.wait)
+        while_loading = set(model.versions), await _y(model, 1)
+        new.goes_on.set()
+        await refreshing
+        return while_loading, set(model.versions), await _y(model, 1)
+
+    assert asyncio.run(scenario()) == (({1}, [2]), {2}, [5])
+    assert new.warm_sizes == ModelConfig(name="digits").batching.sizes
+
+
+def test_a_newer_version_that_cannot_be_loaded_leaves_the_running_one(caplog):
+    source = Versions({1: Doubler()})
+    model = _model(source)
+    _apply(model)
+    source.put(2, _BROKEN)
+    with caplog.at_level(logging.ERROR, "ray.serve"):
+        asyncio.run(model.refresh())
+    assert set(model.versions) == {1}
+    assert model.failures == {2: "the file is cut off"}
+    assert "model 'digits' version 2 cannot be loaded: the file is cut off" in caplog.text
+
+
+def test_a_version_that_cannot_be_warmed_is_not_served():
+    class Cold(Doubler):
+        def warmup(self, batch_sizes):
+            raise InferenceFailed("out of memory")
+
+    model = _model(Versions({1: Doubler(), 2: Cold()}))
+    _apply(model)
+    assert set(model.versions) == {1}
+    assert model.failures == {2: "out of memory"}
+
+
+def test_latest_falls_back_over_all_that_cannot_be_loaded():
+    source = Versions({1: Doubler(), 2: Doubler(), 3: _BROKEN, 4: _BROKEN})
+    model = _model(source)
+    _apply(model)
+    assert (set(model.versions), source.loads) == ({2}, [4, 3, 2])
+    _apply(model, VersionPolicy(latest=2))
+    assert set(model.versions) == {1, 2}
+
+
+def test_a_failure_is_not_tried_again_until_its_revision_changes():
+    source = Versions({1: Doubler(), 2: _BROKEN})
+    model = _model(source)
+    _apply(model)
+    asyncio.run(model.refresh())
+    assert source.loads == [2, 1]
+    source.put(2, RepositoryError("still cut off"), revision=1)
+    asyncio.run(model.refresh())
+    assert (source.loads, model.failures) == ([2, 1, 2], {2: "still cut off"})
+    source.put(2, Doubler(), revision=2)
+    asyncio.run(model.refresh())
+    assert (set(model.versions), model.failures) == ({2}, {})
+
+
+def test_a_failure_is_forgotten_when_its_version_disappears():
+    source = Versions({1: Doubler(), 2: _BROKEN})
+    model = _model(source)
+    _apply(model)
+    source.remove(2)
+    asyncio.run(model.refresh())
+    assert model.failures == {}
+    source.put(2, Doubler())
+    asyncio.run(model.refresh())
+    assert set(model.versions) == {2}
+
+
+def test_a_replaced_revision_closes_the_old_engine_once_its_requests_are_done():
+    old, new = Held("infer", factor=2), Doubler(7)
+    source = Versions({1: old})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        asked = asyncio.create_task(_y(model, 1))
+        await asyncio.to_thread(old.entered.wait)
+        source.put(1, new, revision=1)
+        await model.refresh()
+        replaced = await _y(model, 1), old.is_closed
+        old.goes_on.set()
+        return replaced, await asked
+
+    assert asyncio.run(scenario()) == (([7], False), [2])
+    assert (old.is_closed, new.is_closed) == (True, False)
+
+
+def test_a_replacement_that_cannot_be_loaded_leaves_the_running_one():
+    engine = Doubler()
+    source = Versions({1: engine})
+    model = _model(source)
+    _apply(model)
+    source.put(1, _BROKEN, revision=1)
+    asyncio.run(model.refresh())
+    asyncio.run(model.refresh())
+    assert (source.loads, model.failures) == ([1, 1], {1: "the file is cut off"})
+    assert asyncio.run(_y(model, 4)) == [8]
+    assert not engine.is_closed
+
+
+def test_unloading_lets_requests_end_and_then_closes_the_engine_and_its_thread():
+    old = Held("infer")
+    source = Versions({1: old})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        asked = asyncio.create_task(_y(model, 1))
+        await asyncio.to_thread(old.entered.wait)
+        source.put(2, Doubler())
+        await model.refresh()
+        while_asked = set(model.versions), old.is_closed
+        old.goes_on.set()
+        return while_asked, await asked
+
+    assert asyncio.run(scenario()) == (({2}, False), [2])
+    assert old.is_closed
+    old.thread.join(30)
+    assert not old.thread.is_alive()
+
+
+def test_a_version_without_requests_is_closed_as_it_is_unloaded():
+    first, second = Doubler(), Doubler()
+    model = _model(Versions({1: first, 2: second}))
+    _apply(model, _ALL)
+    _apply(model)
+    assert (first.is_closed, second.is_closed) == (True, False)
+
+
+def test_a_repository_without_versions_leaves_those_that_run():
+    engine = Doubler()
+    source = Versions({1: engine})
+    model = _model(source)
+    _apply(model)
+    source.remove(1)
+    asyncio.run(model.refresh())
+    assert asyncio.run(_y(model, 1)) == [2]
+    assert not engine.is_closed
+
+
+def test_a_repository_that_is_away_is_an_error_and_leaves_those_that_run():
+    source = Versions({1: Doubler()})
+    model = _model(source)
+    _apply(model)
+    source.error = RepositoryError("the store is away")
+    with pytest.raises(RepositoryError, match="the store is away"):
+        asyncio.run(model.refresh())
+    assert asyncio.run(_y(model, 1)) == [2]
+    source.error = None
+    source.put(2, Doubler(5))
+    asyncio.run(model.refresh())
+    assert asyncio.run(_y(model, 1)) == [5]
+
+
+def test_two_refreshes_at_once_load_a_version_once():
+    engine = Held("warmup")
+    source = Versions({1: engine})
+    model = _model(source)
+
+    async def scenario():
+        both = asyncio.gather(model.refresh(), model.refresh())
+        await asyncio.to_thread(engine.entered.wait)
+        engine.goes_on.set()
+        await both
+
+    asyncio.run(scenario())
+    assert source.loads == [1]
+
+
+def test_a_label_is_a_loaded_version_and_moves_in_place():
+    model = _model(Versions({1: Doubler(), 2: Doubler()}))
+    _apply(model, _ALL, {"stable": 1})
+    assert model.choose(None, "stable").number == 1
+    _apply(model, _ALL, {"stable": 2, "gone": 9})
+    assert model.choose(None, "stable").number == 2
+    with pytest.raises(ModelNotFound, match=r"label: canary of model 'digits' .*gone, stable"):
+        model.choose(None, "canary")
+    with pytest.raises(ModelNotFound, match=r"Specific\(digits, 9\).*available: 1, 2"):
+        model.choose(None, "gone")
+
+
+def test_a_version_that_is_not_loaded_is_not_found():
+    model = _model(Versions({1: Doubler(), 2: Doubler()}))
+    _apply(model)
+    with pytest.raises(ModelNotFound, match=r"no version 1 loaded \(available: 2\)"):
+        asyncio.run(_y(model, 1, version=1))
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({}, "its repository folder holds no complete version; publish one"),
+        ({1: _BROKEN, 2: RepositoryError("no model")}, "version 2: no model"),
+    ],
+)
+def test_a_model_without_a_version_says_why(found, reason):
+    model = _model(Versions(found))
+    _apply(model)
+    with pytest.raises(ModelNotReady, match=f"'digits' has no version loaded; {reason}"):
+        model.choose(None, None)
+    with pytest.raises(RepositoryError, match=f"'digits' has no version to serve: {reason}"):
+        model.require_ready()
+
+
+def test_a_model_with_a_version_is_ready():
+    model = _model(Versions({1: Doubler(), 2: _BROKEN}))
+    _apply(model)
+    model.require_ready()
+
+
+class Two(Doubler):
+    """An engine with two signatures; the other one has outputs `y` and `z`."""
+
+    def __init__(self):
+        super().__init__()
+        z = type(Y)("z", "FP32", (-1,))
+        self.signatures["both"] = Signature("both", (X,), (Y, z), True)
+
+    def infer(self, signature, inputs):
+        outputs = super().infer(signature, inputs)
+        return outputs if signature != "both" else {**outputs, "z": inputs["x"] + 1}
+
+
+def _infer(engine, request, **config):
+    model = _model(Versions({3: engine}), **config)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        return await model.infer(request)
+
+    return asyncio.run(scenario())
+
+
+def test_a_response_says_which_model_version_and_signature_it_is_of():
+    response = _infer(Two(), InferRequest(x(1), signature="both", id="r1"))
+    assert (response.model, response.version, response.signature) == ("digits", 3, "both")
+    assert response.id == "r1"
+    assert response.timing.rows == 1
+    assert _infer(Two(), InferRequest(x(1))).signature == "serving_default"
+
+
+def test_outputs_are_those_that_were_asked_for_in_the_order_asked():
+    both = InferRequest(x(1), signature="both", outputs=("z", "y"))
+    assert list(_infer(Two(), both).outputs) == ["z", "y"]
+    one = InferRequest(x(1), signature="both", outputs=("z",))
+    assert _infer(Two(), one).outputs["z"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (InferRequest(x(1), signature="none"), 'signature name: "none" not found .*both'),
+        (InferRequest(x(1), outputs=("q",)), r"unknown output 'q' \(the model has: y\)"),
+        (InferRequest({"x": np.zeros((1, 2), np.float32)}), "x"),
+        (InferRequest({}), "x"),
+    ],
+)
+def test_a_request_that_does_not_fit_is_refused_before_it_reaches_the_engine(request_, said):
+    class Unused(Two):
+        def infer(self, signature, inputs):
+            raise AssertionError("it was computed")
+
+    with pytest.raises(InvalidRequest, match=said):
+        _infer(Unused(), request_)
+
+
+@pytest.mark.parametrize(("asked_s", "limit_s"), [(0.01, 30), (None, 0.01), (30, 0.01)])
+def test_a_request_may_shorten_its_time_and_not_lengthen_it(asked_s, limit_s):
+    engine = Held("infer")
+    model = _model(Versions({1: engine}), limits={"request_timeout_s": limit_s})
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        try:
+            with pytest.raises(DeadlineExceeded, match=r"within 0\.01 s"):
+                await asyncio.wait_for(_y(model, 1, timeout_s=asked_s), 20)
+        finally:
+            engine.goes_on.set()
+
+    asyncio.run(scenario())

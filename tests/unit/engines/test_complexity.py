@@ -10,10 +10,10 @@ def _x(*shape):
 @pytest.fixture(scope="module")
 def count():
     """Count what a call costs; return its parameters and its operations."""
-    from serve.engines.cost import cost_of
+    from serve.engines.complexity import complexity_of
 
     def count(call, variables, *inputs):
-        cost = cost_of(call, variables, Signature("serving_default", inputs, (), True))
+        cost = complexity_of(call, variables, Signature("serving_default", inputs, (), True))
         return cost.parameters, cost.flops
 
     return count

@@ -22,16 +22,16 @@ _ROWS = _x(-1)
 
 
 def _compiled(call, inputs=(_ROWS,), outputs=("y",), batched=True, name="serving_default"):
-    from serve.engines.function_engine import CompiledFunction
+    from serve.engines.tensorflow_engine import CompiledFunction
 
     specs = tuple(TensorSpec(output, "FP32", (-1,)) for output in outputs)
     return CompiledFunction(Signature(name, inputs, specs, batched), call)
 
 
 def _engine(*functions, default="serving_default", **more):
-    from serve.engines.function_engine import FunctionEngine
+    from serve.engines.tensorflow_engine import TensorFlowEngine
 
-    return FunctionEngine("test", functions, default, **more)
+    return TensorFlowEngine("test", functions, default, **more)
 
 
 class Seen:
@@ -172,5 +172,5 @@ def test_the_cost_is_that_of_the_default_signature(tf):
     dense = _compiled(lambda t: {"y": tf.matmul(t["x"], weights)}, (_x(-1, 3),), name="dense")
     dense = replace(dense, variables=(weights,))
     other = _compiled(lambda tensors: {"y": tensors["x"]}, name="other")
-    cost = _engine(other, dense, default="dense").cost()
+    cost = _engine(other, dense, default="dense").complexity()
     assert (cost.parameters, cost.flops) == (15, 30)

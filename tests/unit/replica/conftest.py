@@ -1,0 +1,47 @@
+import json
+import zipfile
+
+import pytest
+
+from serve.engines.engine import EngineOptions
+from serve.errors import RepositoryError
+from serve.replica import version_sources
+from serve.repository.repository import Repository
+from tests.unit.replica.fakes import Doubler
+
+
+class Models:
+    """A repository on this disk whose versions load as numpy engines; the rest of it is real.
+
+    `loaded` are the version folders that were loaded with their options, `engines` what of them.
+    """
+
+    def __init__(self, folder):
+        self.root = folder / "models"
+        self.root.mkdir()
+        self.repository = Repository(str(self.root), folder / "cache")
+        self.loaded: list[tuple[str, EngineOptions]] = []
+        self.engines = []
+
+    def put(self, model, version, factor=2, *, is_broken=False):
+        """Put a version there that takes x `factor` times, or cannot be loaded."""
+        folder = self.root / model / str(version)
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(folder / "model.keras", "w") as file:
+            file.writestr("config.json", json.dumps({"factor": factor, "is_broken": is_broken}))
+
+    def load(self, folder, options):
+        self.loaded.append((f"{folder.parent.name}/{folder.name}", options))
+        with zipfile.ZipFile(folder / "model.keras") as file:
+            tree = json.loads(file.read("config.json"))
+        if tree["is_broken"]:
+            raise RepositoryError(f"{folder.parent.name}/{folder.name} cannot be read")
+        self.engines.append(Doubler(tree["factor"]))
+        return self.engines[-1]
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    models = Models(tmp_path)
+    monkeypatch.setattr(version_sources, "load", models.load)
+    return models

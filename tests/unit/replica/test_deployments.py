@@ -1,0 +1,455 @@
+"""The classes that Ray runs, without Ray: their arguments are those that applications makes."""
+
+import asyncio
+import json
+import logging
+import shutil
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from serve.config.schema import Config
+from serve.deploy.applications import deploy_config
+from serve.edge.http import HttpRequest
+from serve.errors import ModelNotFound, ModelNotReady, RepositoryError
+from serve.pipelines import remote
+from serve.replica import deployments
+from serve.replica.deployments import GatewayDeployment, ModelDeployment
+from serve.types import InferRequest, InferResponse, Signature
+from tests.receiver import Receiver
+from tests.unit.replica.fakes import X, Y, call, infer_request, until, x
+from tests.unit.telemetry.fakes import FakeRecorder
+
+_TRACE = "0af7651916cd43dd8448eb211c80319c"
+_CALLER = "b7ad6b7169203331"
+_STEPS = {"name": "p", "kind": "sequence", "steps": [{"model": "digits"}]}
+
+
+class Flushed(FakeRecorder):
+    """A recorder that notes what it held each time that it was flushed."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.flushes = []
+
+    def flush(self):
+        self.flushes.append({name for name, *_ in self.sums})
+
+
+@pytest.fixture(autouse=True)
+def ray(monkeypatch, tmp_path):
+    """What the deployments ask of Ray: who they are, and where logs go."""
+    context = SimpleNamespace(app_name="digits", replica_id=SimpleNamespace(unique_id="r1"))
+    fake = SimpleNamespace(get_replica_context=lambda: context)
+    monkeypatch.setattr(deployments, "ray_serve", fake)
+    monkeypatch.setattr(deployments, "get_serve_logs_dir", lambda: str(tmp_path / "logs"))
+    monkeypatch.setattr(deployments, "Recorder", Flushed)
+    (tmp_path / "logs").mkdir()
+    interval = sys.getswitchinterval()
+    yield fake
+    sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def platform(models, tmp_path):
+    """Return args and user_config of an application, `digits` or one of `pipelines`."""
+
+    def made(name="digits", poll_interval_s=0, model=(), **config):
+        repository = {"root": str(models.root), "cache_dir": str(tmp_path / "cache")}
+        tree = {
+            "repository": {**repository, "poll_interval_s": poll_interval_s},
+            "models": [{"name": "digits", **dict(model)}],
+            **config,
+        }
+        applications = deploy_config(Config.model_validate(tree))["applications"]
+        (found,) = [each for each in applications if each["name"] == name]
+        return found["args"], found["deployments"][0]["user_config"]
+
+    return made
+
+
+def _undecorated(deployment):
+    """Return the class as it is written; Ray's around it needs a replica to be in."""
+    return deployment.__mro__[1]
+
+
+async def _replica(args):
+    plain = _undecorated(ModelDeployment)
+    replica = plain.__new__(plain)
+    await plain.__init__(replica, **args)
+    return replica
+
+
+async def _started(platform):
+    args, user_config = platform
+    replica = await _replica(args)
+    await replica.reconfigure(user_config)
+    return replica
+
+
+async def _stop(replica):
+    for task in replica._tasks:
+        task.cancel()
+    await asyncio.gather(*replica._tasks, return_exceptions=True)
+    replica.__del__()
+
+
+def _run(platform, use):
+    """Start a replica, use it, stop it; return what `use` did."""
+
+    async def scenario():
+        replica = await _started(platform)
+        try:
+            return await use(replica)
+        finally:
+            await _stop(replica)
+
+    return asyncio.run(scenario())
+
+
+async def _y(replica, *values, **request):
+    response = await replica.infer(InferRequest(x(*values), **request))
+    return response.outputs["y"].tolist()
+
+
+def test_the_first_user_config_loads_the_model(models, platform):
+    models.put("digits", 3)
+    args, user_config = platform()
+
+    async def scenario():
+        replica = await _replica(args)
+        assert models.loaded == []
+        assert await replica.check_health() is None
+        await replica.reconfigure(user_config)
+        response = await replica.handle_http(infer_request(1))
+        await _stop(replica)
+        return response
+
+    response = asyncio.run(scenario())
+    assert response.status == 200
+    assert json.loads(response.body)["outputs"][0]["data"] == [2]
+    assert [folder for folder, _ in models.loaded] == ["digits/3"]
+
+
+def test_the_app_that_ray_serves_is_the_models_endpoint(models, platform):
+    models.put("digits", 3)
+
+    async def use(replica):
+        return replica.__serve_build_asgi_app__() is replica._endpoint
+
+    assert _run(platform(), use)
+
+
+@pytest.mark.parametrize(
+    ("put", "said"),
+    [
+        ({}, "no complete version; publish one"),
+        ({"version": 3, "is_broken": True}, "version 3: digits/3 cannot be read"),
+    ],
+)
+def test_a_replica_that_cannot_start_says_why_and_tells_ray_first(models, platform, put, said):
+    if put:
+        models.put("digits", **put)
+    args, user_config = platform()
+
+    async def scenario():
+        replica = await _replica(args)
+        with pytest.raises(RepositoryError, match=said):
+            await replica.reconfigure(user_config)
+        return replica
+
+    replica = asyncio.run(scenario())
+    assert replica._tasks == []
+    (flushed,) = replica._recorder.flushes
+    assert ("model_loads" in flushed) == bool(put)
+
+
+def test_a_replica_that_cannot_reach_its_repository_does_not_start(models, platform):
+    args, user_config = platform()
+    shutil.rmtree(models.root)
+
+    async def scenario():
+        replica = await _replica(args)
+        with pytest.raises(RepositoryError, match="models"):
+            await replica.reconfigure(user_config)
+
+    asyncio.run(scenario())
+
+
+def test_a_later_change_that_fails_leaves_a_running_replica_alone(models, platform, caplog):
+    models.put("digits", 3)
+
+    async def use(replica):
+        shutil.rmtree(models.root)
+        with caplog.at_level(logging.ERROR, "ray.serve"):
+            await replica.reconfigure(platform()[1])
+        return await _y(replica, 1), await replica.check_health()
+
+    assert _run(platform(), use) == ([2], None)
+    assert "model 'digits': the change was not applied" in caplog.text
+
+
+def test_a_version_that_cannot_be_loaded_is_described_and_the_others_serve(models, platform):
+    models.put("digits", 3)
+    models.put("digits", 4, is_broken=True)
+    change = {"version_policy": {"all": True}, "version_labels": {"stable": 3}}
+
+    async def use(replica):
+        return await replica.describe(), await _y(replica, 1)
+
+    assert _run(platform(model=change), use) == (
+        {
+            "versions": [3],
+            "labels": {"stable": 3},
+            "failures": {4: "digits/4 cannot be read"},
+        },
+        [2],
+    )
+
+
+def test_policy_and_labels_change_in_place(models, platform):
+    models.put("digits", 1, factor=10)
+    models.put("digits", 2)
+    change = {"version_policy": {"specific": [1, 2]}, "version_labels": {"old": 1}}
+
+    async def use(replica):
+        before = await replica.describe()
+        await replica.reconfigure(platform(model=change)[1])
+        labelled = infer_request(1, path="/v2/models/digits/labels/old/infer")
+        return before, await replica.describe(), await replica.handle_http(labelled)
+
+    before, after, response = _run(platform(), use)
+    assert before == {"versions": [2], "labels": {}, "failures": {}}
+    assert after == {"versions": [1, 2], "labels": {"old": 1}, "failures": {}}
+    assert json.loads(response.body)["outputs"][0]["data"] == [10]
+
+
+def test_tenants_objective_and_prices_reach_the_metrics(models, platform):
+    models.put("digits", 3)
+    change = platform(
+        model={
+            "slo": {"latency_ms": 1e-6, "latency_target": 99, "availability": 99.9},
+            "autoscaling": {"max_replicas": 4},
+            "ray_actor_options": {"num_cpus": 2},
+        },
+        tenants={"header": "x-team", "names": ["ada"]},
+        prices={"cpu_hour": 0.5},
+    )
+
+    async def use(replica):
+        await replica.handle_http(infer_request(1, x_team="ada"))
+        await replica._sample()
+        return replica._recorder
+
+    recorder = _run(change, use)
+    assert recorder.value("model_requests", code="200", tenant="ada") == 1
+    assert recorder.value("model_slow_requests", version="3") == 1
+    objective = recorder.gauges["model_slo_objective_ratio", ("slo", "availability")]
+    assert objective == pytest.approx(0.999)
+    assert recorder.gauges[("model_max_replicas",)] == 4
+    assert recorder.gauges[("model_reserved_cost_per_hour",)] == 1
+
+
+def test_the_access_log_is_begun_and_ended_in_place(models, platform, tmp_path):
+    models.put("digits", 3)
+
+    async def use(replica):
+        await replica.handle_http(infer_request(1))
+        await replica.reconfigure(platform(access_log=True)[1])
+        await replica.handle_http(infer_request(2, x_request_id="second"))
+        await replica.reconfigure(platform()[1])
+        assert replica._endpoint.reporter is None
+        await replica.handle_http(infer_request(3))
+        (path,) = (tmp_path / "logs").iterdir()
+        await until(path.read_text)
+        return path
+
+    path = _run(platform(), use)
+    assert path.name == "access_digits_r1.log"
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line)["request_id"] == "second"
+
+
+def test_a_replica_that_has_lost_its_versions_is_unhealthy(models, platform):
+    models.put("digits", 3)
+
+    async def use(replica):
+        await replica.check_health()
+        replica._model.versions.clear()
+        with pytest.raises(ModelNotReady, match="'digits' has lost its versions"):
+            await replica.check_health()
+
+    _run(platform(), use)
+
+
+def test_a_pipeline_may_ask_for_a_version_and_its_signature(models, platform):
+    models.put("digits", 1, factor=10)
+    models.put("digits", 3)
+    both = {"version_policy": {"all": True}}
+
+    async def use(replica):
+        with pytest.raises(ModelNotFound):
+            await replica.signature(2)
+        return await replica.signature(1), await _y(replica, 1, version=1), await _y(replica, 1)
+
+    signature, pinned, newest = _run(platform(model=both), use)
+    assert (signature.inputs, signature.outputs) == ((X,), (Y,))
+    assert (pinned, newest) == ([10], [2])
+
+
+def test_a_pipelines_call_is_traced_below_its_caller_where_there_is_a_tracer(models, platform):
+    models.put("digits", 3)
+
+    async def use(replica):
+        traces = {"traceparent": f"00-{_TRACE}-{_CALLER}-01"}
+        return await _y(replica, 1, trace=traces), await _y(replica, 2)
+
+    with Receiver() as collector:
+        tracing = {"endpoint": collector.endpoint, "sampling_ratio": 0}
+        assert _run(platform(tracing=tracing), use) == ([2], [4])
+        (span,) = collector.named("infer digits")
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (_TRACE, _CALLER)
+
+
+def test_gauges_are_told_again_and_again_by_one_task(models, platform, monkeypatch):
+    monkeypatch.setattr(deployments, "_SAMPLE_PERIOD_S", 0.001)
+    models.put("digits", 3)
+
+    async def use(replica):
+        await replica.reconfigure(platform()[1])
+        assert len(replica._tasks) == 1
+        recorder = replica._recorder
+        for _ in range(2):
+            recorder.gauges.clear()
+            await until(lambda: len(recorder.gauges) > 5)
+        assert len(recorder.flushes) > 2
+        return recorder.gauges
+
+    gauges = _run(platform(), use)
+    assert gauges["model_ready", ("version", "3")] == 1
+    assert gauges[("model_requests_in_flight",)] == 0
+    assert sys.getswitchinterval() < 0.001
+
+
+def test_a_new_version_is_taken_up_by_looking_for_it(models, platform):
+    models.put("digits", 3)
+
+    async def use(replica):
+        assert len(replica._tasks) == 2
+        models.put("digits", 4, factor=7)
+        await until(lambda: set(replica._model.versions) == {4})
+        return await _y(replica, 1)
+
+    assert _run(platform(poll_interval_s=0.001), use) == [7]
+
+
+def test_a_colocated_pipeline_takes_up_a_members_new_version(models, platform):
+    models.put("digits", 3)
+    served = platform("p", poll_interval_s=0.001, pipelines=[_STEPS])
+
+    async def use(replica):
+        before = await _y(replica, 1)
+        models.put("digits", 4, factor=7)
+        await until(lambda: len(models.engines) == 2 and models.engines[0].is_closed)
+        return before, await _y(replica, 1)
+
+    assert _run(served, use) == ([2], [7])
+
+
+def test_a_pipeline_of_other_replicas_calls_them_by_the_replicas_loop(
+    models, platform, monkeypatch
+):
+    seen = []
+
+    async def signature(version):
+        return Signature("serving_default", (X,), (Y,), True)
+
+    async def infer(request):
+        seen.append((request.timeout_s, asyncio.get_running_loop()))
+        return InferResponse("digits", 3, {"y": request.inputs["x"] * 5})
+
+    handle = SimpleNamespace(
+        signature=SimpleNamespace(remote=signature), infer=SimpleNamespace(remote=infer)
+    )
+    fake = SimpleNamespace(get_deployment_handle=lambda deployment, app_name: handle)
+    monkeypatch.setattr(remote, "ray_serve", fake)
+    pipeline = {**_STEPS, "placement": "deployment", "limits": {"request_timeout_s": 9}}
+
+    async def use(replica):
+        loop = asyncio.get_running_loop()
+        return await _y(replica, 1), seen == [(9, loop)]
+
+    assert _run(platform("p", pipelines=[pipeline]), use) == ([5], True)
+    assert models.loaded == []
+
+
+@pytest.mark.parametrize("error", [RepositoryError("away"), ModelNotReady("away")])
+def test_what_is_repeated_goes_on_after_an_error_that_is_logged_once(caplog, error):
+    outcomes = [error, error, None, error, RepositoryError("elsewhere"), error]
+    done = asyncio.Event()
+
+    async def action():
+        if not outcomes:
+            done.set()
+            return
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+
+    async def scenario():
+        task = asyncio.create_task(deployments._repeat(action, 0))
+        await asyncio.wait_for(done.wait(), 30)
+        task.cancel()
+
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        asyncio.run(scenario())
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["away", "away", "elsewhere", "away"]
+
+
+def _gateway(use, **config):
+    """Start a gateway's replica, use it, stop it; return what `use` did."""
+    applications = deploy_config(Config.model_validate(config))["applications"]
+    user_config = applications[0]["deployments"][0]["user_config"]
+
+    async def scenario():
+        replica = _undecorated(GatewayDeployment)()
+        await replica.reconfigure(user_config)
+        try:
+            return await use(replica, user_config)
+        finally:
+            replica._flushing.cancel()
+            replica.__del__()
+
+    return asyncio.run(scenario())
+
+
+def test_the_gateway_knows_the_names_of_models_and_pipelines():
+    async def use(replica, user_config):
+        return await replica.__serve_build_asgi_app__()._list()
+
+    models = [{"name": "digits"}, {"name": "words"}]
+    response = _gateway(use, models=models, pipelines=[_STEPS])
+    assert json.loads(response.body) == {"models": ["digits", "words", "p"]}
+
+
+def test_the_gateways_sums_are_told_by_one_task(monkeypatch):
+    monkeypatch.setattr(deployments, "_SAMPLE_PERIOD_S", 0.001)
+
+    async def use(replica, user_config):
+        flushing = replica._flushing
+        await replica.reconfigure(user_config)
+        assert replica._flushing is flushing
+        await until(lambda: len(replica._recorder.flushes) > 2)
+
+    _gateway(use)
+
+
+def test_the_gateway_closes_its_access_log_when_it_ends(tmp_path):
+    async def use(replica, user_config):
+        return await call(replica.__serve_build_asgi_app__(), HttpRequest("GET", "/v2", {}))
+
+    assert _gateway(use, access_log=True)[0] == 200
+    (path,) = (tmp_path / "logs").iterdir()
+    assert len(path.read_text().splitlines()) == 1

@@ -1,0 +1,384 @@
+"""The paths of one model over ASGI, in front of a real batcher; the engine is numpy."""
+
+import asyncio
+import json
+import logging
+
+import numpy as np
+import orjson
+import pytest
+
+from serve.edge.http import HttpRequest, HttpResponse
+from serve.errors import RepositoryError
+from tests.unit.replica.fakes import (
+    Doubler,
+    Held,
+    endpoint,
+    fetch,
+    infer_request,
+    scope_of,
+    until,
+)
+
+_MODEL = "/v2/models/digits"
+_V2_BODY = infer_request(1, 2).body
+_V1_BODY = b'{"instances": [1, 2]}'
+_HEADER = b"inference-header-content-length"
+
+
+def _served(**config):
+    """Return a coroutine for an endpoint with version 1, which is `stable`, and version 3."""
+    versions = {1: Doubler(1), 3: Doubler(3)}
+    return endpoint(versions=versions, labels={"stable": 1}, **config)
+
+
+def _fetch(request, served=None):
+    async def scenario():
+        app = await (served or _served())
+        response = await fetch(app, request)
+        assert app.in_flight == 0
+        return response
+
+    return asyncio.run(scenario())
+
+
+def _get(path, served=None):
+    status, headers, body = _fetch(HttpRequest("GET", _MODEL + path, {}), served)
+    assert headers[b"content-type"] == b"application/json"
+    assert headers[b"content-length"] == b"%d" % len(body)
+    return status, orjson.loads(body)
+
+
+def _post(path, body, **headers):
+    sent = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return _fetch(HttpRequest("POST", _MODEL + path, sent, body))
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "factor"),
+    [("/infer", "3", 3), ("/versions/1/infer", "1", 1), ("/labels/stable/infer", "1", 1)],
+)
+def test_v2_infers_with_the_version_of_its_path(path, version, factor):
+    status, headers, body = _post(path, _V2_BODY)
+    assert (status, headers[b"content-type"]) == (200, b"application/json")
+    assert headers[b"server-timing"].startswith(b"queue;dur=")
+    output = {"name": "y", "datatype": "FP32", "shape": [2], "data": [factor, 2 * factor]}
+    expected = {"model_name": "digits", "model_version": version, "outputs": [output]}
+    assert orjson.loads(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "factor"),
+    [
+        ("/v1:predict", 3),
+        ("/v1/versions/1:predict", 1),
+        ("/v1/labels/stable:predict", 1),
+        ("/v1/LABELS/stable:PREDICT", 1),
+    ],
+)
+def test_v1_predicts_with_the_version_of_its_path(path, factor):
+    status, headers, body = _post(path, _V1_BODY)
+    assert (status, headers[b"content-type"]) == (200, b"application/json")
+    assert b"total;dur=" in headers[b"server-timing"]
+    assert orjson.loads(body) == {"predictions": [factor, 2 * factor]}
+    assert orjson.loads(_post(path, b'{"inputs": [1]}')[2]) == {"outputs": [factor]}
+
+
+def test_binary_data_goes_both_ways_behind_its_json():
+    inputs = [{"name": "x", "datatype": "FP32", "shape": [2]}]
+    inputs[0]["parameters"] = {"binary_data_size": 8}
+    text = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    data = np.array([1, 2], np.float32).tobytes()
+    length = {"inference_header_content_length": str(len(text))}
+    status, headers, body = _post("/infer", text + data, **length)
+    assert (status, headers[b"content-type"]) == (200, b"application/octet-stream")
+    json_length = int(headers[_HEADER])
+    (output,) = orjson.loads(body[:json_length])["outputs"]
+    assert output["parameters"] == {"binary_data_size": 8}
+    assert np.frombuffer(body[json_length:], np.float32).tolist() == [3, 6]
+
+
+def test_a_body_that_is_all_data_is_the_only_input():
+    data = np.array([4], np.float32).tobytes()
+    status, headers, body = _post("/infer", data, inference_header_content_length="0")
+    assert status == 200
+    assert np.frombuffer(body[int(headers[_HEADER]) :], np.float32).tolist() == [12]
+
+
+@pytest.mark.parametrize("path", ["", "/versions/3", "/versions/1", "/labels/stable"])
+def test_v2_metadata_tells_versions_and_tensors(path):
+    x, y = ({"name": name, "datatype": "FP32", "shape": [-1]} for name in "xy")
+    metadata = {"name": "digits", "versions": ["1", "3"], "platform": "numpy"}
+    assert _get(path) == (200, {**metadata, "inputs": [x], "outputs": [y]})
+
+
+@pytest.mark.parametrize("path", ["/ready", "/versions/1/ready", "/labels/stable/ready"])
+def test_v2_says_that_a_loaded_version_is_ready(path):
+    assert _get(path) == (200, {"name": "digits", "ready": True})
+
+
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [("/v1/metadata", "3"), ("/v1/versions/1/metadata", "1"), ("/v1/labels/stable/metadata", "1")],
+)
+def test_v1_metadata_is_of_the_version_of_its_path(path, version):
+    status, metadata = _get(path)
+    assert (status, metadata["model_spec"]["version"]) == (200, version)
+    signatures = metadata["metadata"]["signature_def"]["signature_def"]
+    assert set(signatures["serving_default"]["inputs"]) == {"x"}
+
+
+def _states(path, served=None):
+    status, document = _get(path, served)
+    assert status == 200
+    versions = document["model_version_status"]
+    return [(one["version"], one["state"], one["status"]["error_message"]) for one in versions]
+
+
+def test_v1_status_tells_of_every_version_and_why_one_could_not_be_loaded():
+    broken = {1: Doubler(), 2: RepositoryError("cut off"), 3: Doubler()}
+    assert _states("/v1", endpoint(versions=broken)) == [
+        ("3", "AVAILABLE", ""),
+        ("2", "END", "cut off"),
+        ("1", "AVAILABLE", ""),
+    ]
+    assert _states("/v1/versions/3", endpoint(versions=broken)) == [("3", "AVAILABLE", "")]
+    assert _states("/v1/labels/stable") == [("1", "AVAILABLE", "")]
+
+
+@pytest.mark.parametrize("version", ["versions/2", "labels/canary"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/{}/infer"),
+        ("GET", "/{}"),
+        ("GET", "/{}/ready"),
+        ("POST", "/v1/{}:predict"),
+        ("GET", "/v1/{}"),
+        ("GET", "/v1/{}/metadata"),
+    ],
+)
+def test_a_version_or_label_that_is_not_there_is_a_404(method, path, version):
+    request = HttpRequest(method, _MODEL + path.format(version), {}, b"")
+    status, headers, body = _fetch(request)
+    assert status == 404
+    assert b"server-timing" not in headers
+    assert version.split("/")[1] in orjson.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/infer", b"POST"),
+        ("PUT", "/versions/1/infer", b"POST"),
+        ("POST", "", b"GET"),
+        ("POST", "/ready", b"GET"),
+        ("DELETE", "/labels/stable", b"GET"),
+    ],
+)
+def test_another_method_on_a_v2_path_is_a_405_that_names_the_right_one(method, path, allowed):
+    status, headers, _ = _fetch(HttpRequest(method, _MODEL + path, {}))
+    assert (status, headers[b"allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/infer/", "/versions/one/infer", "/v2"])
+def test_a_v2_path_that_is_not_there_is_a_404(path):
+    assert _post(path, _V2_BODY)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1:predict", 400),
+        ("POST", "/v1", 400),
+        ("POST", "/v1/metadata", 400),
+        ("POST", "/v1:explain", 400),
+        ("POST", "/v1:classify", 501),
+        ("POST", "/v1:regress", 501),
+    ],
+)
+def test_v1_refuses_what_it_does_not_know_as_tensorflow_serving_does(method, path, status):
+    got, headers, body = _fetch(HttpRequest(method, _MODEL + path, {}, _V1_BODY))
+    assert (got, headers[b"content-type"]) == (status, b"application/json")
+    public = path.replace("/v1", "/v1/models/digits", 1)
+    said = orjson.loads(body)["error"]
+    assert public in said if status == 400 else "use :predict" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/infer", b"{", {}),
+        ("/infer", _V1_BODY, {}),
+        ("/infer", _V2_BODY, {"inference_header_content_length": "ten"}),
+        ("/infer", infer_request(1).body.replace(b"FP32", b"FP64"), {}),
+        ("/v1:predict", b"{", {}),
+        ("/v1:predict", b'{"instances": ["a"]}', {}),
+    ],
+)
+def test_a_body_that_does_not_fit_is_a_400(path, body, headers):
+    status, sent, response = _post(path, body, **headers)
+    assert (status, sent[b"content-type"]) == (400, b"application/json")
+    assert orjson.loads(response)["error"]
+    assert b"server-timing" not in sent
+
+
+@pytest.mark.parametrize("declared", [{}, {"content_length": "20000"}])
+@pytest.mark.parametrize("path", ["/infer", "/v1:predict"])
+def test_a_body_that_is_too_large_is_a_413_and_is_counted(path, declared):
+    async def scenario():
+        app = await endpoint()
+        body = b" " * 20_000 if not declared else b""
+        request = infer_request(1, path=_MODEL + path, **declared)
+        request = HttpRequest("POST", request.path, request.headers, body)
+        response = await fetch(app, request)
+        protocol = "v1" if "v1" in path else "v2"
+        recorder = app._model._recorder
+        return (
+            app.in_flight,
+            response,
+            recorder.value("model_requests", code="413", protocol=protocol, version="none"),
+        )
+
+    in_flight, (status, headers, body), counted = asyncio.run(scenario())
+    assert (in_flight, status, counted) == (0, 413, 1)
+    assert headers[b"content-type"] == b"application/json"
+    assert "limits.max_body_bytes" in orjson.loads(body)["error"]
+
+
+def test_a_full_queue_is_a_429_that_says_when_to_come_back():
+    engine = Held("infer")
+
+    async def scenario():
+        app = await endpoint(engine, limits={"max_queued_requests": 1})
+        running = asyncio.create_task(fetch(app, infer_request(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        waiting = asyncio.create_task(fetch(app, infer_request(2)))
+        await until(lambda: app._model.versions[3].batcher.queued == 1)
+        refused = await fetch(app, infer_request(3))
+        engine.goes_on.set()
+        return refused, await running, await waiting
+
+    (status, headers, _), *others = asyncio.run(scenario())
+    assert (status, headers[b"retry-after"]) == (429, b"1")
+    assert [status for status, *_ in others] == [200, 200]
+
+
+def test_a_model_without_a_version_is_a_503_that_says_when_to_come_back():
+    status, headers, body = _fetch(infer_request(1), endpoint(versions={}))
+    assert (status, headers[b"retry-after"]) == (503, b"1")
+    assert "publish one" in orjson.loads(body)["error"]
+
+
+def test_a_request_that_takes_too_long_is_a_504():
+    engine = Held("infer")
+
+    async def scenario():
+        app = await endpoint(engine, limits={"request_timeout_s": 0.01})
+        try:
+            return await fetch(app, infer_request(1)), app.in_flight
+        finally:
+            engine.goes_on.set()
+
+    (status, *_), in_flight = asyncio.run(scenario())
+    assert (status, in_flight) == (504, 0)
+
+
+def test_a_model_that_fails_is_a_500_and_its_cause_is_in_the_log_alone(caplog):
+    class Raises(Doubler):
+        def infer(self, signature, inputs):
+            raise ZeroDivisionError("the secret")
+
+    with caplog.at_level(logging.ERROR, "ray.serve"):
+        status, headers, body = _fetch(infer_request(1), endpoint(Raises()))
+    assert status == 500
+    assert "secret" not in orjson.loads(body)["error"]
+    assert b"server-timing" not in headers
+    (record,) = caplog.records
+    assert str(record.exc_info[1]) == "the secret"
+
+
+async def _hang_up(app, after):
+    """Send this much of a request's body and hang up; return what was sent back."""
+    sent = []
+    messages = [{"type": "http.request", "body": after, "more_body": True}] if after else []
+    messages.append({"type": "http.disconnect"})
+
+    async def receive():
+        assert app.in_flight == 1
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    await app(scope_of(infer_request(1)), receive, send)
+    return sent
+
+
+@pytest.mark.parametrize("after", [b"", b'{"inputs"'])
+def test_a_client_that_hangs_up_before_its_body_is_there_gets_nothing_and_counts_nothing(after):
+    async def scenario():
+        app = await endpoint()
+        sent = await _hang_up(app, after)
+        return app.in_flight, sent, app._model._recorder.value("model_requests")
+
+    assert asyncio.run(scenario()) == (0, [], None)
+
+
+def test_a_request_whose_task_is_cancelled_is_no_longer_in_flight():
+    engine = Held("infer")
+
+    async def scenario():
+        app = await endpoint(engine)
+        asked = asyncio.create_task(fetch(app, infer_request(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        while_asked = app.in_flight
+        asked.cancel()
+        await asyncio.wait([asked])
+        engine.goes_on.set()
+        return while_asked, app.in_flight
+
+    assert asyncio.run(scenario()) == (1, 0)
+
+
+def test_an_error_that_nobody_expects_leaves_nothing_in_flight():
+    async def scenario():
+        app = await endpoint()
+
+        async def receive():
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await app(scope_of(infer_request(1)), receive, None)
+        with pytest.raises(AttributeError):
+            await app.respond(HttpRequest("POST", _MODEL + "/infer", {}, None))
+        return app.in_flight
+
+    assert asyncio.run(scenario()) == 0
+
+
+def test_requests_from_the_gateway_count_like_those_from_the_ingress():
+    engine = Held("infer")
+
+    async def scenario():
+        app = await endpoint(engine)
+        asked = asyncio.create_task(app.respond(infer_request(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        also = asyncio.create_task(fetch(app, infer_request(2)))
+        await until(lambda: app.in_flight == 2)
+        engine.goes_on.set()
+        response = await asked
+        await also
+        counted = app._model._recorder.value("model_requests", code="200", version="3")
+        return response, app.in_flight, counted
+
+    response, in_flight, counted = asyncio.run(scenario())
+    assert isinstance(response, HttpResponse)
+    assert (response.status, in_flight, counted) == (200, 0, 2)
+
+
+def test_what_is_no_http_request_is_left_alone():
+    async def scenario():
+        await (await endpoint())({"type": "lifespan"}, None, None)
+
+    asyncio.run(scenario())

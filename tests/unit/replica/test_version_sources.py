@@ -1,0 +1,189 @@
+"""Where engines come from; repositories are real, and the engines of all tests but one numpy."""
+
+import numpy as np
+import pytest
+
+from serve.config.pipelines import PIPELINE
+from serve.config.sections import RayActorOptions
+from serve.errors import RepositoryError
+from serve.replica.version_sources import PipelineSource, RepositorySource, engine_options
+from serve.repository.repository import Repository
+from tests.unit.pipelines.fakes import number
+from tests.unit.replica.fakes import x
+
+
+def _pipeline(**changes):
+    """Return the config of a sequence `p` of `first` and then version 2 of `second`."""
+    steps = [{"model": "first"}, {"model": "second", "version": 2}]
+    return PIPELINE.validate_python(
+        {"name": "p", "kind": "sequence", "steps": steps, "version": 7, **changes}
+    )
+
+
+def _source(models, pipeline, *others, remote=None):
+    by_name = {other.name: other for other in others}
+    return PipelineSource(models.repository, pipeline, by_name, remote)
+
+
+def _infer(engine, *values):
+    return engine.infer("serving_default", x(*values))["y"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("num_cpus", "num_gpus", "threads", "share"),
+    [
+        (1, 0, 1, None),
+        (0, 0, 1, None),
+        (2.5, 0.25, 3, 0.25),
+        (1, 1, 1, None),
+        (1, 2, 1, None),
+    ],
+)
+def test_an_engine_may_take_the_cores_of_its_replica_and_its_part_of_a_gpu(
+    num_cpus, num_gpus, threads, share
+):
+    options = engine_options(RayActorOptions(num_cpus=num_cpus, num_gpus=num_gpus))
+    assert (options.num_threads, options.gpu_share) == (threads, share)
+
+
+def test_a_models_versions_are_the_repositorys_and_never_change(models):
+    models.put("digits", 1)
+    models.put("digits", 3)
+    models.put("other", 2)
+    source = RepositorySource(models.repository, "digits", RayActorOptions())
+    assert source.versions() == [1, 3]
+    before = source.revision(1)
+    models.put("digits", 4)
+    assert source.versions() == [1, 3, 4]
+    assert source.revision(1) == before
+
+
+def test_a_version_is_loaded_with_its_replicas_options(models):
+    models.put("digits", 3, factor=5)
+    options = RayActorOptions(num_cpus=2, num_gpus=0.5)
+    engine = RepositorySource(models.repository, "digits", options).load(3)
+    assert _infer(engine, 1) == [5]
+    assert models.loaded == [("digits/3", engine_options(options))]
+
+
+def test_a_version_without_a_baseline_has_none(models):
+    models.put("digits", 3)
+    source = RepositorySource(models.repository, "digits", RayActorOptions())
+    assert source.baseline(3, source.load(3).signatures) is None
+
+
+def test_a_version_that_is_not_there_is_refused_by_name(models):
+    models.put("digits", 3)
+    source = RepositorySource(models.repository, "digits", RayActorOptions())
+    with pytest.raises(RepositoryError, match="'digits' has no version 4"):
+        source.load(4)
+
+
+def test_a_version_loads_as_the_model_that_was_saved(tmp_path):
+    import keras
+
+    layers = [keras.Input((2,), name="x"), keras.layers.Dense(1, kernel_initializer="ones")]
+    folder = tmp_path / "models/tiny/1"
+    folder.mkdir(parents=True)
+    keras.Sequential(layers).save(folder / "tiny.keras")
+    repository = Repository(str(tmp_path / "models"), tmp_path / "cache")
+    engine = RepositorySource(repository, "tiny", RayActorOptions()).load(1)
+    rows = np.array([[1, 2], [3, 4]], np.float32)
+    (outputs,) = engine.infer(engine.default_signature, {"x": rows}).values()
+    assert outputs.tolist() == [[3], [7]]
+
+
+def test_a_pipeline_has_the_one_version_that_its_config_says(models):
+    assert _source(models, _pipeline()).versions() == [7]
+    assert _source(models, _pipeline()).baseline(7, {}) is None
+
+
+def test_a_pipelines_revision_changes_with_a_newer_version_of_a_member_that_is_not_pinned(models):
+    models.put("first", 1)
+    models.put("second", 2)
+    source = _source(models, _pipeline())
+    before = source.revision(7)
+    models.put("second", 3)
+    models.put("another", 1)
+    assert source.revision(7) == before
+    models.put("first", 2)
+    assert source.revision(7) != before
+
+
+def test_a_pipelines_revision_changes_when_a_member_that_was_missing_appears(models):
+    models.put("first", 1)
+    models.put("second", 1)
+    source = _source(models, _pipeline())
+    before = source.revision(7)
+    models.put("second", 2)
+    assert source.revision(7) != before
+
+
+def test_members_of_nested_pipelines_count_too(models):
+    models.put("first", 1)
+    models.put("second", 2)
+    steps = [{"model": "p"}]
+    around = PIPELINE.validate_python({"name": "around", "kind": "sequence", "steps": steps})
+    source = _source(models, around, _pipeline(), around)
+    before = source.revision(1)
+    models.put("first", 2)
+    assert source.revision(1) != before
+
+
+def test_a_pipeline_of_other_replicas_never_changes_by_itself(models):
+    models.put("first", 1)
+    source = _source(models, _pipeline(placement="deployment"))
+    before = source.revision(7)
+    models.put("first", 2)
+    assert source.revision(7) == before
+
+
+def test_colocated_members_are_the_newest_versions_unless_pinned_and_share_the_options(models):
+    models.put("first", 1, factor=10)
+    models.put("first", 2, factor=3)
+    models.put("second", 2, factor=5)
+    models.put("second", 3, factor=10)
+    options = {"num_cpus": 3, "num_gpus": 0.5}
+    pipeline = _pipeline(ray_actor_options=options, batching={"max_batch_size": 4})
+    engine = _source(models, pipeline).load(7)
+    assert _infer(engine, 1, 2) == [15, 30]
+    expected = engine_options(RayActorOptions(**options))
+    assert models.loaded == [("first/2", expected), ("second/2", expected)]
+    engine.warmup([])
+    assert [each.warm_sizes for each in models.engines] == [(1, 2, 4)] * 2
+
+
+def test_a_member_that_is_not_in_the_repository_is_refused_with_its_pipeline_named(models):
+    models.put("first", 1)
+    models.put("second", 1)
+    with pytest.raises(RepositoryError, match=r"pipeline 'p': model 'second' has no version 2"):
+        _source(models, _pipeline()).load(7)
+    with pytest.raises(RepositoryError, match=r"pipeline 'p': there is no model .* 'third'"):
+        _source(models, _pipeline(steps=[{"model": "third"}])).load(7)
+
+
+def test_members_elsewhere_are_asked_for_by_their_handles_nested_pipelines_among_them(models):
+    asked = []
+
+    def remote(label, model, version):
+        asked.append((label, model, version))
+        return number(label, lambda x: x + 1)
+
+    nested = _pipeline()
+    steps = [{"model": "p", "name": "inner"}, {"model": "second", "version": 2}]
+    around = PIPELINE.validate_python(
+        {"name": "around", "kind": "sequence", "steps": steps, "placement": "deployment"}
+    )
+    engine = _source(models, around, nested, around, remote=remote).load(1)
+    assert _infer(engine, 1) == [3]
+    assert asked == [("inner", "p", None), ("second", "second", 2)]
+    assert models.loaded == []
+
+
+def test_members_of_a_pipeline_in_a_colocated_one_are_in_the_same_process(models):
+    models.put("first", 1, factor=3)
+    models.put("second", 2, factor=5)
+    nested = _pipeline(placement="deployment")
+    steps = [{"model": "p"}]
+    around = PIPELINE.validate_python({"name": "around", "kind": "sequence", "steps": steps})
+    assert _infer(_source(models, around, nested, around).load(1), 1) == [15]
