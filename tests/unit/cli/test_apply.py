@@ -1,108 +1,77 @@
-"""The commands with a namespace: what they print, and their exit codes."""
+"""`strata apply`: what becomes of each model, on this machine and in a release."""
 
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from serve.cli.main import app
-from serve.cluster import connection as real
-from serve.cluster import rollout
-from tests.unit.cluster.fakes import FakeConnection
+from tests.unit.cli.fakes import APPLICATIONS, application, applications
 from tests.unit.cluster.releases import captured_applications, event, ray_service, running
 
-
-@pytest.fixture
-def cluster(monkeypatch):
-    fake = FakeConnection()
-    monkeypatch.setattr(real, "connect", lambda: fake)
-    monkeypatch.setattr(rollout, "_SETTLE_S", 0.0)
-    monkeypatch.setattr(rollout, "_POLL_S", 0.01)
-    return fake
+_PUT, _GET = f"PUT {APPLICATIONS}", f"GET {APPLICATIONS}"
 
 
-def _strata(*arguments):
-    done = CliRunner().invoke(app, [*map(str, arguments)])
-    return done.exit_code, done.output, done.exception
+def test_a_platform_that_does_not_run_is_started_with_up(refused, config):
+    assert "start the platform with strata up" in refused("apply", "-c", config)
 
 
-def test_doctor_of_a_healthy_release_is_exit_code_0(cluster):
-    code, printed, _ = _strata("doctor", "strata", "--namespace", "models")
+def test_apply_gives_the_file_to_ray_serve_and_tells_what_becomes_of_each(
+    strata, platform, dashboard
+):
+    config = platform(models=[{"name": "digits"}, {"name": "parity"}])
+    before = applications(gateway=application(), digits=application(), old=application())
+    after = applications(gateway=application(), digits=application(), parity=application())
+    starting = after["applications"] | {"parity": application("DEPLOYING", running=0)}
+    dashboard.pages = {_GET: [before, before, applications(**starting), after], _PUT: {}}
+    code, printed, _ = strata("apply", "-c", config, "--timeout-s", "30")
     assert code == 0
-    assert "release 'strata' is healthy: digits, gateway run in 2 pods" in printed
+    assert printed.splitlines() == [
+        "digits: applied",
+        "gateway: applied",
+        "old: removed",
+        "parity: added",
+    ]
+    (sent,) = dashboard.sent_to(_PUT)
+    assert [each["name"] for each in sent["applications"]] == ["gateway", "digits", "parity"]
+    assert len(dashboard.sent_to(_GET)) == 4, "it waits until the platform is what the file says"
 
 
-def test_doctor_prints_kind_subjects_sentence_and_fix_and_is_exit_code_1(cluster):
-    said = {**running("gateway"), **captured_applications("misspelt")}
-    cluster.services = [ray_service(said, names=tuple(said))]
-    code, printed, _ = _strata("doctor", "--namespace", "models")
-    assert code == 1
-    lines = printed.splitlines()
-    assert lines[0].split() == ["wrong-key", "misspelt"]
-    assert lines[1].strip() == "batching.max_batch_sise: extra inputs are not permitted"
-    assert lines[2].strip().startswith("fix: correct the key")
+def test_apply_fails_with_the_message_of_a_local_model_that_does_not_load(
+    refused, platform, dashboard
+):
+    config = platform(models=[{"name": "parity"}])
+    failed = application("DEPLOY_FAILED", "Traceback:\nserve.errors.RepositoryError: no version")
+    after = applications(gateway=application(), parity=failed)
+    dashboard.pages = {_GET: [applications(), after], _PUT: {}}
+    error = refused("apply", "-c", config, "--timeout-s", "30")
+    assert error == "model 'parity': no version"
 
 
-def test_doctor_gives_json(cluster):
-    cluster.services = []
-    code, printed, _ = _strata("doctor", "strata", "-n", "models", "--json")
-    assert code == 1
-    (found,) = json.loads(printed)
-    assert (found["kind"], found["subjects"]) == ("release-missing", ["strata"])
+def test_apply_gives_up_after_the_timeout(refused, platform, dashboard):
+    config = platform(models=[{"name": "parity"}])
+    dashboard.pages = {_GET: applications(gateway=application()), _PUT: {}}
+    error = refused("apply", "-c", config, "--timeout-s", "0")
+    assert error == "not ready after 0 s: parity (not deployed); see strata status"
 
 
-def test_doctor_without_a_release_says_what_is_missing_rather_than_fails(cluster):
-    code, printed, _ = _strata("doctor", "-n", "nowhere")
-    assert code == 1
-    assert "there is no namespace 'nowhere'" in printed
+def test_apply_does_not_wait_for_a_local_platform_if_told_so(strata, platform, dashboard):
+    config = platform(models=[{"name": "parity"}])
+    dashboard.pages = {_GET: applications(gateway=application()), _PUT: {}}
+    code, printed, _ = strata("apply", "-c", config, "--no-wait", "--timeout-s", "0")
+    assert (code, printed) == (0, "gateway: applied\nparity: added\n")
 
 
-def test_doctor_says_what_it_could_not_read(cluster):
-    cluster.forbidden = {"events"}
-    code, printed, _ = _strata("doctor", "-n", "models")
-    assert code == 0
-    assert "could not be read: events: not allowed: events" in " ".join(printed.split())
-
-
-def test_status_shows_models_and_pods_of_a_release(cluster):
-    code, printed, _ = _strata("status", "--namespace", "models")
-    assert code == 0
-    rows = [line.split() for line in printed.splitlines()]
-    assert ["MODEL", "STATE", "REPLICAS", "VERSIONS", "LABELS"] in rows
-    assert ["digits", "running", "1/2", "3", "(latest", "1)", "stable=3"] in rows
-    assert ["strata-head", "headgroup", "1/1", "Running", "0"] in rows
-
-
-def test_status_has_the_local_keys_for_each_model_as_json(cluster):
-    _, printed, _ = _strata("status", "-n", "models", "--json")
-    tree = json.loads(printed)
-    assert (tree["release"], tree["is_ready"]) == ("strata", True)
-    digits = tree["models"][0]
-    assert digits["name"] == "digits"
-    assert (digits["running_replicas"], digits["target_replicas"]) == (1, 2)
-    assert digits["versions"][0]["version"] == "3"
-    assert digits["labels"] == {"stable": 3}
-    assert tree["pods"][0]["name"] == "strata-head"
-
-
-def test_status_does_not_make_up_numbers_that_it_may_not_ask_for(cluster):
-    cluster.forbidden = {"get_from_service", "post_to_service"}
-    _, printed, _ = _strata("status", "-n", "models")
-    rows = [line.split() for line in printed.splitlines()]
-    assert ["digits", "running", "-", "-", "(latest", "1)", "stable=3"] in rows
-    assert "replicas that run are not known: not allowed" in printed
-    _, printed, _ = _strata("status", "-n", "models", "--json")
-    assert json.loads(printed)["models"][0]["running_replicas"] is None
-
-
-def test_a_release_that_is_not_ready_points_to_doctor(cluster):
-    cluster.services = [ray_service({}, ready=False)]
-    _, printed, _ = _strata("status", "-n", "models")
-    assert "not ready; see strata doctor strata --namespace models" in printed
+def test_apply_changes_nothing_where_a_pipeline_does_not_fit(refused, platform, dashboard):
+    steps = [{"model": "absent"}, {"model": "absent"}]
+    config = platform(pipelines=[{"name": "twice", "kind": "sequence", "steps": steps}])
+    dashboard.pages = {_GET: applications(), _PUT: {}}
+    error = refused("apply", "-c", config, "--timeout-s", "0")
+    assert "pipelines[twice]: there is no model" in error
+    assert dashboard.received == []
 
 
 @pytest.fixture
-def config(tmp_path):
+def file(tmp_path):
+    """A strata.yaml for a release, which has models of its own."""
     path = tmp_path / "strata.yaml"
     path.write_text("models: [{name: digits, version_labels: {stable: 3}}, {name: parity}]\n")
     return path
@@ -114,10 +83,10 @@ def _plan(helm, *models):
     helm.write()
 
 
-def test_apply_gives_the_models_to_the_release_through_helm(cluster, helm, chart, config):
+def test_apply_gives_the_models_to_the_release_through_helm(strata, cluster, helm, chart, file):
     _plan(helm, "digits", "old")
-    code, printed, error = _strata("apply", "-c", config, "-n", "models", "--chart", chart)
-    assert (code, error) == (0, None)
+    code, printed, error = strata("apply", "-c", file, "-n", "models", "--chart", chart)
+    assert (code, error) == (0, "")
     assert printed.splitlines() == [
         "digits: changed version_labels",
         "old: removed",
@@ -132,36 +101,36 @@ def test_apply_gives_the_models_to_the_release_through_helm(cluster, helm, chart
     }
 
 
-def test_apply_does_not_wait_if_told_so(cluster, helm, chart, config):
+def test_apply_does_not_wait_if_told_so(strata, cluster, helm, chart, file):
     _plan(helm, "digits")
     cluster.services = [ray_service({}, ready=False)]
-    arguments = ("apply", "-c", config, "-n", "models", "--chart", chart, "--no-wait")
-    code, printed, _ = _strata(*arguments)
+    arguments = ("apply", "-c", file, "-n", "models", "--chart", chart, "--no-wait")
+    code, printed, _ = strata(*arguments)
     assert code == 0
     assert "parity: added" in printed
     assert "runs as configured" not in printed
 
 
-def test_apply_changes_nothing_where_the_chart_refuses(cluster, helm, chart, config):
+def test_apply_changes_nothing_where_the_chart_refuses(strata, cluster, helm, chart, file):
     helm.plan["upgrade"] = {"error": "UPGRADE FAILED: no room"}
     _plan(helm, "digits")
-    code, printed, error = _strata("apply", "-c", config, "-n", "models", "--chart", chart)
+    code, printed, error = strata("apply", "-c", file, "-n", "models", "--chart", chart)
     assert code == 1
-    assert str(error) == "helm upgrade: no room"
+    assert error == "strata: helm upgrade: no room\n"
     assert "added" not in printed
 
 
-def test_apply_finds_the_chart_beside_the_file(cluster, helm, chart, config):
+def test_apply_finds_the_chart_beside_the_file(strata, cluster, helm, chart, file):
     _plan(helm, "digits")
-    (config.parent / "helm").mkdir()
-    chart.rename(config.parent / "helm" / "strata")
-    assert _strata("apply", "-c", config, "-n", "models", "--no-wait")[0] == 0
+    (file.parent / "helm").mkdir()
+    chart.rename(file.parent / "helm" / "strata")
+    assert strata("apply", "-c", file, "-n", "models", "--no-wait")[0] == 0
     upgrade = next(arguments for arguments, _ in helm.calls if arguments[0] == "upgrade")
-    assert upgrade[2] == str(config.parent / "helm" / "strata")
+    assert upgrade[2] == str(file.parent / "helm" / "strata")
 
 
 def test_apply_fails_with_the_message_of_a_model_that_does_not_load(
-    cluster, helm, chart, config, monkeypatch
+    refused, cluster, helm, chart, file, monkeypatch
 ):
     _plan(helm, "digits")
     said = {**running("gateway"), **captured_applications("absent")}
@@ -173,12 +142,10 @@ def test_apply_fails_with_the_message_of_a_model_that_does_not_load(
         cluster.found_events = [event(uid, "UpdatedServeApplications", "ok")]
 
     monkeypatch.setattr(real_helm, "upgrade", upgrade)
-    code, _, error = _strata("apply", "-c", config, "-n", "models", "--chart", chart)
-    assert code == 1
-    assert "model 'absent' has no version to serve" in str(error)
+    error = refused("apply", "-c", file, "-n", "models", "--chart", chart)
+    assert "model 'absent' has no version to serve" in error
 
 
-def test_options_of_a_cluster_need_its_namespace(config):
-    code, _, error = _strata("apply", "-c", config, "--release", "strata")
-    assert code == 1
-    assert "give its --namespace too" in str(error)
+def test_options_of_a_cluster_need_its_namespace(refused, file):
+    error = refused("apply", "-c", file, "--release", "strata")
+    assert "give its --namespace too" in error

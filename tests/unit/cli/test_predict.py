@@ -1,10 +1,8 @@
-"""The command as a person meets it: output, one-line errors, exit codes."""
+"""`strata predict`: what a model is sent, and how its outputs are shown."""
 
+import io
 import json
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -13,109 +11,13 @@ from serve.protocols import metadata_v2, rest_v2
 from serve.protocols.pictures import save_image
 from serve.protocols.rest_v2 import OutputFormat
 from serve.types import InferResponse, Signature, TensorSpec
+from tests.unit.cli.fakes import serving
 
 
-def _strata(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "serve", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return done.returncode, done.stdout, done.stderr
+class _Platform(BaseHTTPRequestHandler):
+    """A V2 server with one model, which gives class 1 a probability of 0.75."""
 
-
-def test_help_lists_every_command_without_loading_tensorflow_ray_or_kubernetes():
-    code = (
-        "import sys; sys.argv = ['strata', '--help']\n"
-        "from serve.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "assert not {'tensorflow', 'keras', 'ray', 'kubernetes'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in (
-        "up",
-        "apply",
-        "status",
-        "doctor",
-        "train",
-        "publish",
-        "models",
-        "predict",
-        "compare",
-        "tune",
-        "schema",
-    ):
-        assert f"\n  {command} " in done.stdout
-
-
-def test_publish_and_models_go_together(config, keras_file):
-    code, printed, _ = _strata("publish", keras_file, "--name", "tiny", "-c", config)
-    assert code == 0
-    assert "published tiny version 1 (keras" in printed
-    _, printed, _ = _strata("models", "-c", config)
-    assert printed.splitlines()[-1].split()[:3] == ["tiny", "1", "keras"]
-
-
-def test_a_baseline_is_published_with_the_model_or_nothing_is(config, keras_file, tmp_path):
-    x = np.random.default_rng(0).normal(size=(600, 2))
-    np.savez(tmp_path / "good.npz", x=x.astype(np.float32), label=np.zeros(600))
-    np.savez(tmp_path / "bad.npz", x=x)
-    publish = ["publish", keras_file, "--name", "tiny", "-c", config, "--baseline"]
-    code, _, error = _strata(*publish, tmp_path / "bad.npz")
-    assert (code, error.count("\n")) == (1, 1)
-    assert "bad.npz: input 'x' is FP64 [600, 2], model 'tiny' expects 'x' FP32 [-1, 2]" in error
-    code, printed, _ = _strata(*publish, tmp_path / "good.npz")
-    assert code == 0
-    assert "published tiny version 1 (keras" in printed
-    assert "with a drift baseline" in printed
-    baseline = json.loads((config.parent / "models/tiny/1/drift-baseline.json").read_text())
-    assert (baseline["rows"], list(baseline["outputs"])) == (600, ["y"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["publish", "nothing.keras", "--name", "a"], "nothing.keras"),
-        (["publish", "a.keras", "--name", "a", "--reconstruction-error", "y"], "needs --baseline"),
-        (["predict", "digits"], "give either --image or --json"),
-        (["predict", "digits", "--json", "{}", "--url", "http://127.0.0.1:9"], "strata up"),
-        (["status"], "start the platform with strata up"),
-        (["apply"], "start the platform with strata up"),
-        (["train", "nothing"], "has no recipe (known: digits"),
-    ],
-)
-def test_what_goes_wrong_is_one_line_and_exit_code_1(config, arguments, said):
-    config.write_text(config.read_text() + "ports: {dashboard: 9}\n")
-    code, _, error = _strata(*arguments, "-c", config)
-    assert code == 1
-    assert error.startswith("strata: ")
-    assert said in error
-    assert len(error.strip().splitlines()) == 1
-
-
-def test_a_missing_config_says_how_to_name_one():
-    code, _, error = _strata("models", "-c", "/nowhere/strata.yaml")
-    assert (code, error) == (
-        1,
-        "strata: /nowhere/strata.yaml: no such file; name one with --config\n",
-    )
-
-
-def test_wrong_usage_is_exit_code_2():
-    assert _strata("publish")[0] == 2
-
-
-def test_schema_is_json_schema():
-    _, printed, _ = _strata("schema")
-    assert json.loads(printed)["properties"]["models"]
-
-
-class _Answers(BaseHTTPRequestHandler):
-    """A V2 server that is sure of class 1 and knows one model."""
-
+    paths: list[str] = []  # noqa: RUF012  # emptied by the fixture
     signature = Signature(
         "s",
         (TensorSpec("image", "FP32", (-1, 2, 2, 1)),),
@@ -124,6 +26,7 @@ class _Answers(BaseHTTPRequestHandler):
     )
 
     def do_GET(self):
+        self.paths.append(self.path)
         if self.path.startswith("/v2/models/tiny"):
             metadata = metadata_v2.model_metadata("tiny", ["1"], "keras", self.signature)
             self._send(200, json.dumps(metadata).encode())
@@ -131,6 +34,7 @@ class _Answers(BaseHTTPRequestHandler):
             self._send(404, b'{"error": "Request for unknown model"}')
 
     def do_POST(self):
+        self.paths.append(self.path)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         length = self.headers["Inference-Header-Content-Length"]
         request, _ = rest_v2.decode_request(body, int(length) if length else None)
@@ -153,40 +57,87 @@ class _Answers(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def url():
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    _Platform.paths.clear()
+    with serving(_Platform) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
-def test_predict_shows_classes_for_a_picture(url, config, tmp_path):
+_ONE_ROW = json.dumps({"image": np.zeros((1, 2, 2, 1)).tolist()})
+
+
+def test_predict_shows_classes_for_a_picture(strata, url, config, tmp_path):
     save_image(np.zeros((2, 2, 1)), tmp_path / "a.png")
     arguments = ("--image", tmp_path / "a.png", "--url", url, "-c", config)
-    code, printed, _ = _strata("predict", "tiny", *arguments)
+    code, printed, _ = strata("predict", "tiny", *arguments)
     assert code == 0
     assert "probabilities: 1" in printed
     assert "75.0%" in printed
 
 
-def test_predict_takes_json_and_gives_json(url, config):
+def test_predict_takes_json_and_gives_json(strata, url, config):
     data = json.dumps({"image": np.zeros((2, 2, 2, 1)).tolist()})
-    code, printed, _ = _strata(
+    code, printed, _ = strata(
         "predict", "tiny", "--json", data, "--raw", "--url", url, "-c", config
     )
     assert code == 0
     assert json.loads(printed) == {"probabilities": [[0.25, 0.75], [0.25, 0.75]]}
 
 
-def test_predict_repeats_what_the_server_says(url, config):
-    code, _, error = _strata("predict", "other", "--json", "{}", "--url", url, "-c", config)
-    assert (code, error) == (1, "strata: 404: Request for unknown model\n")
+def test_predict_takes_json_from_a_file_and_from_standard_input(strata, url, tmp_path, monkeypatch):
+    (tmp_path / "inputs.json").write_text(_ONE_ROW)
+    monkeypatch.setattr("sys.stdin", io.StringIO(_ONE_ROW))
+    for given in (f"@{tmp_path / 'inputs.json'}", "-"):
+        code, printed, _ = strata("predict", "tiny", "--json", given, "--raw", "--url", url)
+        assert (code, json.loads(printed)) == (0, {"probabilities": [[0.25, 0.75]]})
 
 
-def test_predict_names_an_input_that_is_not_there(url, config):
-    code, _, error = _strata("predict", "tiny", "--json", '{"x": 1}', "--url", url, "-c", config)
-    assert code == 1
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ([], "/v2/models/tiny"),
+        (["--version", "3"], "/v2/models/tiny/versions/3"),
+        (["--label", "stable"], "/v2/models/tiny/labels/stable"),
+    ],
+)
+def test_predict_asks_the_version_or_label_that_is_named(strata, url, options, path):
+    code, _, _ = strata("predict", "tiny", "--json", _ONE_ROW, "--url", url, *options)
+    assert code == 0
+    assert _Platform.paths == [path, f"{path}/infer"]
+
+
+def test_predict_finds_the_platform_by_the_port_in_the_file(strata, url, tmp_path):
+    (tmp_path / "strata.yaml").write_text(f"http: {{port: {url.rsplit(':')[-1]}}}")
+    code, printed, _ = strata("predict", "tiny", "--json", _ONE_ROW, "-c", tmp_path / "strata.yaml")
+    assert code == 0
+    assert "tiny version 1" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give either --image or --json"),
+        (["--json", "{}", "--image", "a.png"], "give either --image or --json"),
+        (["--json", "{}", "--version", "1", "--label", "a"], "give either --version or --label"),
+        (["--json", "{}", "--url", "http://127.0.0.1:9"], "strata up"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(refused, config, options, said):
+    assert said in refused("predict", "digits", *options, "-c", config)
+
+
+def test_predict_repeats_what_the_server_says(refused, url, config):
+    error = refused("predict", "other", "--json", "{}", "--url", url, "-c", config)
+    assert error == "404: Request for unknown model"
+
+
+def test_predict_names_an_input_that_is_not_there(refused, url, config):
+    error = refused("predict", "tiny", "--json", '{"x": 1}', "--url", url, "-c", config)
     assert "unknown inputs ['x']; the model has: image" in error
+
+
+def test_predict_names_a_file_that_cannot_be_read(refused, url, tmp_path):
+    missing = tmp_path / "inputs.json"
+    error = refused("predict", "tiny", "--json", f"@{missing}", "--url", url)
+    assert error == f"{missing}: cannot be read: No such file or directory"

@@ -1,3 +1,7 @@
+"""`strata publish`: a model that loads becomes a version, with its baseline or not at all."""
+
+import json
+
 import numpy as np
 import pytest
 
@@ -6,6 +10,57 @@ from serve.errors import ConfigError
 from serve.evaluation.baselines import Examples
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
+
+
+def test_publish_and_models_go_together(strata, config, keras_file):
+    code, printed, _ = strata("publish", keras_file, "--name", "tiny", "-c", config)
+    assert code == 0
+    assert "published tiny version 1 (keras" in printed
+    _, printed, _ = strata("models", "-c", config)
+    assert printed.splitlines()[-1].split()[:3] == ["tiny", "1", "keras"]
+
+
+def test_a_baseline_is_published_with_the_model_or_nothing_is(
+    strata, refused, config, keras_file, tmp_path
+):
+    x = np.random.default_rng(0).normal(size=(600, 2))
+    np.savez(tmp_path / "good.npz", x=x.astype(np.float32), label=np.zeros(600))
+    np.savez(tmp_path / "bad.npz", x=x)
+    publish = ["publish", keras_file, "--name", "tiny", "-c", config, "--baseline"]
+    error = refused(*publish, tmp_path / "bad.npz")
+    assert "bad.npz: input 'x' is FP64 [600, 2], model 'tiny' expects 'x' FP32 [-1, 2]" in error
+    code, printed, _ = strata(*publish, tmp_path / "good.npz")
+    assert code == 0
+    assert "published tiny version 1 (keras" in printed
+    assert "with a drift baseline" in printed
+    baseline = json.loads((config.parent / "models/tiny/1/drift-baseline.json").read_text())
+    assert (baseline["rows"], list(baseline["outputs"])) == (600, ["y"])
+
+
+def test_the_manifest_has_the_signature_that_the_loaded_model_has(strata, config, keras_file):
+    strata("publish", keras_file, "--name", "tiny", "--version", "7", "-c", config)
+    manifest = json.loads((config.parent / "models/tiny/7/manifest.json").read_text())
+    (given,) = manifest["signature"]["inputs"]
+    assert (given["name"], given["datatype"], given["shape"]) == ("x", "FP32", [-1, 2])
+
+
+def test_a_model_that_does_not_load_is_not_published(refused, config, keras_file, tmp_path):
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes(keras_file.read_bytes().replace(b"config.json", b"gonfic.json"))
+    error = refused("publish", broken, "--name", "broken", "-c", config)
+    assert "There is no item named 'config.json' in the archive" in error
+    assert not list((config.parent / "models").glob("broken/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing.keras", "--name", "a"], "nothing.keras"),
+        (["a.keras", "--name", "a", "--reconstruction-error", "y"], "needs --baseline"),
+    ],
+)
+def test_what_cannot_be_published_is_refused(refused, config, arguments, said):
+    assert said in refused("publish", *arguments, "-c", config)
 
 
 def test_a_version_whose_baseline_cannot_be_made_is_not_published(tmp_path, keras_file):

@@ -1,0 +1,66 @@
+"""A file is checked against the repository before anything is started or changed."""
+
+import shutil
+import zipfile
+
+import pytest
+
+from serve.cli.checked_config import load_checked
+from serve.errors import ConfigError
+from serve.repository.publish import publish
+from serve.repository.repository import Repository
+from serve.types import Signature, TensorSpec
+
+_TWICE = "pipelines: [{name: twice, kind: sequence, steps: [{model: tiny}, {model: tiny%s}]}]\n"
+
+
+@pytest.fixture
+def write(config):
+    """Return a function that writes the file; the repository beside it is empty."""
+    (config.parent / "models").mkdir()
+
+    def write(text):
+        config.write_text(text)
+        return config
+
+    return write
+
+
+def _copy_by_hand(keras_file, config):
+    folder = config.parent / "models" / "tiny" / "1"
+    folder.mkdir(parents=True)
+    shutil.copy(keras_file, folder / "model.keras")
+
+
+def test_models_alone_are_not_looked_for(write):
+    config = load_checked(write("models: [{name: digits}]\n"))
+    assert [model.name for model in config.models] == ["digits"]
+
+
+def test_a_pipeline_of_a_model_that_is_not_there_is_refused(write):
+    with pytest.raises(ConfigError, match=r"pipelines\[twice\]: there is no model"):
+        load_checked(write(_TWICE % ""))
+
+
+def test_wires_are_compared_with_the_signature_of_a_model_without_a_manifest(write, keras_file):
+    config = write(_TWICE % ", inputs: {x: tiny.y}")
+    _copy_by_hand(keras_file, config)
+    assert load_checked(config).pipelines[0].name == "twice"
+    with pytest.raises(ConfigError, match=r"no tensor 'tiny\.z'"):
+        load_checked(write(_TWICE % ", inputs: {x: tiny.z}"))
+
+
+def test_a_model_with_a_signature_in_its_manifest_is_not_loaded(write, tmp_path):
+    x, y = TensorSpec("x", "FP32", (-1, 2)), TensorSpec("y", "FP32", (-1, 2))
+    with zipfile.ZipFile(tmp_path / "no-model.keras", "w") as file:
+        file.writestr("config.json", "{}")
+        file.writestr("model.weights.h5", bytes(2000))
+    publish(
+        tmp_path / "no-model.keras",
+        Repository(str(tmp_path / "models"), tmp_path / "cache"),
+        "tiny",
+        validate=lambda folder: Signature("serving_default", (x,), (y,), True),
+    )
+    with pytest.raises(ConfigError, match=r"pipelines\[twice\].steps\[1\].inputs.x"):
+        load_checked(write(_TWICE % ", inputs: {x: tiny.z}"))
+    assert load_checked(write(_TWICE % ", inputs: {x: tiny.y}")) is not None

@@ -1,0 +1,74 @@
+"""`strata compare`: how figures are shown; that they are right is tested with what measures."""
+
+import json
+
+import pytest
+
+from serve.evaluation.comparison import Compared
+from serve.evaluation.measure import Figures
+from serve.evaluation.subject import Reference
+
+_CHEAP = Figures(0.98125, 41_234.6, 0.0241, 0.31, 8_120, 1_250, 301.4, 100)
+_DEAR = Figures(None, 1_012.0, 12.41, 35.6, 2_500_000, None, 612.0, 1000)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Give figures to what is compared, where each would be measured in a process of its own."""
+    asked = []
+
+    def compare(config, path, references, data, progress):
+        asked.append((references, data))
+        rows = zip(references, (_CHEAP, _DEAR), (0.0123, 1.5), strict=True)
+        return [Compared(*row) for row in rows]
+
+    monkeypatch.setattr("serve.cli.compare.compare_all", compare)
+    return asked
+
+
+@pytest.fixture
+def compare(strata, config, tmp_path, measured):
+    (tmp_path / "models").mkdir()
+    options = ("--data", "labelled.npz", "--output", tmp_path / "out", "-c", config)
+    return lambda *names: strata("compare", *names, *options)
+
+
+def test_figures_are_rounded_to_what_they_are_worth(compare, measured):
+    code, printed, _ = compare("cheap", "dear@2")
+    assert code == 0
+    rows = [line.split() for line in printed.splitlines()]
+    assert ["cheap", "98.1%", "41,235", "0.02", "0.3", "8.12k", "1.25k", "301", "0.0123"] in rows
+    assert ["dear@2", "-", "1,012", "12", "36", "2.5M", "-", "612", "1.5000"] in rows
+    assert measured == [([Reference("cheap"), Reference("dear", 2)], "labelled.npz")]
+
+
+def test_the_table_fits_a_terminal_of_80_columns(compare):
+    _, printed, _ = compare("cheap", "dear@2")
+    table = printed.splitlines()[:-1]
+    assert max(map(len, table)) <= 80
+    words = set(" ".join(table).split())
+    assert {"MODEL", "ACCURACY", "ROWS/S", "P50", "P99", "PARAMS", "FLOPS", "COST"} <= words
+
+
+def test_figures_and_pictures_are_saved(compare, tmp_path):
+    _, printed, _ = compare("cheap", "dear@2")
+    folder = tmp_path / "out"
+    said = f"saved compare.json, compare.png, labels.png in {folder}/"
+    assert printed.splitlines()[-1] == said
+    assert {path.name for path in folder.iterdir()} == {"compare.json", "compare.png", "labels.png"}
+    tree = json.loads((folder / "compare.json").read_text())
+    assert tree["data"] == "labelled.npz"
+    assert [row["name"] for row in tree["compared"]] == ["cheap", "dear"]
+    assert tree["compared"][0]["accuracy"] == 0.98125
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("digits@new", "'digits@new': after @ comes a version or 'all'"),
+        ("digits@all", "there is no model or pipeline 'digits'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(refused, config, tmp_path, name, said):
+    (tmp_path / "models").mkdir()
+    assert said in refused("compare", name, "-c", config)

@@ -1,0 +1,52 @@
+"""What commands print is plain where the output is no terminal."""
+
+import os
+from contextlib import suppress
+
+import pytest
+
+from serve.cli.printing import bytes_text, print_table, progress_bar, quiet_tensorflow
+
+
+def test_a_table_folds_its_last_column_rather_than_run_off_the_screen(capsys):
+    print_table(("MODEL", "STATE"), [("digits", "word " * 40), ("parity", "ok")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["MODEL", "STATE"]
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).count("word") == 40
+    assert lines[-1].split() == ["parity", "ok"]
+
+
+def test_progress_is_a_line_whenever_it_says_something_new(capsys):
+    with progress_bar("training digits") as progress:
+        for done, text in ((0.1, "epoch 1"), (0.2, "epoch 1"), (1.0, "epoch 2")):
+            progress(done, text)
+    printed = capsys.readouterr()
+    assert printed.out == "", "it is no result"
+    assert [line.split() for line in printed.err.splitlines()] == [
+        ["training", "digits", "10%", "epoch", "1"],
+        ["training", "digits", "100%", "epoch", "2"],
+    ]
+
+
+def test_only_what_is_written_while_tensorflow_is_imported_is_hidden(capfd):
+    with suppress(ImportError), quiet_tensorflow():
+        os.write(2, b"could not find cuda drivers\n")
+        raise ImportError("no tensorflow")
+    os.write(2, b"published\n")
+    assert capfd.readouterr().err == "published\n"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (3_140_000, "3.1 MB"),
+        (5 * 10**9, "5.0 GB"),
+        (2 * 10**12, "2000.0 GB"),
+    ],
+)
+def test_a_size_is_in_units_of_a_thousand(size, text):
+    assert bytes_text(size) == text

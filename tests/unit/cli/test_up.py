@@ -1,0 +1,153 @@
+"""`strata up`: what it says while a platform starts, and that it ends it.
+
+The platform is a fake, since Ray takes many seconds; tests/integration/test_up.py has a real one.
+"""
+
+import json
+import math
+import os
+import signal
+import subprocess
+
+import pytest
+
+from serve.cli.up import example_call
+from serve.deploy.application_status import ApplicationState
+
+
+class FakePlatform:
+    """A LocalPlatform whose applications go through `states`; then `at_end` is called."""
+
+    states: list = []  # noqa: RUF012  # set by the tests
+    at_end = staticmethod(lambda: None)
+    calls: list = []  # noqa: RUF012
+
+    haproxy_metrics_port = 9101
+
+    def __init__(self, config):
+        self.config = config
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.calls.append("stop")
+
+    def start(self, report):
+        self.calls.append("start")
+        report("starting Ray")
+
+    def wait_ready(self, timeout_s, progress):
+        for state in self.states:
+            progress({"digits": ApplicationState("digits", state, "", 1, 1)})
+        self.at_end()
+
+
+class FakeMonitoring:
+    """A Prometheus that ends by itself once the platform is ready; no Grafana."""
+
+    url, grafana_url = "http://127.0.0.1:9090", None
+
+    def __init__(self, ports):
+        self._ended = ["Prometheus"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        FakePlatform.calls.append("stop watching")
+
+    def start(self, haproxy_port):
+        FakePlatform.calls.append(f"watch {haproxy_port}")
+
+    def ended(self):
+        _ctrl_c()
+        return [self._ended.pop()] if self._ended else []
+
+
+def _ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def local(monkeypatch):
+    """The platform that `strata up` starts in these tests."""
+    monkeypatch.setattr("serve.deploy.local_platform.LocalPlatform", FakePlatform)
+    monkeypatch.setattr("serve.deploy.monitoring.Monitoring", FakeMonitoring)
+    monkeypatch.setattr("serve.cli.up._LOOK_PERIOD_S", 0.01)
+    monkeypatch.setattr(FakePlatform, "states", ["DEPLOYING", "DEPLOYING", "RUNNING"])
+    monkeypatch.setattr(FakePlatform, "at_end", staticmethod(_ctrl_c))
+    FakePlatform.calls.clear()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield FakePlatform
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _tensor(datatype, *shape):
+    return {"name": "x", "datatype": datatype, "shape": list(shape)}
+
+
+def test_up_says_where_everything_is_and_stops_when_told_to(strata, platform, local, ingress):
+    ingress.pages["GET /v2/models/digits"] = {"inputs": [_tensor("FP32", -1)]}
+    code, printed, error = strata("up", "-c", platform(models=[{"name": "digits"}]))
+    assert code == 0
+    url = f"http://127.0.0.1:{ingress.port}"
+    assert f"Strata is ready at {url}" in printed
+    assert "metrics    http://127.0.0.1:9100/metrics" in printed
+    assert f"curl -s {url}/v2/models/digits/infer" in printed
+    assert error.splitlines() == [
+        "starting Ray",
+        "digits: deploying",
+        "digits: running",
+        "stopping",
+    ]
+    assert local.calls == ["start", "stop"]
+
+
+def test_ctrl_c_while_it_starts_ends_what_was_started(strata, platform, local, monkeypatch):
+    monkeypatch.setattr(local, "start", lambda self, report: _ctrl_c())
+    code, printed, _ = strata("up", "-c", platform())
+    assert (code, printed) == (130, "")
+    assert local.calls == ["stop"]
+
+
+@pytest.mark.timeout(60)  # it ends once it was told of the end of Prometheus
+def test_what_watches_may_end_and_the_platform_goes_on(strata, platform, local, monkeypatch):
+    monkeypatch.setattr(local, "at_end", staticmethod(lambda: None))
+    code, printed, error = strata("up", "--watch", "-c", platform())
+    assert code == 0
+    assert "prometheus http://127.0.0.1:9090/alerts" in printed
+    assert "grafana    not installed" in printed
+    assert "Prometheus has ended; the platform goes on without it" in error
+    assert local.calls == ["start", "watch 9101", "stop", "stop watching"]
+
+
+def test_a_pipeline_that_does_not_fit_is_refused_before_anything_starts(refused, platform, local):
+    steps = [{"model": "absent"}, {"model": "absent"}]
+    config = platform(pipelines=[{"name": "twice", "kind": "sequence", "steps": steps}])
+    assert "pipelines[twice]: there is no model" in refused("up", "-c", config)
+    assert local.calls == []
+
+
+@pytest.mark.parametrize(
+    ("tensor", "value"),
+    [
+        (_tensor("FP32", -1), 0),
+        (_tensor("INT64", -1, 20), 0),
+        (_tensor("FP32", -1, 28, 28, 1), 0),
+        (_tensor("BOOL", -1, 3), False),
+        (_tensor("BYTES", -1), ""),
+    ],
+)
+def test_the_example_is_a_request_that_a_shell_sends_as_printed(ingress, tensor, value):
+    ingress.pages["GET /v2/models/digits"] = {"inputs": [tensor]}
+    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
+    assert len(line) < 250
+    shell = f'curl() {{ printf %s "${{@: -1}}"; }}; {line}'  # shows the body instead
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    (sent,) = json.loads(done.stdout)["inputs"]
+    shape = [abs(size) for size in tensor["shape"]]
+    data = json.dumps(sent.pop("data"))  # as text, since 0 would equal false
+    assert data == json.dumps([value] * math.prod(shape))
+    assert sent == {**tensor, "shape": shape}
