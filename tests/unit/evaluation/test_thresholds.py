@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from serve.config.schema import Model
 from serve.config.sections import Prices
-from serve.errors import ConfigError, InvalidRequest
+from serve.errors import InvalidRequest
 from serve.evaluation.cascade_layers import LayerAnswers, layer_answers
 from serve.evaluation.subject import Subject
 from serve.evaluation.thresholds import Point, candidates, choose, evaluate
 from serve.pipelines.member import ColocatedMember
 from serve.types import TensorSpec
 from tests.unit.evaluation.conftest import dataset
-from tests.unit.pipelines.fakes import IN, Fake, assemble, infer
+from tests.unit.pipelines.fakes import Fake, assemble, infer
 
 _RULES = ("max_probability", "margin", "entropy")
 
@@ -127,15 +127,3 @@ def test_the_best_that_is_cheap_enough_is_chosen():
     assert choose(_POINTS, None, 3.5).thresholds == (0.7,)
     with pytest.raises(InvalidRequest, match="the cheapest cost 1"):
         choose(_POINTS, None, 0.5)
-
-
-def test_inputs_that_the_data_lacks_are_named():
-
-    engine = assemble(
-        _tree({"margin": 0.5}, {"margin": 0.5}),
-        *(Fake(n, _probabilities(0)) for n in ("small", "middle", "large")),
-    )
-    assert engine.signatures["serving_default"].inputs == (IN,)
-    subject = Subject(Model(name="p"), ColocatedMember("p", engine, (1,)), (), {}, engine.kind)
-    with pytest.raises(ConfigError, match="'p' takes the inputs x; the data has image"):
-        layer_answers(subject, Prices(), dataset(image=np.zeros(2), labels=np.zeros(2)))
