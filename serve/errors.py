@@ -3,7 +3,7 @@
     ServeError
     ├── InvalidRequest      INVALID_ARGUMENT     the request cannot be understood or does not fit
     │   └── BodyTooLarge    INVALID_ARGUMENT     more bytes than the model accepts (HTTP 413)
-    ├── Unsupported         UNIMPLEMENTED        a content encoding or feature that is not spoken
+    ├── Unsupported         UNIMPLEMENTED        a content encoding or feature that is not supported
     ├── ModelNotFound       NOT_FOUND            no such model, version or label
     ├── QueueFull           RESOURCE_EXHAUSTED   too many requests wait already
     ├── ModelNotReady       UNAVAILABLE          loading, or no version could be loaded
@@ -57,7 +57,7 @@ class BodyTooLarge(InvalidRequest):
 
 
 class Unsupported(ServeError):
-    """The request asks for something that the protocol allows and Strata does not speak."""
+    """The request asks for something that the protocol allows and Strata does not support."""
 
     code = Code.UNIMPLEMENTED
 
@@ -81,7 +81,7 @@ class ModelNotReady(ServeError):
 
 
 class DeadlineExceeded(ServeError):
-    """The answer would come after the request's deadline."""
+    """The response would come after the request's deadline."""
 
     code = Code.DEADLINE_EXCEEDED
 

@@ -13,8 +13,8 @@ from dashboards.panels import (
     Section,
     board,
     chart,
-    chosen,
     number,
+    query_variable,
     runbook,
     to_dashboard,
 )
@@ -29,7 +29,7 @@ _GPU = "{{ip}} GPU {{GpuIndex}}"
 
 
 def cluster() -> dict[str, Any]:
-    models = chosen("model", f"label_values(ray_model_ready{_ALL}, model)", several=True)
+    models = query_variable("model", f"label_values(ray_model_ready{_ALL}, model)", several=True)
     return board(
         "cluster",
         "The machines and the processes of the platform: CPU, memory, GPUs, controller, HAProxy.",
@@ -164,8 +164,8 @@ def _nodes() -> list[Row]:
 
 
 def _resource(name: str, state: str) -> str:
-    chosen_ = everything(f'Name="{name}"', f'State="{state}"')
-    return or_zero(f"sum(ray_resources{chosen_})")
+    selector = everything(f'Name="{name}"', f'State="{state}"')
+    return or_zero(f"sum(ray_resources{selector})")
 
 
 def _devices() -> list[Panel]:

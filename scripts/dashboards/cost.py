@@ -12,13 +12,13 @@ from dashboards.panels import (
     bars,
     board,
     chart,
-    chosen,
     listing,
     number,
+    query_variable,
     runbook,
     to_dashboard,
 )
-from dashboards.promql import everything, grown, of_model, of_version, or_zero, rate, share
+from dashboards.promql import everything, increase, of_model, of_version, or_zero, rate, share
 
 _M, _V = of_model(), of_version()
 _COMPUTE = "ray_model_compute_seconds_total"
@@ -29,8 +29,12 @@ _IDLE = f"1 - sum({_BUSY} * {_WEIGHTS}) / sum({_WEIGHTS})"
 
 
 def cost() -> dict[str, Any]:
-    models = chosen("model", f"label_values(ray_model_ready{everything()}, model)", several=True)
-    versions = chosen("version", f"label_values(ray_model_ready{_M}, version)", several=True)
+    models = query_variable(
+        "model", f"label_values(ray_model_ready{everything()}, model)", several=True
+    )
+    versions = query_variable(
+        "version", f"label_values(ray_model_ready{_M}, version)", several=True
+    )
     return board(
         "cost",
         "CPU and GPU seconds and money, by model and by tenant, and what is idle.",
@@ -111,7 +115,7 @@ def _by_model() -> list[Panel]:
 
 
 def _models() -> list[Panel]:
-    engine = grown(_COMPUTE, _V, "model")
+    engine = increase(_COMPUTE, _V, "model")
     # A price an hour for each replica, each minute; 60 minutes make the hour.
     spent = (
         f"sum by (model) (sum_over_time(ray_model_reserved_cost_per_hour{_M}[$__range:1m])) / 60"
@@ -138,7 +142,7 @@ def _by_tenant() -> list[Panel]:
         f" / on (model) group_left() ({rate(_COMPUTE, _V, 'model')} > 0)"
     )
     money = f"sum by (tenant) ({shares} * on (model) group_left() {_COST})"
-    requests = grown("ray_model_requests_total", _V, "tenant")
+    requests = increase("ray_model_requests_total", _V, "tenant")
     return [
         listing(
             "Tenants",
@@ -147,7 +151,7 @@ def _by_tenant() -> list[Panel]:
             " model's cost now is shared out by the seconds that its engine computed.",
             ["tenant"],
             Column("requests", requests),
-            Column("engine seconds", grown(_COMPUTE, _V, "tenant"), "s"),
+            Column("engine seconds", increase(_COMPUTE, _V, "tenant"), "s"),
             Column("cost an hour", money, MONEY),
         ),
         chart(

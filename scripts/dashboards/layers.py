@@ -12,13 +12,13 @@ from dashboards.panels import (
     bars,
     board,
     chart,
-    chosen,
     listing,
     number,
+    query_variable,
     runbook,
     to_dashboard,
 )
-from dashboards.promql import everything, grown, of_model, of_version, or_zero, quantile, rate
+from dashboards.promql import everything, increase, of_model, of_version, or_zero, quantile, rate
 
 _V = of_version()
 _ROWS = "ray_pipeline_layer_rows_total"
@@ -29,9 +29,13 @@ _LEFT = 'outcome!="passed"'
 
 
 def layers() -> dict[str, Any]:
-    names = chosen("model", f"label_values({_ROWS}{everything()}, model)", several=False)
-    versions = chosen("version", f"label_values({_ROWS}{of_model()}, version)", several=True)
-    beside = chosen("beside", f"label_values(ray_model_ready{everything()}, model)", several=True)
+    names = query_variable("model", f"label_values({_ROWS}{everything()}, model)", several=False)
+    versions = query_variable(
+        "version", f"label_values({_ROWS}{of_model()}, version)", several=True
+    )
+    beside = query_variable(
+        "beside", f"label_values(ray_model_ready{everything()}, model)", several=True
+    )
     return board(
         "layers",
         "One pipeline: which layer answers, what that saves, and models beside it.",
@@ -46,8 +50,8 @@ def layers() -> dict[str, Any]:
 
 
 def _share(outcome: str) -> str:
-    part = grown(_ROWS, of_version(f'outcome="{outcome}"'))
-    return or_zero(f"{part} / ({grown(_ROWS, of_version(_LEFT))} > 0)")
+    part = increase(_ROWS, of_version(f'outcome="{outcome}"'))
+    return or_zero(f"{part} / ({increase(_ROWS, of_version(_LEFT))} > 0)")
 
 
 def _now() -> list[Panel]:
@@ -90,7 +94,7 @@ def _now() -> list[Panel]:
 
 def _exits() -> list[Panel]:
     left = of_version(_LEFT)
-    entered = grown(_ROWS, left)
+    entered = increase(_ROWS, left)
     return [
         chart(
             "Exits by layer",
@@ -107,7 +111,7 @@ def _exits() -> list[Panel]:
             "Outcomes by layer as part of all rows, in the time that is shown: answered,"
             " passed on, abstained, degraded.",
             Query(
-                f"{grown(_ROWS, _V, 'layer, outcome')} / on() group_left() ({entered} > 0)",
+                f"{increase(_ROWS, _V, 'layer, outcome')} / on() group_left() ({entered} > 0)",
                 "{{layer}} {{outcome}}",
             ),
         ),

@@ -10,14 +10,14 @@ from dashboards.panels import (
     bars,
     board,
     chart,
-    chosen,
     number,
+    query_variable,
     runbook,
     to_dashboard,
 )
 from dashboards.promql import (
     everything,
-    grown,
+    increase,
     of_model,
     of_version,
     or_zero,
@@ -35,8 +35,12 @@ _DRIFTS = [(None, "green"), (0.1, "orange"), (0.25, "red")]
 
 
 def model() -> dict[str, Any]:
-    names = chosen("model", f"label_values(ray_model_ready{everything()}, model)", several=False)
-    versions = chosen("version", f"label_values(ray_model_ready{_M}, version)", several=True)
+    names = query_variable(
+        "model", f"label_values(ray_model_ready{everything()}, model)", several=False
+    )
+    versions = query_variable(
+        "version", f"label_values(ray_model_ready{_M}, version)", several=True
+    )
     return board(
         "model",
         "One model: where its requests' time goes, batches, versions, scaling, drift.",
@@ -106,11 +110,11 @@ def _now() -> list[Row]:
                     runbook("ModelColdStarts"),
                     "Loads of a version in a replica, in the time that is shown.",
                     Query(
-                        or_zero(grown("ray_model_loads_total", of_version('outcome="ok"'))),
+                        or_zero(increase("ray_model_loads_total", of_version('outcome="ok"'))),
                         "loaded",
                     ),
                     Query(
-                        or_zero(grown("ray_model_loads_total", of_version('outcome="failed"'))),
+                        or_zero(increase("ray_model_loads_total", of_version('outcome="failed"'))),
                         "failed",
                     ),
                 ),

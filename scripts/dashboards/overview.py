@@ -9,9 +9,9 @@ from dashboards.panels import (
     Section,
     board,
     chart,
-    chosen,
     listing,
     number,
+    query_variable,
     runbook,
     to_dashboard,
 )
@@ -26,7 +26,9 @@ _LEFT = [(None, "red"), (0.0, "orange"), (0.25, "green")]
 
 
 def overview() -> dict[str, Any]:
-    models = chosen("model", f"label_values(ray_model_ready{everything()}, model)", several=True)
+    models = query_variable(
+        "model", f"label_values(ray_model_ready{everything()}, model)", several=True
+    )
     return board(
         "overview",
         "All models: traffic, errors, latency, error budgets, and what is wrong now.",

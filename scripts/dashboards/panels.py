@@ -23,7 +23,7 @@ MONEY = "currency:¤"
 WIDTH = 24
 _DATASOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 # What is chosen here stays chosen there.
-_CHOSEN = "${datasource:queryparam}&${namespace:queryparam}&${__url_time_range}"
+_KEPT = "${datasource:queryparam}&${namespace:queryparam}&${__url_time_range}"
 Panel = bargauge.Panel | stat.Panel | table.Panel | timeseries.Panel
 P = TypeVar("P", bargauge.Panel, stat.Panel, table.Panel, timeseries.Panel)
 Steps = Sequence[tuple[float | None, str]]
@@ -76,7 +76,7 @@ def runbook(alert: str) -> Link:
 
 def to_dashboard(name: str) -> Link:
     """Return a link to another dashboard, which keeps the model that is chosen."""
-    return Link(f"Dashboard: {name}", f"/d/strata-{name}?{_CHOSEN}&${{model:queryparam}}")
+    return Link(f"Dashboard: {name}", f"/d/strata-{name}?{_KEPT}&${{model:queryparam}}")
 
 
 def number(
@@ -84,7 +84,7 @@ def number(
 ) -> stat.Panel:
     """Return big numbers, the last values, with their past behind them."""
     panel = (
-        _described(stat.Panel(), title, unit, link, text)
+        _with_heading(stat.Panel(), title, unit, link, text)
         .graph_mode(options.BigValueGraphMode.AREA)
         .color_mode(options.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -93,7 +93,7 @@ def number(
     )
     if len(queries) > 1:
         panel.text_mode(options.BigValueTextMode.VALUE_AND_NAME)
-    return _asked(panel, queries)
+    return _with_queries(panel, queries)
 
 
 def chart(
@@ -101,7 +101,7 @@ def chart(
 ) -> timeseries.Panel:
     """Return values over time: `look` is lines, stacked areas, or signed lines (below 0 too)."""
     panel = (
-        _described(timeseries.Panel(), title, unit, link, text)
+        _with_heading(timeseries.Panel(), title, unit, link, text)
         .line_width(1)
         .fill_opacity(60 if look == "stacked" else 0)
         .show_points(options.VisibilityMode.NEVER)
@@ -122,15 +122,15 @@ def chart(
     if look == "stacked":
         panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL))
     if any("{{model}}" in query.legend for query in queries):
-        to_model = f"/d/strata-model?{_CHOSEN}&var-model=${{__field.labels.model}}"
+        to_model = f"/d/strata-model?{_KEPT}&var-model=${{__field.labels.model}}"
         panel.data_links([dashboard.DashboardLink("This model").url(to_model)])
-    return _asked(panel, queries)
+    return _with_queries(panel, queries)
 
 
 def bars(title: str, unit: str, link: Link, text: str, *queries: Query) -> bargauge.Panel:
     """Return a bar for each series, of its last value."""
     panel = (
-        _described(bargauge.Panel(), title, unit, link, text)
+        _with_heading(bargauge.Panel(), title, unit, link, text)
         .min(0)
         .orientation(options.VizOrientation.HORIZONTAL)
         .display_mode(options.BarGaugeDisplayMode.BASIC)
@@ -140,7 +140,7 @@ def bars(title: str, unit: str, link: Link, text: str, *queries: Query) -> barga
     )
     if unit == "percentunit":
         panel.max(1)
-    return _asked(panel, queries, instant=True)
+    return _with_queries(panel, queries, instant=True)
 
 
 def listing(
@@ -148,9 +148,9 @@ def listing(
 ) -> table.Panel:
     """Return a table: a line for each combination of `labels`, which are its first columns.
 
-    A column without a title is asked for its labels alone.
+    A column without a title is there for its labels alone and not shown.
     """
-    panel = _described(table.Panel(), title, "short", link, text).cell_height(
+    panel = _with_heading(table.Panel(), title, "short", link, text).cell_height(
         options.TableCellHeight.SM
     )
     names = (
@@ -175,7 +175,7 @@ def listing(
         )
     )
     queries = [Query(column.expr) for column in columns]
-    return _asked(panel, queries, instant=True, form=PromQueryFormat.TABLE)
+    return _with_queries(panel, queries, instant=True, form=PromQueryFormat.TABLE)
 
 
 def board(
@@ -210,13 +210,13 @@ def board(
                 made.with_panel(panel.height(row.height).span(WIDTH // len(row.panels)))
     tree: dict[str, Any] = json.loads(JSONEncoder(sort_keys=True).encode(made.build()))
     # Links to one panel hold only where its number is written down.
-    for number_, panel_ in enumerate(tree["panels"], start=1):
-        panel_["id"] = number_
+    for identifier, panel in enumerate(tree["panels"], start=1):
+        panel["id"] = identifier
     return tree
 
 
-def chosen(name: str, query: str, several: bool) -> dashboard.QueryVariable:
-    """Return a variable whose values Prometheus knows; `several` also allows all of them."""
+def query_variable(name: str, query: str, several: bool) -> dashboard.QueryVariable:
+    """Return a variable to choose from a query's values: one, or if `several` many or all."""
     variable = (
         dashboard.QueryVariable(name)
         .label(name.capitalize())
@@ -238,31 +238,31 @@ def _datasource() -> dashboard.DatasourceVariable:
 
 
 def _namespace() -> dashboard.QueryVariable:
-    return chosen("namespace", "label_values(ray_model_ready, namespace)", several=True)
+    return query_variable("namespace", "label_values(ray_model_ready, namespace)", several=True)
 
 
-def _described(panel: P, title: str, unit: str, link: Link, text: str) -> P:
+def _with_heading(panel: P, title: str, unit: str, link: Link, text: str) -> P:
     shown = dashboard.DashboardLink(link.title).url(link.url)
     shown.target_blank(link.url.startswith("https://"))
     panel.title(title).unit(unit).description(text).links([shown]).datasource(_DATASOURCE)
     return panel
 
 
-def _asked(
+def _with_queries(
     panel: P,
     queries: Sequence[Query],
     instant: bool = False,
     form: PromQueryFormat = PromQueryFormat.TIME_SERIES,
 ) -> P:
-    for number_, query in enumerate(queries):
-        asked = Dataquery().datasource(_DATASOURCE).ref_id(_letter(number_)).format(form)
-        asked.expr(query.expr).legend_format(query.legend)
-        panel.with_target(asked.instant() if instant else asked.range())
+    for index, query in enumerate(queries):
+        target = Dataquery().datasource(_DATASOURCE).ref_id(_letter(index)).format(form)
+        target.expr(query.expr).legend_format(query.legend)
+        panel.with_target(target.instant() if instant else target.range())
     return panel
 
 
-def _letter(number_: int) -> str:
-    return chr(ord("A") + number_)
+def _letter(index: int) -> str:
+    return chr(ord("A") + index)
 
 
 def _thresholds(steps: Steps) -> dashboard.ThresholdsConfig:

@@ -44,7 +44,7 @@ _LEGEND_PX = 15.0  # a line of a legend
 
 
 def png(dashboard: Mapping[str, Any], moment: Moment) -> bytes:
-    """Return the picture of a dashboard as a PNG of 256 colors, half the bytes of all of them."""
+    """Return the picture of a dashboard as a PNG of 256 colors, which halves its bytes."""
     full, small = BytesIO(), BytesIO()
     drawn(dashboard, moment).savefig(full, format="png")
     colors = Image.open(full).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
@@ -65,7 +65,7 @@ def drawn(dashboard: Mapping[str, Any], moment: Moment) -> Figure:
 
 
 def place(panel: Mapping[str, Any]) -> Box:
-    """Return where a panel of the grid is drawn."""
+    """Return the box of a panel in the picture, by its place in the grid."""
     grid = panel["gridPos"]
     column = (WIDTH_PX - GAP_PX) / COLUMNS
     return Box(

@@ -1,4 +1,4 @@
-"""PromQL that the dashboards have in common: what the variables select, what stands for nothing.
+"""PromQL that the dashboards have in common: selectors by variables, rates, quantiles, zeros.
 
 Every expression of a dashboard selects by the variables that it has; namespace is `.*` where the
 label is absent, which is everywhere but on Kubernetes.
@@ -28,18 +28,20 @@ def of_application(*matchers: str) -> str:
 
 
 def rate(metric: str, selector: str, by: str = "") -> str:
-    """Return how much a counter grows in a second, all replicas together."""
+    """Return the increase of a counter a second, all replicas together."""
     return f"sum by ({by}) (rate({metric}{selector}[$__rate_interval]))"
 
 
-def grown(metric: str, selector: str, by: str = "") -> str:
-    """Return how much a counter grew in the time that is shown."""
+def increase(metric: str, selector: str, by: str = "") -> str:
+    """Return the increase of a counter in the time that is shown, all replicas together."""
     return f"sum by ({by}) (increase({metric}{selector}[$__range]))"
 
 
 def share(metric: str, selector: str, by: str) -> str:
-    """Return the parts that a counter's series have of all that it grew in the time shown."""
-    return f"{grown(metric, selector, by)} / on() group_left() ({grown(metric, selector)} > 0)"
+    """Return the share that each series has of a counter's increase in the time that is shown."""
+    return (
+        f"{increase(metric, selector, by)} / on() group_left() ({increase(metric, selector)} > 0)"
+    )
 
 
 def quantile(q: float, histogram: str, selector: str, by: str = "") -> str:
@@ -50,11 +52,10 @@ def quantile(q: float, histogram: str, selector: str, by: str = "") -> str:
 
 
 def or_zero(expr: str, label: str = "", value: str = "") -> str:
-    """Return 0 where nothing is the right answer: a GPU that is not there uses no memory.
+    """Return an expression that is 0 where `expr` finds nothing: no GPU uses no memory.
 
-    Not for what is always there: a scrape that fails would draw it as 0.
-
-    `label` and `value` name that zero where the series are told apart by a label.
+    Not for what is always there: a scrape that fails would draw it as 0. Where series are told
+    apart by a label, `label` and `value` are those of the zero.
     """
     zero = f'label_replace(vector(0), "{label}", "{value}", "", "")' if label else "vector(0)"
     return f"({expr}) or on() {zero}"

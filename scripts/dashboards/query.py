@@ -1,4 +1,4 @@
-"""Ask a Prometheus what a dashboard's JSON asks, as Grafana would: variables first.
+"""Query a Prometheus for what a dashboard's panels show, as Grafana does: variables first.
 
 For pictures of dashboards, and for tests that run every expression against a live Prometheus.
 """
@@ -39,7 +39,7 @@ def expressions(
 
 
 def panels(dashboard: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the panels that show something: rows are headings."""
+    """Return the panels of a dashboard that show something; rows are only headings."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
@@ -67,26 +67,26 @@ class Prometheus:
     def over(self, expr: str, end: float, range_s: float) -> list[Series]:
         """Return the values of an expression in the `range_s` seconds before `end`."""
         step = max(range_s / _POINTS, 1.0)
-        asked = {"query": expr, "start": end - range_s, "end": end, "step": step}
-        return [_series(found, found["values"]) for found in self._ask("query_range", asked)]
+        form = {"query": expr, "start": end - range_s, "end": end, "step": step}
+        return [_series(one, one["values"]) for one in self._result("query_range", form)]
 
     def at(self, expr: str, time: float) -> list[Series]:
-        """Return the value of an expression at a time, for each series one."""
-        found = self._ask("query", {"query": expr, "time": time})
-        return [_series(one, [one["value"]]) for one in found]
+        """Return the value of an expression at a time, one for each series."""
+        form = {"query": expr, "time": time}
+        return [_series(one, [one["value"]]) for one in self._result("query", form)]
 
-    def _ask(self, path: str, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-        answer = requests.post(f"{self.url}/api/v1/{path}", data=asked, timeout=_TIMEOUT_S)
-        if not answer.ok:
-            raise SystemExit(f"{self.url} refuses {asked['query']!r}: {answer.text}")
-        result = answer.json()["data"]["result"]
+    def _result(self, path: str, form: Mapping[str, Any]) -> list[dict[str, Any]]:
+        response = requests.post(f"{self.url}/api/v1/{path}", data=form, timeout=_TIMEOUT_S)
+        if not response.ok:
+            raise SystemExit(f"{self.url} refuses {form['query']!r}: {response.text}")
+        result = response.json()["data"]["result"]
         assert isinstance(result, list), "expressions of dashboards are vectors"
         return result
 
 
-def _series(found: Mapping[str, Any], values: list[tuple[float, str]]) -> Series:
+def _series(result: Mapping[str, Any], values: list[tuple[float, str]]) -> Series:
     times = [float(time) for time, _ in values]
-    return Series(found["metric"], times, [float(value) for _, value in values])
+    return Series(result["metric"], times, [float(value) for _, value in values])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ class Moment:
     end: float
     range_s: float
 
-    def asked(self, target: Mapping[str, Any]) -> list[Series]:
-        """Return what a panel's target finds."""
+    def series(self, target: Mapping[str, Any]) -> list[Series]:
+        """Return the series of a panel's target: at this moment, or over the time that is shown."""
         variables = {"__range": f"{round(self.range_s)}s", **self.variables}
         expr = substitute(target["expr"], variables)
         if target.get("instant"):
@@ -107,23 +107,23 @@ class Moment:
         return self.prometheus.over(expr, self.end, self.range_s)
 
     def lines(self, panel: Mapping[str, Any]) -> list[tuple[str, Series]]:
-        """Return all series of a panel by what they are called."""
+        """Return all series of a panel, each with its name."""
         return [
-            (named(target.get("legendFormat", ""), series.labels), series)
+            (series_name(target.get("legendFormat", ""), series.labels), series)
             for target in panel["targets"]
-            for series in self.asked(target)
+            for series in self.series(target)
         ]
 
 
 def table(panel: Mapping[str, Any], moment: Moment) -> tuple[list[str], list[list[str | float]]]:
-    """Return titles and lines of a table, as its transformations merge and organize its targets."""
+    """Return the titles and lines of a table panel, as its transformations make them."""
     organize = next(t for t in panel["transformations"] if t["id"] == "organize")["options"]
     order = sorted(organize["indexByName"], key=organize["indexByName"].__getitem__)
     values = [name for name in order if name.startswith("Value")]
     labels = [name for name in order if name not in values]
     lines: dict[tuple[str, ...], dict[str, float]] = {}
     for name, target in zip(values, panel["targets"], strict=True):
-        for series in moment.asked(target):
+        for series in moment.series(target):
             key = tuple(series.labels.get(label, "") for label in labels)
             lines.setdefault(key, {})[name] = series.values[-1]
     shown = [name for name in values if not organize["excludeByName"].get(name)]
@@ -134,8 +134,8 @@ def table(panel: Mapping[str, Any], moment: Moment) -> tuple[list[str], list[lis
     ]
 
 
-def named(legend: str, labels: Mapping[str, str]) -> str:
-    """Return what a series is called: the legend with the labels' values, else the labels."""
+def series_name(legend: str, labels: Mapping[str, str]) -> str:
+    """Return the name of a series: its legend with the labels' values, else the values alone."""
     if not legend:
         return ", ".join(labels.values())
     return re.sub(r"{{\s*(\w+)\s*}}", lambda match: labels.get(match[1], ""), legend).strip()

@@ -24,7 +24,7 @@ _STEPS = {
 
 
 def written(value: float, unit: str) -> str:
-    """Return a value with its unit; `unit` is Grafana's name of it."""
+    """Return a value as text with its unit; `unit` is Grafana's name of it."""
     if math.isnan(value):
         return "-"
     if unit.startswith("currency:"):

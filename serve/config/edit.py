@@ -11,9 +11,10 @@ from serve.errors import ConfigError
 
 
 def replace_value(text: str, path: Sequence[str | int], value: float) -> str:
-    """Return the text with a number at a path such as ("pipelines", 0, "exit", "margin").
+    """Return the YAML text with `value` in place of the plain value at `path`.
 
-    Raises ConfigError if there is no plain value at that path.
+    A path is like ("pipelines", 0, "layers", 0, "exit", "margin"). Six digits of the number are
+    kept. Raises ConfigError if there is no plain value at that path.
     """
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     for key in path:

@@ -16,7 +16,10 @@ from serve.errors import ConfigError
 
 
 def load(path: Path) -> Config:
-    """Read and validate a config file; a relative repository root is taken from its folder."""
+    """Return the config in a file; a relative repository root is taken from the file's folder.
+
+    Raises ConfigError, which names the file and each key that is wrong.
+    """
     tree = _read(path)
     try:
         config = Config.model_validate(tree)

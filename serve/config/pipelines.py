@@ -1,6 +1,6 @@
 """The `pipelines:` of `strata.yaml`: how models are put together.
 
-Branches of the tree in config; built into engines by serve.pipelines. Each kind is a section of
+Branches of the tree in schema; built into engines by pipelines.build. Each kind is a section of
 its own, told apart by `kind`. Whatever does not need a model's signature is checked here.
 """
 
@@ -185,7 +185,7 @@ PIPELINE: TypeAdapter[Pipeline] = TypeAdapter(Pipeline)
 
 
 def members_of(pipeline: Pipeline) -> list[Member]:
-    """Return every member of a pipeline, in the order that it is used in."""
+    """Return every member of a pipeline, in the order in which they may be called."""
     match pipeline:
         case Sequence():
             return list(pipeline.steps)
@@ -199,7 +199,10 @@ def members_of(pipeline: Pipeline) -> list[Member]:
 
 
 def nested_in(pipeline: Pipeline, pipelines: Mapping[str, Pipeline]) -> list[Pipeline]:
-    """Return the pipelines below one, each once. Raises ConfigError if they go in a circle."""
+    """Return the pipelines that one contains, directly or through others: each once, inner first.
+
+    Raises ConfigError if one contains itself.
+    """
     found: dict[str, Pipeline] = {}
     _collect(pipeline, pipelines, (), found)
     return list(found.values())

@@ -1,8 +1,7 @@
 """The tree of `strata.yaml`: every key, its unit, its default and why that default.
 
-Read by file (YAML to this tree), by deploy.applications (this tree to a deploy config) and by
-the parts that each get their own branch. The same `models:` and `pipelines:` are the Helm
-chart's values.
+Made of YAML by file, turned into a deploy config by deploy.applications; a replica gets only the
+branches that it needs. The same `models:` and `pipelines:` are the Helm chart's values.
 """
 
 import re
@@ -24,7 +23,7 @@ from serve.config.sections import (
 )
 from serve.errors import ConfigError
 
-# The gateway's application, and what metrics call a model that does not exist.
+# The gateway's application, and the label in metrics for models that do not exist.
 RESERVED_NAMES = ("gateway", "unknown")
 
 

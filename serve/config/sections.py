@@ -1,6 +1,6 @@
 """The sections that replicas read: batching, scaling, resources, limits, objectives, tenants.
 
-Branches of the tree in config. Keys that Ray Serve has keep Ray Serve's names; units are suffixes.
+Branches of the tree in schema. Keys that Ray Serve has keep Ray Serve's names; units are suffixes.
 """
 
 import math
@@ -14,10 +14,10 @@ NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-# At least 50, so that a ratio such as 0.999 is told apart from the per cent that is meant.
+# At least 50, so that a ratio (0.999) where a percentage (99.9) is meant is refused.
 Percentage = Annotated[float, Field(ge=50, lt=100)]
 
-# A request's tenant where its header names one that is not configured.
+# The tenant of a request whose header names one that is not configured.
 OTHER_TENANT = "other"
 MAX_TENANTS = 50
 

@@ -1,7 +1,7 @@
-"""What a version's rows were like when it was published: a small JSON file in its folder.
+"""A version's drift baseline: histograms of its tensors, in a small JSON file in its folder.
 
-Made by evaluation.baselines, read by replica.version_sources when a replica loads it. It holds
-counts by bins and no row of the data.
+Made by evaluation.baselines when the version is published, read by replica.version_sources when a
+replica loads it. It holds counts by bins and no row of the data.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,10 @@ Natural = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A statistic's distribution; `counts` has a bin more than `edges`, and one for NaN and inf."""
+    """The distribution of a statistic: ascending `edges`, and the values counted by bin.
+
+    `counts` has `len(edges) + 1` bins, and then one for NaN and inf.
+    """
 
     edges: tuple[Finite, ...]
     counts: tuple[Natural, ...]
@@ -37,7 +40,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class TensorBaseline:
-    """What a tensor's rows are taken for, and the distribution of each statistic of them."""
+    """The kind of data in a tensor, and the histogram of each statistic that the kind has."""
 
     kind: Kind
     statistics: Mapping[str, Histogram]
@@ -45,9 +48,9 @@ class TensorBaseline:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A signature's tensors by name.
+    """The baselines of a signature's inputs and outputs, by tensor name, made of `rows` rows.
 
-    `rows` were looked at; `reconstruction_error` is the output that holds an autoencoder's error.
+    `reconstruction_error` names the output that holds an autoencoder's error, if one does.
     """
 
     signature: str
@@ -65,20 +68,20 @@ _ADAPTER = TypeAdapter(Baseline)
 
 
 def describe(kind: Kind, array: Array) -> TensorBaseline:
-    """Return the distributions of a tensor's statistics, in bins made for them."""
-    made = {}
+    """Return the baseline of a tensor [rows, ...]: a histogram of each statistic of its kind."""
+    histograms = {}
     for name, values in statistics(kind, array).items():
         edges = edges_of(values)
-        made[name] = Histogram(tuple(edges.tolist()), tuple(count(values, edges).tolist()))
-    return TensorBaseline(kind, made)
+        histograms[name] = Histogram(tuple(edges.tolist()), tuple(count(values, edges).tolist()))
+    return TensorBaseline(kind, histograms)
 
 
 def parse_baseline(data: bytes, signatures: Mapping[str, Signature]) -> Baseline:
-    """Read a baseline for a model with these signatures. Raises RepositoryError."""
+    """Return the baseline in a file of a model with `signatures`. Raises RepositoryError."""
     try:
         baseline = _ADAPTER.validate_json(data)
     except ValidationError as err:
-        raise RepositoryError(f"{BASELINE} is broken: {_first(err)}") from err
+        raise RepositoryError(f"{BASELINE} is broken: {_first_problem(err)}") from err
     signature = signatures.get(baseline.signature)
     if signature is None:
         raise RepositoryError(
@@ -95,11 +98,11 @@ def parse_baseline(data: bytes, signatures: Mapping[str, Signature]) -> Baseline
 
 
 def is_error(spec: TensorSpec) -> bool:
-    """Tell whether an output can be a reconstruction error: one number a row."""
+    """Tell whether an output can be a reconstruction error: it has one number a row."""
     return spec.datatype != "BYTES" and spec.shape in {(-1,), (-1, 1)}
 
 
-def _first(err: ValidationError) -> str:
+def _first_problem(err: ValidationError) -> str:
     first: Any = err.errors(include_url=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
 

@@ -1,6 +1,6 @@
-"""Bins of a statistic, chosen by its baseline, and how many values fall into each.
+"""Bins of a statistic, chosen for its baseline, and how many values fall into each.
 
-Counts of the same bins are merged by adding them: of batches, of time, of replicas.
+Counts over the same bins are merged by adding them: of batches, of periods, of replicas.
 """
 
 import numpy as np
@@ -9,17 +9,17 @@ import numpy.typing as npt
 from serve.drift.statistics import Values
 
 BINS = 10
-_TOLERANCE = 1e-6  # of the values' scale: the last bits of the same answer differ between machines
+_TOLERANCE = 1e-6  # of the values' scale: the last bits of an output differ between machines
 
 Counts = npt.NDArray[np.int64]
 Edges = npt.NDArray[np.float64]
 
 
 def edges_of(values: Values) -> Edges:
-    """Return ascending edges that part the values into bins of a tenth each, open at both ends.
+    """Return the ascending edges of bins with a tenth of the values each, open at both ends.
 
-    A value that many rows share has a bin of its own, and so has each of few values: a constant is
-    parted from what is below and above it. NaN and inf are left out.
+    A value that many rows share has a bin of its own, and so has every value where at most ten
+    differ: what is above or below a constant falls into another bin. NaN and inf are left out.
     """
     finite = np.sort(values[np.isfinite(values)].astype(float))
     if not len(finite):
@@ -36,7 +36,7 @@ def edges_of(values: Values) -> Edges:
 
 
 def count(values: Values, edges: Edges) -> Counts:
-    """Return the values in each of the `len(edges) + 1` bins, then those that are NaN or inf.
+    """Return how many values are in each of the `len(edges) + 1` bins, and as the last NaN and inf.
 
     A value on an edge belongs to the bin above.
     """

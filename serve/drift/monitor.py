@@ -1,9 +1,9 @@
-"""Watches the rows that a version answers, and says how far they are from its baseline.
+"""The drift monitor of a version: its recent rows, counted and compared with its baseline.
 
-Built by model for a version that has a baseline. The batcher calls `look` on the event loop once
-answers have been handed out; it looks at some rows of a batch, and then rests for long enough that
-looking takes half a per cent of the time at most, whatever the tensors. All methods run on that
-loop.
+Built by replica.model for a version that has a baseline. The batcher calls `look` on the event loop
+once the futures of a batch have their outputs. A look counts some rows of the batch; then the
+monitor rests for so long that looking takes half a per cent of the time at most, whatever the
+tensors. All methods run on that loop.
 """
 
 import time
@@ -18,10 +18,10 @@ from serve.drift.score import LEAST_ROWS, stability_index
 from serve.drift.statistics import Kind, statistics
 from serve.types import Array, Tensors
 
-# Of the time that may be spent on looking. Of a replica's computing it is more where others take
-# the cores: three times as much where it gets a third of one.
+# The part of the clock's time that looking may take. It is a larger part of the replica's CPU time
+# where others take the cores: three times as large where the replica gets a third of one.
 SHARE = 0.005
-BUCKET_S = 300.0  # a score is of this bucket and the one before: of five to ten minutes
+BUCKET_S = 300.0  # a score is of this bucket and the one before: five to ten minutes
 
 _MOST_ROWS = 64  # of one look
 _MOST_ELEMENTS = 2**17  # of one look, about 0.2 ms, so that no request waits long behind one
@@ -31,7 +31,7 @@ Answered = Sequence[tuple[Tensors, Tensors]]
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """One tensor, as the metric labels it: by statistic, the bins and the baseline's counts."""
+    """A tensor that is watched: its label in metrics, and by statistic its bins and baseline."""
 
     label: str
     name: str
@@ -42,7 +42,7 @@ class _Watched:
 
 @dataclass(slots=True)
 class _Bucket:
-    """What was seen since a time: counts by tensor's label and statistic."""
+    """What was seen since a time: counts by the tensor's label and statistic, and errors."""
 
     since: float
     rows: int = 0
@@ -52,7 +52,7 @@ class _Bucket:
 
 
 class Monitor:
-    """Counts of late, in two buckets that take turns."""
+    """Scores of a version's recent rows against its baseline, kept as counts in two buckets."""
 
     def __init__(self, baseline: Baseline, clock: Callable[[], float] = time.perf_counter) -> None:
         self._signature = baseline.signature
@@ -63,14 +63,14 @@ class Monitor:
         self._next_look = clock()
         self._before = _Bucket(self._next_look)
         self._now = _Bucket(self._next_look)
-        self._untold_rows = 0
+        self._unreported_rows = 0
 
     def is_due(self) -> bool:
         """Tell whether the rest after the last look is over."""
         return self._clock() >= self._next_look
 
     def look(self, signature: str, answered: Answered) -> None:
-        """Count some rows of requests that were answered: their inputs and outputs, not padded."""
+        """Count some rows of answered requests: their inputs and outputs, without padding."""
         if signature != self._signature or not answered:
             return
         started = self._clock()
@@ -85,15 +85,15 @@ class Monitor:
             self._add_error(outputs[self._error])
         rows = len(next(iter(inputs.values())))
         self._now.rows += rows
-        self._untold_rows += rows
+        self._unreported_rows += rows
         ended = self._clock()
         self._next_look = ended + (ended - started) * (1 / SHARE - 1)
 
     def scores(self) -> dict[str, float]:
-        """Return each tensor's index by label; none before enough rows were seen.
+        """Return each tensor's stability index by its label; empty until enough rows were seen.
 
-        It is the largest of the tensor's statistics: the mean would hide the one feature of
-        sixteen that moved.
+        It is the largest index of the tensor's statistics: their mean would hide the one feature
+        of sixteen that moved.
         """
         if self._before.rows + self._now.rows < LEAST_ROWS:
             return {}
@@ -103,13 +103,13 @@ class Monitor:
         }
 
     def reconstruction_error(self) -> float | None:
-        """Return the mean error of late, None if there is none."""
+        """Return the mean reconstruction error of recent rows, None if none was seen."""
         errors = self._before.errors + self._now.errors
         return (self._before.error_sum + self._now.error_sum) / errors if errors else None
 
     def take_rows(self) -> int:
-        """Return the rows that were looked at since the last time this was asked."""
-        rows, self._untold_rows = self._untold_rows, 0
+        """Return how many rows were looked at since the last call."""
+        rows, self._unreported_rows = self._unreported_rows, 0
         return rows
 
     def _count(self, all_watched: list[_Watched], tensors: Tensors) -> None:

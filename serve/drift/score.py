@@ -10,16 +10,16 @@ import numpy as np
 
 from serve.drift.bins import Counts
 
-# With as many on both sides the index of the same population over 10 bins is 0.036 on average, and
-# 0.1 is beyond what one statistic in 300 reaches by chance.
+# With so many rows on both sides the index of one population over 10 bins is 0.036 on average, and
+# at most one statistic in 300 reaches 0.1 by chance.
 LEAST_ROWS = 500
 _PRIOR = 0.5  # Jeffreys: a bin that is empty on one side says "few", not "never"
 
 
 def stability_index(first: Counts, second: Counts) -> float:
-    """Return sum((a - b) * ln(a / b)) over the parts a and b in each bin; 0 if one has no rows.
+    """Return sum((a - b) * ln(a / b)), where a and b are the shares of the rows in each bin.
 
-    Bins that are empty on both sides do not count.
+    It is 0 if a side has no rows. Bins that are empty on both sides do not count.
     """
     if not first.sum() or not second.sum():
         return 0.0
@@ -30,5 +30,5 @@ def stability_index(first: Counts, second: Counts) -> float:
 
 
 def expected_index(bins: int, rows: int, baseline_rows: int) -> float:
-    """Return the mean index of two samples of one population."""
+    """Return the index that two samples of one population have on average."""
     return (bins - 1) * (1 / rows + 1 / baseline_rows)

@@ -1,7 +1,7 @@
-"""From the rows of a tensor to a few numbers a row, whose distributions are then compared.
+"""The statistics of a tensor: a few numbers a row, whose distributions are then compared.
 
-Called by baseline when a version is published and by monitor while it serves: the same numbers on
-both sides. Pure numpy; takes any datatype and shape, no rows and nothing but NaN included.
+Called by baseline when a version is published and by monitor while it serves, so that both sides
+have the same numbers. Takes any datatype and shape, no rows and nothing but NaN included.
 """
 
 import math
@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from serve.types import Array
 
-# What a tensor's rows are taken for: many numbers, a few that each mean something, the
-# probabilities of classes, text, or words of a small vocabulary.
+# What is in a tensor's rows, in this order: many numbers, as of an image; a few that each mean
+# something; the probabilities of classes; text; words of a small vocabulary.
 Kind = Literal["summary", "features", "classes", "text", "categories"]
 Values = npt.NDArray[np.floating[Any]]
 
@@ -24,10 +24,10 @@ _MOST_BYTES = 4096  # of a text are read; pictures may travel as strings
 
 
 def statistics(kind: Kind, array: Array) -> Mapping[str, Values]:
-    """Return numbers [rows] by the name of the statistic; none where a row has no elements.
+    """Return the values [rows] of each statistic by its name; none if rows have no elements.
 
-    A number that cannot be told is NaN. Text is measured in bytes, and words are hashed: what was
-    in a row cannot be read from a statistic.
+    A value that cannot be computed is NaN. Text is measured in bytes, and words are hashed: what
+    was in a row cannot be read from a statistic.
     """
     rows, width = len(array), math.prod(array.shape[1:])
     if width == 0:
@@ -64,7 +64,7 @@ def _classes(numbers: Values) -> Mapping[str, Values]:
 
 
 def _texts(texts: Sequence[bytes]) -> Mapping[str, Values]:
-    """Return bytes, and the part of them outside ASCII, which tells one script from another."""
+    """Return the length in bytes, and the share outside ASCII, which tells scripts apart."""
     lengths = np.array([len(text) for text in texts], float)
     read = [text[:_MOST_BYTES] for text in texts]
     outside = np.array([len(text.translate(None, _ASCII)) / max(len(text), 1) for text in read])

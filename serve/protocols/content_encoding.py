@@ -13,7 +13,10 @@ _LEVEL = 1  # on tensors higher levels cost time and save little
 
 
 def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
-    """Return the decompressed body; stops at the limit, so a small bomb cannot grow large."""
+    """Return the decompressed body. Raises BodyTooLarge, InvalidRequest, Unsupported.
+
+    It stops at `limit_bytes`, so that a few bytes cannot fill the memory.
+    """
     encoding = encoding.strip().lower()
     if encoding in {"", "identity"}:
         return body
@@ -35,7 +38,7 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
 
 
 def choose_encoding(accept_encoding: str) -> str | None:
-    """Return the encoding to answer with for an Accept-Encoding header, None for as it is."""
+    """Return the encoding of a response by its request's Accept-Encoding, None for no encoding."""
     qualities = {}
     for item in accept_encoding.lower().split(","):
         name, _, parameters = item.partition(";")
@@ -56,7 +59,7 @@ def _quality(parameters: str) -> float:
 
 
 def compress(body: bytes, encoding: str) -> bytes:
-    """Compress a body with one of the encodings that choose_encoding returns."""
+    """Return the compressed body; `encoding` is one that choose_encoding returns."""
     if encoding == "gzip":
         return gzip.compress(body, _LEVEL, mtime=0)
     return zlib.compress(body, _LEVEL)

@@ -16,7 +16,7 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that a body holds. Raises InvalidRequest."""
+    """Return the JSON object in a body. Raises InvalidRequest."""
     if not body.strip():
         raise InvalidRequest("JSON Parse error: The document is empty")
     try:

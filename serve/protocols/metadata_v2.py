@@ -10,14 +10,14 @@ EXTENSIONS = ["binary_tensor_data", "parameters"]
 
 
 def server_metadata(name: str, version: str) -> dict[str, Any]:
-    """Return the answer to GET /v2."""
+    """Return the document of GET /v2."""
     return {"name": name, "version": version, "extensions": EXTENSIONS}
 
 
 def model_metadata(
     name: str, versions: Sequence[str], platform: str, signature: Signature
 ) -> dict[str, Any]:
-    """Return the answer to GET /v2/models/<name>; shapes carry the batch dimension as -1."""
+    """Return the document of GET /v2/models/<name>; shapes have -1 for unknown sizes."""
     return {
         "name": name,
         "versions": list(versions),

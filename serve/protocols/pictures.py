@@ -13,7 +13,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def load_image(path: Path, spec: TensorSpec) -> Array:
-    """Return a picture as one row of an image input [-1, height, width, channels].
+    """Return a picture in a file as one row [1, height, width, channels] of an image input.
 
     Values are 0..1 for floating point inputs and 0..255 for integers. Raises InvalidRequest.
     """

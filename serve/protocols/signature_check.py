@@ -1,6 +1,6 @@
-"""Does a request fit the model: names, datatypes and shapes against a signature.
+"""Whether a request fits the model: its names, datatypes and shapes against a signature.
 
-Called by model before a request may join a batch, so that a bad one fails alone.
+Called by replica.model before a request may join a batch, so that a bad one fails alone.
 """
 
 from serve import datatypes
@@ -9,7 +9,10 @@ from serve.types import Array, Signature, Tensors, TensorSpec
 
 
 def check(inputs: Tensors, signature: Signature, model: str) -> Tensors:
-    """Return the inputs in the signature's order. Raises InvalidRequest naming both sides."""
+    """Return the inputs in the signature's order.
+
+    Raises InvalidRequest, which says what was sent and what the model takes.
+    """
     if len(inputs) != len(signature.inputs) or any(s.name not in inputs for s in signature.inputs):
         raise InvalidRequest(_names_differ(inputs, signature, model))
     checked = {}
@@ -35,7 +38,7 @@ def fits(array: Array, spec: TensorSpec) -> bool:
 
 
 def describe(spec: TensorSpec) -> str:
-    """Return an input as messages show it: `'image' FP32 [-1, 28, 28, 1]`."""
+    """Return an input or output as messages show it: `'image' FP32 [-1, 28, 28, 1]`."""
     shape = "any shape" if spec.shape is None else list(spec.shape)
     return f"'{spec.name}' {spec.datatype} {shape}"
 

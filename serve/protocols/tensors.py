@@ -39,7 +39,7 @@ def check_shape(shape: Any, name: str) -> tuple[int, ...]:
 
 
 def from_bytes(data: memoryview, datatype: Datatype, shape: tuple[int, ...], name: str) -> Array:
-    """Return the array of raw data, without a copy where the datatype allows it."""
+    """Return the array of raw data: a view of it, or a copy for BYTES. Raises InvalidRequest."""
     if datatype.itemsize is None:
         return _strings_from_bytes(data, shape, name)
     expected = element_count(shape) * datatype.itemsize
@@ -72,7 +72,7 @@ def _strings_from_bytes(data: memoryview, shape: tuple[int, ...], name: str) -> 
 
 
 def to_bytes(array: Array) -> bytes:
-    """Return the raw data of an array."""
+    """Return the raw data of an array, little endian and row-major."""
     if array.dtype.hasobject:
         return b"".join(
             struct.pack("<I", len(item)) + item for item in map(_as_bytes, array.ravel())
@@ -85,7 +85,7 @@ def _as_bytes(item: Any) -> bytes:
 
 
 def from_json(data: Any, datatype: Datatype, shape: tuple[int, ...], name: str) -> Array:
-    """Return the array of JSON data, flat or nested like its shape. Raises InvalidRequest."""
+    """Return the array of JSON data that is flat or nested like `shape`. Raises InvalidRequest."""
     array = as_array(data, datatype, name)
     if array.shape == shape:
         return array
@@ -98,7 +98,7 @@ def from_json(data: Any, datatype: Datatype, shape: tuple[int, ...], name: str) 
 
 
 def as_array(data: Any, datatype: Datatype, name: str) -> Array:
-    """Return JSON data as an array of the shape it has. Raises InvalidRequest."""
+    """Return the array of JSON data, in the shape that its nesting has. Raises InvalidRequest."""
     if datatype.name in _NOT_IN_JSON:
         raise InvalidRequest(
             f"receiving {datatype.name} data via JSON is not supported. Please use the binary "
@@ -123,7 +123,7 @@ def _whole_numbers(data: Any, array: Array) -> Array:
 
 
 def _converted(array: Array, datatype: Datatype, name: str) -> Array:
-    """Convert what numpy made of JSON numbers to a datatype, refusing what would be lost."""
+    """Convert what numpy made of JSON to a datatype. Raises InvalidRequest if it does not fit."""
     kind = datatype.numpy.kind
     if array.size == 0:
         return array.astype(datatype.numpy)
@@ -184,7 +184,10 @@ def _flatten(data: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
 
 
 def to_json(array: Array, name: str) -> Any:
-    """Return an array as what orjson can write: the numeric array itself or lists of strings."""
+    """Return what orjson writes for an array: itself if numeric, lists of text if BYTES.
+
+    Raises InvalidRequest for what JSON cannot hold: FP16, BF16, bytes that are not UTF-8.
+    """
     datatype = next(d for d in DATATYPES.values() if d.numpy == array.dtype)
     if datatype.name in _NOT_IN_JSON:
         raise InvalidRequest(

@@ -1,7 +1,7 @@
 """Expressions as Grafana would ask them, and the answers."""
 
 import pytest
-from dashboards.query import Prometheus, expressions, named, substitute, table
+from dashboards.query import Prometheus, expressions, series_name, substitute, table
 
 from tests.unit.dashboards.conftest import END, RANGE_S
 
@@ -42,7 +42,7 @@ def test_a_refused_expression_is_named(prometheus):
 
 
 def test_a_panel_is_asked_for_the_range_that_is_shown(prometheus, moment):
-    moment.asked({"expr": 'increase(a{model="$model"}[$__range])', "instant": True})
+    moment.series({"expr": 'increase(a{model="$model"}[$__range])', "instant": True})
     assert prometheus.asked[0]["query"] == 'increase(a{model="digits"}[1800s])'
 
 
@@ -56,7 +56,7 @@ def test_a_panel_is_asked_for_the_range_that_is_shown(prometheus, moment):
     ],
 )
 def test_a_series_is_called_by_its_legend(legend, labels, name):
-    assert named(legend, labels) == name
+    assert series_name(legend, labels) == name
 
 
 def test_a_table_joins_its_columns_by_labels_and_leaves_out_what_is_excluded(prometheus, moment):
