@@ -1,4 +1,4 @@
-"""`strata predict`: send a model a picture or JSON and show the answer."""
+"""`strata predict`: send a model a picture or JSON and show its outputs."""
 
 import json
 import sys

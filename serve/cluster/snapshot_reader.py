@@ -80,7 +80,7 @@ def read_snapshot(connection: Connection, namespace: str, release: str) -> Snaps
 
 
 def read_versions(connection: Connection, snapshot: Snapshot) -> None:
-    """Ask a release that serves which versions it serves, and add the answer to the snapshot."""
+    """Ask a release that serves which versions it serves, and add them to the snapshot."""
     if snapshot.is_ready:
         try:
             snapshot.index.update(read_index(connection, snapshot.service))

@@ -18,7 +18,7 @@ from serve.config.sections import Served
 
 # Requests that may be in a replica beyond those that wait: two batches, one computed, one encoded,
 # and some to be told that the queue is full. Whatever Ray holds back in front of the replica has
-# no deadline and gets no answer of ours, so it must be ours to refuse.
+# no deadline and gets no response of ours, so it must be ours to refuse.
 _BATCHES_IN_FLIGHT = 2
 _BEING_REFUSED = 64
 _GATEWAY = "gateway"

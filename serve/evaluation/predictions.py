@@ -8,7 +8,7 @@ _MARKS = {"layer", "member"}  # what pipelines add to tell who answered
 
 
 def predicted(outputs: Tensors, labels: Array) -> Array | None:
-    """Return an answer of each row in the labels' own terms; None if the model gives none.
+    """Return a prediction for each row in the labels' own terms; None if the model has none.
 
     Text labels are compared with the output of text; numbers with the class of the largest
     probability or, for a model with one output, of the largest number; else with a whole number.

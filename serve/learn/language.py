@@ -26,7 +26,7 @@ PHRASES = 48_000
 RANK_EXPONENT = 0.5
 LEARNING_RATE = 4e-3
 
-LONGEST = 64  # characters that are read; what follows would not change the answer
+LONGEST = 64  # characters that are read; what follows would not change the prediction
 ALPHABET = 0x530  # Latin, Greek and Cyrillic; other characters share one place
 
 

@@ -58,10 +58,10 @@ class CascadeLayer:
 
 
 class CascadeKind(Kind):
-    """Runs layers until every row has an answer.
+    """Runs layers until one has answered each row.
 
-    `answers_late` gives a row the answer of the best layer so far when a later layer is late or
-    fails; without it the request fails.
+    With `answers_late` a row keeps the outputs of the best layer so far when a later layer is late
+    or fails; without it the request fails.
     """
 
     def __init__(self, parts: Parts, *, rules: Sequence[LayerRule], answers_late: bool) -> None:

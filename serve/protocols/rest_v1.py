@@ -119,7 +119,7 @@ def _without_b64(data: Any, name: str) -> Any:
 
 
 def encode_predict(response: InferResponse, signature: Signature, row_form: bool) -> bytes:
-    """Return the body of an answer in the form of its request."""
+    """Return the body of a response in the form of its request."""
     outputs = {name: _json_value(array, name) for name, array in response.outputs.items()}
     arrays = [array for array in response.outputs.values() if not array.dtype.hasobject]
     if not row_form:
@@ -149,7 +149,7 @@ def _json_value(array: Array, name: str) -> Any:
 
 
 def status(name: str, states: Mapping[int, str], failures: Mapping[int, str]) -> dict[str, Any]:
-    """Return the answer to GET /v1/models/<name>, newest version first.
+    """Return the response to GET /v1/models/<name>, newest version first.
 
     A superset: TensorFlow Serving's field, and the two that KServe's client reads.
     """
@@ -167,7 +167,7 @@ def _version_status(number: int, state: str, why: str) -> dict[str, Any]:
 
 
 def metadata(name: str, version: str, signatures: Mapping[str, Signature]) -> dict[str, Any]:
-    """Return the answer to GET /v1/models/<name>/metadata (GetModelMetadataResponse as JSON)."""
+    """Return the response to GET /v1/models/<name>/metadata (GetModelMetadataResponse as JSON)."""
     definitions = {
         signature.name: {
             "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
