@@ -104,10 +104,11 @@ def _from_json(text: str, specs: list[TensorSpec]) -> Tensors:
 
 
 def _infer(path: str, inputs: Tensors) -> InferResponse:
-    body, length = rest_v2.encode_request(InferRequest(inputs), binary=True)
-    response = _call("POST", f"{path}/infer", body, {_LENGTH: str(length)} if length else {})
-    answered = response.headers.get(_LENGTH)
-    return rest_v2.decode_response(response.content, None if answered is None else int(answered))
+    body, json_length = rest_v2.encode_request(InferRequest(inputs), binary=True)
+    headers = {_LENGTH: str(json_length)} if json_length else {}
+    response = _call("POST", f"{path}/infer", body, headers)
+    length = response.headers.get(_LENGTH)
+    return rest_v2.decode_response(response.content, None if length is None else int(length))
 
 
 def _call(

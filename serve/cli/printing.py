@@ -16,7 +16,7 @@ err = Console(stderr=True, highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their columns; the last column takes what room there is."""
+    """Print rows under their columns; the last column is folded to what room is left."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column is not columns[-1])
@@ -27,24 +27,24 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
-    """Import TensorFlow in this without the lines that its C++ part writes at any log level."""
+    """Hide stderr while TensorFlow is imported: its C++ part logs there whatever the log level."""
     from absl import logging as absl_logging
 
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
             # By its flag: TensorFlow raises the level while it saves, and sets it back to the flag.
             absl_logging.set_verbosity(absl_logging.ERROR)
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Report]:
-    """Show a bar on stderr; where that is no terminal, a line whenever the text changes."""
+    """Show progress on stderr: a bar, or a line per new text where stderr is no terminal."""
     if not err.is_terminal:
         yield _lines(title)
         return
@@ -67,7 +67,7 @@ def _lines(title: str) -> Report:
 
 
 def bytes_text(size: int) -> str:
-    """Return a size for people: 3.1 MB."""
+    """Return a size in units of 1000, such as 3.1 MB."""
     value = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":

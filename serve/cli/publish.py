@@ -52,13 +52,16 @@ def publish(
 
 
 def try_loading(path: Path) -> Signature:
-    """Load a model, run it once, return its default signature. Raises RepositoryError."""
+    """Load a model, run it once and return its default signature. Raises RepositoryError."""
     engine = _engine(path)
     return engine.signatures[engine.default_signature]
 
 
 def try_with_examples(path: Path, examples: Examples, model: str) -> Signature:
-    """Try a staged model as above, and put the examples' baseline beside it. Raises ConfigError."""
+    """Load a staged model as try_loading does, and write its drift baseline into its folder.
+
+    Raises RepositoryError, and ConfigError for examples that do not fit the model.
+    """
     engine = _engine(path)
     (path / BASELINE).write_bytes(make_baseline(engine, examples, model).to_json())
     return engine.signatures[engine.default_signature]
@@ -77,7 +80,7 @@ def _engine(path: Path) -> "TensorFlowEngine":
 
 
 def report(published: Published) -> None:
-    """Say where a version went."""
+    """Print what was published, and where it is."""
     manifest = published.manifest
     watched = ", with a drift baseline" if BASELINE in manifest.files else ""
     out.print(

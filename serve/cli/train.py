@@ -45,7 +45,8 @@ def train(
             f"{name}: {trained.held_out_accuracy:.1%} {trained.measure} after "
             f"{trained.epochs} epochs, {trained.seconds:.0f} s"
         )
-        # Held out: on what it has learned a model is surer than it will be of what it is sent.
+        # On its training data a model is surer than on requests, so a drift baseline needs other
+        # data: what was held out.
         unseen = held_out({"data": trained.data}, name).inputs
         for made in trained.made:
             examples = Examples(made.inputs or unseen, HELD_OUT, made.reconstruction_error)

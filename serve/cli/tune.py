@@ -1,4 +1,4 @@
-"""`strata tune`: choose a cascade's thresholds by what they give and cost, and write them down."""
+"""`strata tune`: choose a cascade's thresholds by accuracy and cost, and write them to the file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from serve.config.file import load
 from serve.config.pipelines import Cascade
 from serve.config.schema import Config
 from serve.errors import ConfigError, InvalidRequest
-from serve.evaluation.cascade_layers import LayerAnswers, layer_answers
+from serve.evaluation.cascade_layers import LayerPredictions, layer_predictions
 from serve.evaluation.dataset import HELD_OUT
 from serve.evaluation.measure import dataset_for
 from serve.evaluation.subject import Reference, load_subject
@@ -55,7 +55,7 @@ def tune(
         raise InvalidRequest("give either --min-accuracy or --max-cost")
     tree = load(config)
     cascade = _cascade(tree, pipeline)
-    layers, labels = _answers(tree, cascade, data)
+    layers, labels = _compute_layers(tree, cascade, data)
     first, second = _halves(len(labels))
     calibration = [layer.rows(first) for layer in layers]
     verification = [layer.rows(second) for layer in layers]
@@ -79,7 +79,7 @@ def tune(
     plot_sweep(f"thresholds of {pipeline}", points, everywhere, (chosen, confirmed), picture)
     out.print(f"saved {picture}", markup=False)
     _require_confirmed(confirmed, min_accuracy, max_cost)
-    _say_and_write(config, tree, cascade, chosen.thresholds, write)
+    _print_and_write(config, tree, cascade, chosen.thresholds, write)
 
 
 def _cascade(tree: Config, name: str) -> Cascade:
@@ -90,7 +90,9 @@ def _cascade(tree: Config, name: str) -> Cascade:
     return found
 
 
-def _answers(tree: Config, cascade: Cascade, data: str) -> tuple[list[LayerAnswers], Array]:
+def _compute_layers(
+    tree: Config, cascade: Cascade, data: str
+) -> tuple[list[LayerPredictions], Array]:
     repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
     with progress_bar(f"tuning {cascade.name}") as progress:
         progress(0.1, "loading the layers")
@@ -98,17 +100,18 @@ def _answers(tree: Config, cascade: Cascade, data: str) -> tuple[list[LayerAnswe
             subject = load_subject(tree, repository, Reference(cascade.name))
         dataset = dataset_for(data, subject)
         progress(0.4, f"computing {len(dataset):,} rows in every layer")
-        layers = layer_answers(subject, tree.prices, dataset)
+        layers = layer_predictions(subject, tree.prices, dataset)
         progress(1.0, "done")
     return layers, dataset.labels
 
 
 def _halves(rows: int) -> tuple[Array, Array]:
+    """Return the indices of two random halves, the same ones each time."""
     order = np.random.default_rng(_SEED).permutation(rows)
     return order[: rows // 2], order[rows // 2 :]
 
 
-def _last_alone(layers: Sequence[LayerAnswers], labels: Array) -> Point:
+def _last_alone(layers: Sequence[LayerPredictions], labels: Array) -> Point:
     last = evaluate(layers[-1:], (), labels)
     return Point((), last.accuracy, last.cost, (*[0.0] * (len(layers) - 1), 1.0))
 
@@ -133,7 +136,7 @@ def _require_confirmed(
         )
 
 
-def _say_and_write(
+def _print_and_write(
     path: Path, tree: Config, cascade: Cascade, thresholds: Sequence[float], write: bool
 ) -> None:
     text = path.read_text(encoding="utf-8")

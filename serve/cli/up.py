@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from serve.deploy.monitoring import Monitoring
 
 _READY_TIMEOUT_S = 900.0  # a dozen models on two cores that others use too
-_LOOK_PERIOD_S = 1.0
-_LONGEST_EXAMPLE = 20  # numbers in the example request before the shell writes them
+_CHECK_PERIOD_S = 1.0
+_LONGEST_EXAMPLE = 20  # numbers that the example request spells out; the shell generates more
 
 
 def up(
@@ -50,8 +50,8 @@ def up(
         if watcher:
             watcher.start(platform.haproxy_metrics_port)
         platform.wait_ready(_READY_TIMEOUT_S, _Progress(stopped))
-        _say_ready(tree, watcher)
-        while not stopped.wait(_LOOK_PERIOD_S):
+        _print_ready(tree, watcher)
+        while not stopped.wait(_CHECK_PERIOD_S):
             for name in watcher.ended() if watcher else ():
                 err.print(f"[yellow]{name} has ended; the platform goes on without it[/yellow]")
         err.print("[dim]stopping[/dim]")
@@ -63,7 +63,7 @@ def _stop_by_signal(stopped: threading.Event) -> None:
 
 
 class _Progress:
-    """Tells each application's state when it changes."""
+    """Prints an application's state when it changes; raises KeyboardInterrupt after Ctrl-C."""
 
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
@@ -78,20 +78,20 @@ class _Progress:
             raise KeyboardInterrupt
 
 
-def _say_ready(config: Config, watcher: "Monitoring | None") -> None:
+def _print_ready(config: Config, watcher: "Monitoring | None") -> None:
     url = f"http://127.0.0.1:{config.http.port}"
     out.print(f"\n[bold]Strata is ready[/bold] at {url}")
     out.print(f"  metrics    http://127.0.0.1:{config.ports.metrics}/metrics")
     out.print(f"  dashboard  http://127.0.0.1:{config.ports.dashboard}")
     if watcher:
-        _say_watched(watcher)
+        _print_watched(watcher)
     if config.models:
         out.print("\nTry it:\n")
         out.print(f"  {example_call(url, config.models[0].name)}\n", markup=False)
     out.print("Ctrl-C stops it.")
 
 
-def _say_watched(watcher: "Monitoring") -> None:
+def _print_watched(watcher: "Monitoring") -> None:
     out.print(f"  prometheus {watcher.url}/alerts")
     if watcher.grafana_url is None:
         out.print("  grafana    not installed; docs/dashboards.md shows what it would show")
@@ -100,14 +100,14 @@ def _say_watched(watcher: "Monitoring") -> None:
 
 
 def example_call(url: str, model: str) -> str:
-    """Return a shell line that sends a model a request of zeros and works as printed."""
+    """Return a shell command that sends a model a request of zeros."""
     metadata = requests.get(f"{url}/v2/models/{model}", timeout=10).json()
     inputs = ",".join(_example_input(tensor) for tensor in metadata["inputs"])
     return f"curl -s {url}/v2/models/{model}/infer -d '{{\"inputs\":[{inputs}]}}'"
 
 
 def _example_input(tensor: dict[str, Any]) -> str:
-    """Return an input as JSON inside single quotes; the shell writes out long data."""
+    """Return an input tensor as JSON for single quotes; the shell generates data that is long."""
     shape = [1 if size < 0 else size for size in tensor["shape"]]
     zero = {"BYTES": '""', "BOOL": "false"}.get(tensor["datatype"], "0")
     count = math.prod(shape)

@@ -46,7 +46,7 @@ def connect() -> "Connection":
 
 
 class Connection:
-    """An API server. Every method raises ClusterError; lists are of plain dictionaries."""
+    """A client of one API server. Every method raises ClusterError; objects are dictionaries."""
 
     def __init__(self, configuration: Any) -> None:
         self._configuration = configuration
@@ -133,6 +133,7 @@ class Connection:
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    """Raise the client's exceptions as ClusterErrors."""
     try:
         yield
     except client.ApiException as err:
@@ -146,18 +147,18 @@ def _translated() -> Iterator[None]:
 
 
 def _by_meaning(err: Any) -> ClusterError:
-    said = _message(err)
+    message = _message(err)
     if err.status == 404:
-        return ObjectNotFound(said)
+        return ObjectNotFound(message)
     if err.status == 401:
-        return ClusterForbidden(f"the cluster does not know these credentials: {said}")
+        return ClusterForbidden(f"the cluster does not know these credentials: {message}")
     if err.status == 403:
-        return ClusterForbidden(f"not allowed: {said}; ask for a role that may read it")
-    return ClusterUnreachable(f"the cluster answered {err.status}: {said}")
+        return ClusterForbidden(f"not allowed: {message}; ask for a role that may read it")
+    return ClusterUnreachable(f"the cluster answered {err.status}: {message}")
 
 
 def _message(err: Any) -> str:
-    """Return what the API server says; long bodies are cut."""
+    """Return the message in the API server's response, else its body, cut at 500 characters."""
     body = err.body.decode(errors="replace") if isinstance(err.body, bytes) else err.body or ""
     try:
         text = json.loads(body)["message"]
@@ -167,6 +168,7 @@ def _message(err: Any) -> str:
 
 
 def _innermost(err: BaseException) -> str:
+    """Return the last part of urllib3's message, such as `Connection refused`."""
     reason = getattr(err, "reason", None)
     text = str(reason if reason is not None else err)
     return text.rsplit("): ", 1)[-1].rsplit(": ", 1)[-1] if ": " in text else text

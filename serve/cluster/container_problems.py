@@ -45,7 +45,7 @@ def find_cannot_start(snapshot: Snapshot) -> Iterator[Finding]:
         for state in (container.waiting, container.terminated):
             if state.get("reason") in _START_REASONS:
                 yield _cannot_start(name_of(pod), state.get("message", ""))
-    for pod_name, ended in _deleted(snapshot):
+    for pod_name, ended in _replaced(snapshot):
         if ended["reason"] in _START_REASONS:
             yield _cannot_start(pod_name, ended["message"])
 
@@ -60,9 +60,9 @@ def find_out_of_memory(snapshot: Snapshot) -> Iterator[Finding]:
     """The kernel ended a container that took more memory than its limit."""
     for pod, container in _containers(snapshot):
         ended = container.terminated or container.last_terminated
-        if ended.get("reason") == _OOM and not _is_over(snapshot, pod):
+        if ended.get("reason") == _OOM and not _is_retried(snapshot, pod):
             yield _out_of_memory(name_of(pod), container.name)
-    for pod_name, ended in _deleted(snapshot):
+    for pod_name, ended in _replaced(snapshot):
         if ended["reason"] == _OOM:
             yield _out_of_memory(pod_name, "ray")
 
@@ -73,14 +73,14 @@ def _out_of_memory(pod: str, container: str) -> Finding:
 
 
 def find_crashes(snapshot: Snapshot) -> Iterator[Finding]:
-    """A container ends with an error, again and again or for good; with its last words."""
+    """A container ends with an error, again and again or for good; with its last log lines."""
     for pod, container in _containers(snapshot):
         ended = container.terminated or container.last_terminated
         is_down = not container.is_ready and bool(container.terminated or container.waiting)
-        if is_down and _is_crash(ended) and not _is_over(snapshot, pod):
+        if is_down and _is_crash(ended) and not _is_retried(snapshot, pod):
             log = snapshot.logs.get((name_of(pod), container.name), "")
             yield _crash(name_of(pod), container.name, ended, log)
-    for pod_name, ended in _deleted(snapshot):
+    for pod_name, ended in _replaced(snapshot):
         if _is_crash(ended):
             yield _crash(pod_name, "ray", ended, "")
 
@@ -101,7 +101,7 @@ def _crash(pod: str, container: str, ended: Object, log: str) -> Finding:
 
 
 def find_evictions(snapshot: Snapshot) -> Iterator[Finding]:
-    """A node has put a pod out."""
+    """A node has evicted a pod."""
     for pod in snapshot.pods:
         status = pod.get("status", {})
         if status.get("reason") == "Evicted":
@@ -171,15 +171,15 @@ def _containers(snapshot: Snapshot) -> Iterator[tuple[Object, Container]]:
             yield pod, container
 
 
-def _is_over(snapshot: Snapshot, pod: Object) -> bool:
-    """Tell whether a pod is the failed try of a Job that goes on or is done."""
+def _is_retried(snapshot: Snapshot, pod: Object) -> bool:
+    """Tell whether a pod is of a Job that has a pod which runs, waits or succeeded."""
     job = job_of(pod)
-    tries = [other for other in snapshot.pods if job and job_of(other) == job]
-    return any(phase(other) in ("Running", "Pending", "Succeeded") for other in tries)
+    of_job = [other for other in snapshot.pods if job and job_of(other) == job]
+    return any(phase(other) in ("Running", "Pending", "Succeeded") for other in of_job)
 
 
-def _deleted(snapshot: Snapshot) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield pods that ended and that KubeRay replaced, while the release is not ready."""
+def _replaced(snapshot: Snapshot) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield name and end of pods that KubeRay replaced; none once the release is ready again."""
     if snapshot.is_ready:
         return
     for cluster in snapshot.clusters:

@@ -62,7 +62,7 @@ def find_problems(snapshot: Snapshot) -> list[Finding]:
 
 
 def _starting(snapshot: Snapshot) -> Iterator[Finding]:
-    """Say how far a release is that is not ready for no reason that could be found."""
+    """Say how far a release has come that is not ready although no check found a problem."""
     waiting = [
         state.name for state in states(snapshot.service).values() if state.status != "RUNNING"
     ]
@@ -80,11 +80,10 @@ def _starting(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _progress(snapshot: Snapshot) -> Iterator[str]:
+    """Yield a state for each pod that is not ready, such as `worker in wait-gcs-ready`."""
     for pod in snapshot.pods:
         if phase(pod) == "Succeeded" or is_true(pod, "Ready"):
             continue
-        running = [
-            c.name for c in containers(pod) if c.is_init and not c.is_ready and not c.waiting
-        ]
+        init = [c.name for c in containers(pod) if c.is_init and not c.is_ready and not c.waiting]
         kind = label(pod, NODE_TYPE_LABEL) or name_of(pod)
-        yield f"{kind} {f'in {running[0]}' if running else pod_state(pod)}"
+        yield f"{kind} {f'in {init[0]}' if init else pod_state(pod)}"

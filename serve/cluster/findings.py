@@ -57,7 +57,7 @@ def finding(kind: Kind, subject: str, problem: str, remedy: str) -> Finding:
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Make one finding of those that differ in their subjects alone."""
+    """Return the findings with those of one kind and problem merged; subjects are listed once."""
     found: dict[tuple[Kind, str], Finding] = {}
     for each in findings:
         known = found.get((each.kind, each.problem))

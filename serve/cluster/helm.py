@@ -21,7 +21,7 @@ _PREFIX = re.compile(r"^Error: (?:UPGRADE FAILED: )?(?:execution error at \(.*?\
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release; `chart` is name and version, `is_server_side` Helm 4's way to apply objects."""
+    """A release; `chart` is name and version, `is_server_side` that Helm applies in the server."""
 
     name: str
     namespace: str
@@ -84,11 +84,11 @@ def _json(*arguments: str) -> Any:
     return json.loads(_run([*arguments, "--output", "json"]))
 
 
-def _run(arguments: list[str], given: str = "") -> str:
+def _run(arguments: list[str], stdin: str = "") -> str:
     try:
         done = subprocess.run(
             ["helm", *arguments],
-            input=given,
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,
@@ -105,11 +105,11 @@ def _run(arguments: list[str], given: str = "") -> str:
     return done.stdout
 
 
-def _failure(arguments: list[str], said: str) -> Exception:
-    if "release: not found" in said:
-        verb = arguments.index("--namespace")
-        return ReleaseNotFound(_no_release(arguments[verb - 1], arguments[verb + 1]))
-    lines = [line for line in said.splitlines() if line.strip() and "level=WARN" not in line]
+def _failure(arguments: list[str], stderr: str) -> Exception:
+    if "release: not found" in stderr:
+        option = arguments.index("--namespace")
+        return ReleaseNotFound(_no_release(arguments[option - 1], arguments[option + 1]))
+    lines = [line for line in stderr.splitlines() if line.strip() and "level=WARN" not in line]
     text = _PREFIX.sub("", " ".join(" ".join(lines).split()))
     return HelmFailed(f"helm {arguments[0]}: {text[:1000]}")
 

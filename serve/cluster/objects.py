@@ -20,7 +20,7 @@ _JOB_LABEL = "batch.kubernetes.io/job-name"
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container of a pod: what is asked for, and what became of it (`waiting`, ...)."""
+    """A container of a pod: its image, and its states as the kubelet reports them, else empty."""
 
     name: str
     image: str
@@ -86,7 +86,7 @@ def _containers(pod: Object, kind: str, is_init: bool) -> Iterator[Container]:
 
 
 def pod_state(pod: Object) -> str:
-    """Return what `kubectl get pods` calls its status: the phase, or what a container waits for."""
+    """Return the pod's STATUS in `kubectl get pods`: its phase, or what a container waits for."""
     if pod.get("metadata", {}).get("deletionTimestamp"):
         return "Terminating"
     for container in containers(pod):
@@ -98,7 +98,7 @@ def pod_state(pod: Object) -> str:
 
 
 def event_messages(events: Iterable[Object], item: Object, *reasons: str) -> list[str]:
-    """Return what events say of an object, latest last, by their reasons."""
+    """Return the messages of an object's events with one of these reasons, latest last."""
     uid = item.get("metadata", {}).get("uid")
     found = [
         event
@@ -116,12 +116,12 @@ def event_time(event: Object) -> str:
 
 
 def one_line(text: str, limit: int = 400) -> str:
-    """Return a text in one line, cut where it gets long."""
+    """Return a text as one line of at most `limit` characters; a longer one ends in dots."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else f"{flat[: limit - 3]}..."
 
 
 def age_s(item: Object, now: datetime) -> float:
-    """Return the seconds since an object was made."""
+    """Return the seconds since an object was created; 0 if it does not say when."""
     created = item.get("metadata", {}).get("creationTimestamp")
     return (now - datetime.fromisoformat(created)).total_seconds() if created else 0.0

@@ -19,7 +19,7 @@ from serve.cluster.objects import (
 )
 from serve.cluster.snapshot import Snapshot
 
-_TAKEN_UP_WITHIN_S = 30.0
+_FIRST_STATUS_WITHIN_S = 30.0
 _INSTALL_OPERATOR = "install KubeRay's operator (its chart kuberay-operator), or repair its pod"
 
 
@@ -35,7 +35,7 @@ def find_missing_namespace(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def find_missing_operator(snapshot: Snapshot) -> Iterator[Finding]:
-    """KubeRay's CRD is missing, its pod does not run, or nobody has taken the release up."""
+    """KubeRay's CRD is missing, its pod is not ready, or it has given the release no status."""
     subject = "KubeRay's operator"
     pods = snapshot.operator_pods
     if not snapshot.has_crd:
@@ -44,15 +44,16 @@ def find_missing_operator(snapshot: Snapshot) -> Iterator[Finding]:
     elif pods and not any(is_true(pod, "Ready") for pod in pods):
         problem = f"the pod {name_of(pods[0])} is not ready: {pod_state(pods[0])}"
         yield finding(Kind.OPERATOR_MISSING, subject, problem, _INSTALL_OPERATOR)
-    elif _is_left_alone(snapshot):
+    elif _is_without_status(snapshot):
         problem = "nobody has taken up the release's RayService"
         yield finding(Kind.OPERATOR_MISSING, subject, problem, _INSTALL_OPERATOR)
 
 
-def _is_left_alone(snapshot: Snapshot) -> bool:
+def _is_without_status(snapshot: Snapshot) -> bool:
     service = snapshot.service
-    is_seen = bool(service.get("status", {}).get("conditions"))
-    return bool(service) and not is_seen and age_s(service, snapshot.taken_at) > _TAKEN_UP_WITHIN_S
+    if not service or service.get("status", {}).get("conditions"):
+        return False
+    return age_s(service, snapshot.taken_at) > _FIRST_STATUS_WITHIN_S
 
 
 def find_missing_release(snapshot: Snapshot) -> Iterator[Finding]:

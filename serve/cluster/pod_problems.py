@@ -80,7 +80,7 @@ def _unschedulable(pod: Object, message: str) -> Finding:
 
 
 def _requested(pod: Object, resource: str) -> str:
-    """Return what the pod's largest container asks for, as written."""
+    """Return the first request for a resource among the pod's containers, such as 400Gi."""
     requests = [
         str(spec.get("resources", {}).get("requests", {}).get(resource, ""))
         for spec in pod.get("spec", {}).get("containers", ())

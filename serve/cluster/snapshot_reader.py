@@ -1,7 +1,7 @@
 """Read a release from a cluster, as far as the credentials allow.
 
 Called by the commands. What may not be read, such as the operator's namespace, is left out and
-noted in the snapshot: half an answer is better than none.
+noted in the snapshot: a part of a release tells more than none.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,7 @@ def read_snapshot(connection: Connection, namespace: str, release: str) -> Snaps
 
 
 def read_versions(connection: Connection, snapshot: Snapshot) -> None:
-    """Ask a release that serves which versions it serves, and add them to the snapshot."""
+    """Add the versions that a ready release serves to the snapshot; none if it is not ready."""
     if snapshot.is_ready:
         try:
             snapshot.index.update(read_index(connection, snapshot.service))
@@ -94,7 +94,7 @@ def _without_crd(connection: Connection, namespace: str, release: str) -> Snapsh
 
 
 def _release_name(services: list[Object], wanted: str) -> str:
-    """Return the release's name where the RayService's was given."""
+    """Return the release of the RayService that has the wanted name, else the name as it is."""
     return next((release_of(item) for item in services if name_of(item) == wanted), wanted)
 
 
@@ -115,7 +115,7 @@ def _logs(connection: Connection, snapshot: Snapshot) -> dict[tuple[str, str], s
 
 
 def _is_of_interest(pod: Object, container: Any) -> bool:
-    """Tell whether a container ran and did not do well."""
+    """Tell whether a container ended with an error, or runs and is not ready."""
     if container.is_ready or phase(pod) in ("Succeeded", "Unknown"):
         return False
     ended = container.terminated or container.last_terminated

@@ -1,4 +1,4 @@
-"""A release's values and strata.yaml: what one takes from the other, and what that changes.
+"""The values of a release with the models of strata.yaml, and what that changes.
 
 Called by `strata apply`; pure. A release takes `models` and `pipelines`. Where the models are
 and how they are reached (`repository`, `http`, `ports`) differs between a machine and a
@@ -14,13 +14,16 @@ _TAKEN = ("models", "pipelines")
 
 
 def with_models(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """Return the values with the config's models and pipelines, as its file has them."""
+    """Return the values with the file's models and pipelines; defaults it leaves out stay out."""
     tree = config.model_dump(mode="json", include=set(_TAKEN), exclude_unset=True)
     return {**values, **{key: tree.get(key, []) for key in _TAKEN}}
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each model and pipeline with what becomes of it, by name."""
+    """Yield name and change of each model and pipeline, sorted by name.
+
+    A change is `added`, `removed`, `unchanged`, or `changed` with the keys that differ.
+    """
     old, new = _by_name(before), _by_name(after)
     for name in sorted({*old, *new}):
         if name not in old:

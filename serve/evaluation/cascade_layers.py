@@ -6,7 +6,7 @@ pipeline itself is not run, its rules are.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,10 @@ from serve.types import Array, Tensors
 
 
 @dataclass(frozen=True, slots=True)
-class LayerAnswers:
+class LayerPredictions:
     """One layer on all rows.
 
-    `answers` holds a prediction a row, None for a layer that only abstains; `scores` a number a row
+    `predictions` has one for each row, None for a layer that only abstains; `scores` a number a row
     for its `rule` (None for the last layer); `cost` is that of a million rows.
     """
 
@@ -36,17 +36,17 @@ class LayerAnswers:
     rule: str | None
     threshold: float
     scores: npt.NDArray[np.float64] | None
-    answers: Array | None
+    predictions: Array | None
     cost: float
 
-    def rows(self, chosen: Array) -> "LayerAnswers":
+    def rows(self, chosen: Array) -> "LayerPredictions":
         """Return only these rows."""
         scores = None if self.scores is None else self.scores[chosen]
-        answers = None if self.answers is None else self.answers[chosen]
-        return LayerAnswers(self.label, self.rule, self.threshold, scores, answers, self.cost)
+        predictions = None if self.predictions is None else self.predictions[chosen]
+        return replace(self, scores=scores, predictions=predictions)
 
 
-def layer_answers(subject: Subject, prices: Prices, data: Dataset) -> list[LayerAnswers]:
+def layer_predictions(subject: Subject, prices: Prices, data: Dataset) -> list[LayerPredictions]:
     """Compute every layer on all rows. Raises ConfigError if a layer's answer cannot be judged."""
     assert isinstance(subject.kind, CascadeKind)
     data.inputs_of(subject.member.signature, subject.served.name)  # says what is missing
@@ -56,8 +56,8 @@ def layer_answers(subject: Subject, prices: Prices, data: Dataset) -> list[Layer
         member, rule = layer.wired.member, layer.rule
         inputs = layer.wired.inputs(values)
         outputs, seconds_a_row = _timed(member.compute, inputs, len(data))
-        answers = predicted(outputs, data.labels)
-        if answers is None and rule.rule != "score_above":
+        predictions = predicted(outputs, data.labels)
+        if predictions is None and rule.rule != "score_above":
             raise ConfigError(
                 f"layer '{member.label}' has no output to compare with the labels "
                 f"(it has: {', '.join(outputs)})"
@@ -66,7 +66,16 @@ def layer_answers(subject: Subject, prices: Prices, data: Dataset) -> list[Layer
         if rule.rule is not None and rule.output is not None:
             scores = SCORES[rule.rule](outputs[rule.output])
         cost = cost_of_a_million(seconds_a_row, subject.served.ray_actor_options, prices)
-        found.append(LayerAnswers(member.label, rule.rule, rule.threshold, scores, answers, cost))
+        found.append(
+            LayerPredictions(
+                label=member.label,
+                rule=rule.rule,
+                threshold=rule.threshold,
+                scores=scores,
+                predictions=predictions,
+                cost=cost,
+            )
+        )
     return found
 
 

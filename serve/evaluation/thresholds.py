@@ -1,6 +1,6 @@
 """Sweep a cascade's thresholds over what its layers said, and choose by accuracy or cost.
 
-Called by `strata tune`. Pure numpy: every combination is tried on the same answers.
+Called by `strata tune`. Pure numpy: every combination is tried on the same predictions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from serve.errors import InvalidRequest
-from serve.evaluation.cascade_layers import LayerAnswers
+from serve.evaluation.cascade_layers import LayerPredictions
 from serve.pipelines.exits import passes
 from serve.types import Array
 
@@ -35,7 +35,7 @@ class Point:
     exits: tuple[float, ...]
 
 
-def candidates(layers: Sequence[LayerAnswers]) -> list[tuple[float, ...]]:
+def candidates(layers: Sequence[LayerPredictions]) -> list[tuple[float, ...]]:
     """Return the combinations of thresholds to try: values that rows really have."""
     tuned = [layer for layer in layers if layer.rule in TUNED]
     if not tuned:
@@ -44,7 +44,7 @@ def candidates(layers: Sequence[LayerAnswers]) -> list[tuple[float, ...]]:
     return list(product(*(_values(layer, most) for layer in tuned)))
 
 
-def _values(layer: LayerAnswers, most: int) -> list[float]:
+def _values(layer: LayerPredictions, most: int) -> list[float]:
     """Return scores at even steps of their ranks, in four digits, and one that nobody reaches."""
     assert layer.scores is not None
     quantiles = np.quantile(layer.scores, np.linspace(0, 1, most), method="nearest")
@@ -54,7 +54,9 @@ def _values(layer: LayerAnswers, most: int) -> list[float]:
     return sorted(kept)
 
 
-def evaluate(layers: Sequence[LayerAnswers], thresholds: tuple[float, ...], labels: Array) -> Point:
+def evaluate(
+    layers: Sequence[LayerPredictions], thresholds: tuple[float, ...], labels: Array
+) -> Point:
     """Run the cascade's rules on paper."""
     waiting = np.ones(len(labels), np.bool_)
     right, cost, shares = 0, 0.0, []
@@ -62,14 +64,14 @@ def evaluate(layers: Sequence[LayerAnswers], thresholds: tuple[float, ...], labe
     for layer in layers:
         cost += layer.cost * float(waiting.mean())
         leaves = waiting & _leaves(layer, left)
-        if layer.answers is not None and layer.rule != "score_above":
-            right += int((layer.answers[leaves] == labels[leaves]).sum())
+        if layer.predictions is not None and layer.rule != "score_above":
+            right += int((layer.predictions[leaves] == labels[leaves]).sum())
         shares.append(float(leaves.mean()))
         waiting &= ~leaves
     return Point(thresholds, right / len(labels), cost, tuple(shares))
 
 
-def _leaves(layer: LayerAnswers, thresholds: Iterator[float]) -> Array:
+def _leaves(layer: LayerPredictions, thresholds: Iterator[float]) -> Array:
     if layer.rule is None or layer.scores is None:
         return np.ones(1, np.bool_)  # everything
     threshold = next(thresholds) if layer.rule in TUNED else layer.threshold

@@ -74,7 +74,7 @@ def local(monkeypatch):
     """The platform that `strata up` starts in these tests."""
     monkeypatch.setattr("serve.deploy.local_platform.LocalPlatform", FakePlatform)
     monkeypatch.setattr("serve.deploy.monitoring.Monitoring", FakeMonitoring)
-    monkeypatch.setattr("serve.cli.up._LOOK_PERIOD_S", 0.01)
+    monkeypatch.setattr("serve.cli.up._CHECK_PERIOD_S", 0.01)
     monkeypatch.setattr(FakePlatform, "states", ["DEPLOYING", "DEPLOYING", "RUNNING"])
     monkeypatch.setattr(FakePlatform, "at_end", staticmethod(_ctrl_c))
     FakePlatform.calls.clear()

@@ -6,7 +6,7 @@ import pytest
 from serve.config.schema import Model
 from serve.config.sections import Prices
 from serve.errors import ConfigError
-from serve.evaluation.cascade_layers import layer_answers
+from serve.evaluation.cascade_layers import layer_predictions
 from serve.evaluation.subject import Subject
 from serve.pipelines.member import ColocatedMember
 from serve.types import TensorSpec
@@ -30,11 +30,11 @@ def _two(exit_rule):
 def test_every_layer_is_computed_on_all_rows():
     small, large = Fake("small", sure_of(0, 1)), Fake("large", sure_of(*ROWS, tag=2))
     subject = _subject(_two({"max_probability": 0.9}), small, large)
-    first, last = layer_answers(subject, Prices(), dataset(x=ROWS, labels=LABELS))
+    first, last = layer_predictions(subject, Prices(), dataset(x=ROWS, labels=LABELS))
     assert set(small.rows) == set(large.rows) == set(ROWS.tolist())
     assert first.scores == pytest.approx([1, 1, 1 / 3, 1 / 3, 1 / 3, 1 / 3])
     assert (first.label, first.rule, first.threshold) == ("small", "max_probability", 0.9)
-    assert last.answers.tolist() == [2] * 6
+    assert last.predictions.tolist() == [2] * 6
     assert last.scores is None
     assert first.cost > 0
 
@@ -42,9 +42,9 @@ def test_every_layer_is_computed_on_all_rows():
 def test_chosen_rows_keep_their_scores_and_predictions():
     members = Fake("small", sure_of(0, 1, tag=1)), Fake("large", sure_of(*ROWS))
     subject = _subject(_two({"margin": 0.5}), *members)
-    first, last = layer_answers(subject, Prices(), dataset(x=ROWS, labels=LABELS))
+    first, last = layer_predictions(subject, Prices(), dataset(x=ROWS, labels=LABELS))
     assert first.rows(np.array([1, 5])).scores == pytest.approx([1, 0])
-    assert last.rows(np.array([1])).answers.tolist() == [0]
+    assert last.rows(np.array([1])).predictions.tolist() == [0]
 
 
 def test_a_layer_that_only_abstains_needs_no_prediction():
@@ -53,8 +53,8 @@ def test_a_layer_that_only_abstains_needs_no_prediction():
         "layers": [{"model": "vae", "exit": {"score_above": 3}}, {"model": "large"}],
     }
     subject = _subject(tree, score, Fake("large", sure_of(*ROWS)))
-    first, _ = layer_answers(subject, Prices(), dataset(x=ROWS, labels=LABELS))
-    assert first.answers is None
+    first, _ = layer_predictions(subject, Prices(), dataset(x=ROWS, labels=LABELS))
+    assert first.predictions is None
     assert first.scores.tolist() == ROWS.tolist()
 
 
@@ -63,11 +63,11 @@ def test_a_layer_whose_outputs_are_no_prediction_is_refused_by_name():
     members = [Fake(name, lambda x: x, outputs=numbers) for name in ("small", "large")]
     subject = _subject(_two({"score_at_most": 3}), *members)
     with pytest.raises(ConfigError, match=r"layer 'small' has no output .* \(it has: y\)"):
-        layer_answers(subject, Prices(), dataset(x=ROWS, labels=LABELS))
+        layer_predictions(subject, Prices(), dataset(x=ROWS, labels=LABELS))
 
 
 def test_inputs_that_the_data_lacks_are_named():
     members = Fake("small", sure_of(0)), Fake("large", sure_of(0))
     subject = _subject(_two({"margin": 0.5}), *members)
     with pytest.raises(ConfigError, match="'p' takes the inputs x; the data has image"):
-        layer_answers(subject, Prices(), dataset(image=np.zeros(6), labels=LABELS))
+        layer_predictions(subject, Prices(), dataset(image=np.zeros(6), labels=LABELS))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from serve.config.schema import Model
 from serve.config.sections import Prices
 from serve.errors import InvalidRequest
-from serve.evaluation.cascade_layers import LayerAnswers, layer_answers
+from serve.evaluation.cascade_layers import LayerPredictions, layer_predictions
 from serve.evaluation.subject import Subject
 from serve.evaluation.thresholds import Point, candidates, choose, evaluate
 from serve.pipelines.member import ColocatedMember
@@ -46,7 +46,7 @@ def _answers(engine, labels, name="p"):
     served = Model(name=name)
     subject = Subject(served, member, (), {}, engine.kind)
     x = np.arange(len(labels), dtype=np.float32)
-    return layer_answers(subject, Prices(), dataset(x=x, labels=labels))
+    return layer_predictions(subject, Prices(), dataset(x=x, labels=labels))
 
 
 @settings(max_examples=30)
@@ -99,12 +99,12 @@ def test_a_layer_that_abstains_keeps_its_threshold_and_its_rows_count_as_wrong()
 
 def test_values_to_try_are_those_of_the_rows_and_one_that_nobody_reaches():
     scores = np.array([0.123456, 0.9, 1.0])
-    layer = LayerAnswers("a", "max_probability", 0.5, scores, np.zeros(3), 1.0)
+    layer = LayerPredictions("a", "max_probability", 0.5, scores, np.zeros(3), 1.0)
     assert candidates([layer]) == [(0.1235,), (0.9,), (1.0,)]
 
 
 def test_a_cascade_without_a_rule_to_tune_is_refused():
-    layer = LayerAnswers("a", "score_above", 0.5, np.zeros(3), None, 1.0)
+    layer = LayerPredictions("a", "score_above", 0.5, np.zeros(3), None, 1.0)
     with pytest.raises(InvalidRequest, match="no layer has a rule that can be tuned"):
         candidates([layer])
 
