@@ -1,4 +1,5 @@
 import asyncio
+import math
 import threading
 import time
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve.batching import batcher as module
 from serve.batching.batcher import Batcher, BatchPolicy
 from serve.config.sections import Batching
 from serve.errors import DeadlineExceeded, InferenceFailed, QueueFull
@@ -36,8 +38,8 @@ def _x(*values):
     return {"x": np.array(values, np.float32)}
 
 
-def _batcher(engine, runs=None, max_queued_requests=100, **batching):
-    policy = BatchPolicy(Batching(**batching), max_queued_requests)
+def _batcher(engine, runs=None, max_queued_requests=100, pads=True, **batching):
+    policy = BatchPolicy(Batching(**batching), max_queued_requests, pads=pads)
     return Batcher(engine, policy, lambda run, timing: None if runs is None else runs.append(run))
 
 
@@ -73,6 +75,18 @@ def test_requests_that_arrive_together_share_one_padded_batch():
     assert asyncio.run(scenario()) == [3, 3, 3]
     assert engine.sizes == [4]
     assert [(run.rows, run.padded_rows) for run in runs] == [(3, 4)]
+
+
+def test_an_engine_that_pads_by_itself_is_given_the_rows_as_they_are():
+    engine = Doubler()
+
+    async def scenario():
+        batcher = _batcher(engine, pads=False, max_batch_size=8)
+        together = await asyncio.gather(*(_infer(batcher, value) for value in (1, 2, 3)))
+        return [outputs for outputs, _ in [*together, await _infer(batcher, *range(20, 31))]]
+
+    assert asyncio.run(scenario()) == [[2], [4], [6], [2 * value for value in range(20, 31)]]
+    assert engine.sizes == [3, 8, 3]
 
 
 def test_what_arrives_while_the_engine_works_forms_the_next_batch():
@@ -314,6 +328,55 @@ def test_what_is_to_follow_a_close_waits_for_the_last_request():
 
     assert asyncio.run(scenario()) == [[2], [4]]
     assert followed == [2]
+
+
+def test_a_request_that_only_waits_for_others_is_waited_for_too():
+    engine, followed = Doubler(), []
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=2, batch_wait_timeout_s=10)
+        waits = asyncio.create_task(_infer(batcher, 1))
+        while batcher.queued < 1:
+            await asyncio.sleep(0)
+        batcher.close(then=lambda: followed.append(len(engine.sizes)))
+        assert followed == []
+        joins = asyncio.create_task(_infer(batcher, 2))  # it had chosen this batcher already
+        return [outputs for outputs, _ in await asyncio.gather(waits, joins)]
+
+    assert asyncio.run(scenario()) == [[2], [4]]
+    assert followed == [1]
+
+
+def test_what_follows_a_close_happens_once_whatever_still_comes(monkeypatch):
+    monkeypatch.setattr(module, "INLINE_LIMIT_S", math.inf)  # however busy the machine is
+    followed = []
+
+    async def scenario():
+        batcher = _batcher(Doubler())
+        await _infer(batcher, 1, alone=True)
+        batcher.close(then=lambda: followed.append(True))
+        return (await _infer(batcher, 2, alone=True))[0]  # on the event loop, without the thread
+
+    assert asyncio.run(scenario()) == [4]
+    assert followed == [True]
+
+
+def test_a_closed_batcher_leaves_no_thread(eventually):
+    threads = []
+
+    def compute(signature, inputs):
+        threads.append(threading.current_thread())
+        return {"y": inputs["x"]}
+
+    async def scenario():
+        batcher = _batcher(compute)
+        await _infer(batcher, 1)
+        batcher.close()
+        return batcher
+
+    batcher = asyncio.run(scenario())
+    assert eventually(lambda: not threads[0].is_alive())
+    assert batcher.queued == 0  # it is still there: the thread has not ended with it
 
 
 def test_a_batcher_without_requests_closes_at_once():

@@ -66,6 +66,18 @@ def test_only_the_cause_of_a_failed_batch_fails(entry):
     assert isinstance(results[1].__cause__, ValueError)
 
 
+def test_each_of_a_failed_batch_is_tried_once_more_at_a_size_that_is_warm(entry):
+    seen = []
+
+    def compute(signature, inputs):
+        seen.append(len(inputs["x"]))
+        return double(signature, inputs)
+
+    _, batch_run = run(compute, [entry(1, 2, 3), entry(13), entry(4, 5)], (1, 2, 4, 8))
+    assert seen == [8, 4, 1, 2]
+    assert (batch_run.rows, batch_run.padded_rows) == (6, 8)
+
+
 def test_an_error_of_ours_stays_the_one_it_is(entry):
     def refuse(signature, inputs):
         raise InvalidRequest("no branch")
@@ -87,6 +99,23 @@ def test_the_seconds_are_shared_out_by_rows_to_tenants(entry):
     assert sum(shares.values()) == pytest.approx(batch_run.engine_s)
     # A request without rows has been a call all the same, and counts as one row.
     assert shares["web"] / shares["batch"] == pytest.approx(4)
+
+
+def test_a_request_that_is_alone_in_its_batch_has_all_the_seconds(entry):
+    _, batch_run = run(double, [entry(1, tenant="web")], (1,))
+    assert batch_run.tenants == {"web": batch_run.engine_s}
+
+
+def test_a_run_has_the_layers_of_its_call(entry):
+    layers = (Layer("small", 0.1), Layer("large", 0.2))
+    calls = []
+
+    def compute(signature, inputs):
+        calls.append(signature)
+        return double(signature, inputs)
+
+    _, batch_run = run(compute, [entry(1)], (1,), lambda: layers if calls else ())
+    assert batch_run.layers == layers
 
 
 def test_a_batch_works_for_the_recorded_trace_of_those_in_it(entry):
@@ -116,6 +145,10 @@ def test_a_future_is_finished_once(entry):
     late.finish({"y": np.zeros(1)})
     with pytest.raises(DeadlineExceeded):
         late.future.result()
+    in_time = entry(1)
+    in_time.finish({"y": np.ones(1)})
+    in_time.finish(DeadlineExceeded("too late"))
+    assert in_time.future.result()["y"] == 1
 
 
 def test_what_is_abandoned_is_cancelled_and_no_error_is_left_unseen(entry, loop):
