@@ -1,12 +1,9 @@
 import numpy as np
 import pytest
 
-from serve.errors import ConfigError
 from serve.learn import data as learn_data
-from serve.learn.recipes import RECIPES, train
-from serve.learn.samples import NAMES, write_samples
-from serve.protocols.pictures import load_image
-from serve.types import TensorSpec
+from serve.learn.recipes import train
+from tests.unit.learn.conftest import IMAGE, PROBABILITIES, ends
 
 
 @pytest.fixture(scope="module")
@@ -14,18 +11,6 @@ def trained(tmp_path_factory):
     seen = []
     folder = tmp_path_factory.mktemp("digits")
     return train("digits", folder, None, lambda done, text: seen.append(done)), seen
-
-
-def test_the_split_is_fixed_stratified_and_disjoint():
-    split = learn_data.digits()
-    assert split.x_train.shape == (4000, 28, 28, 1)
-    assert split.x_test.shape == (1000, 28, 28, 1)
-    assert np.bincount(split.y_test).tolist() == [100] * 10
-    assert split.x_train.dtype == np.float32
-    assert split.x_train.min() == 0
-    assert split.x_train.max() == 1
-    again = learn_data.digits()
-    np.testing.assert_array_equal(split.x_test, again.x_test)
 
 
 def test_ten_epochs_reach_96_percent_on_held_out_digits(trained):
@@ -60,22 +45,7 @@ def test_a_saved_model_an_h5_and_a_picture_of_the_training_are_left(trained):
     np.testing.assert_allclose(from_saved_model, from_h5, atol=1e-5)
 
 
-def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ConfigError, match=", ".join(sorted(RECIPES))):
-        train("nothing", tmp_path, None, lambda done, text: None)
+def test_the_network_goes_from_an_image_to_the_probabilities_of_ten_classes():
+    from serve.learn import digits
 
-
-def test_samples_are_one_held_out_digit_of_each_class(tmp_path):
-    paths = write_samples(tmp_path)
-    assert [path.stem for path in paths] == list(NAMES)
-    split = learn_data.digits()
-    image = load_image(tmp_path / "seven.png", TensorSpec("image", "FP32", (-1, 28, 28, 1)))
-    differences = np.abs(split.x_test - image).reshape(1000, -1).max(axis=1)
-    assert split.y_test[differences.argmin()] == 7
-    assert differences.min() < 1e-6
-
-
-def test_without_the_data_package_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(learn_data.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"strata-serve\[learn\]"):
-        learn_data.digits()
+    assert ends(digits.network()) == ([IMAGE], [PROBABILITIES])
