@@ -1,7 +1,17 @@
 """What reaches running replicas and what restarts them, and that Ray Serve takes it."""
 
+import json
+
+import pytest
+import ray
+
 from serve.config.schema import Config
-from serve.deploy.applications import deploy_config
+from serve.deploy.applications import (
+    application_names,
+    build_gateway,
+    build_model,
+    deploy_config,
+)
 
 
 def _application(config, name):
@@ -69,3 +79,112 @@ def test_ray_serve_accepts_the_deploy_config():
 
     config = Config.model_validate({"models": [{"name": "a"}, {"name": "b-2.c"}]})
     ServeDeploySchema.model_validate(deploy_config(config))
+
+
+PLATFORM = {
+    "models": [{"name": "a"}, {"name": "b"}],
+    "pipelines": [
+        {"name": "p", "kind": "sequence", "steps": [{"model": "a"}, {"model": "inner"}]},
+        {"name": "inner", "kind": "sequence", "steps": [{"model": "b"}]},
+    ],
+}
+
+
+def _platform(change, **everywhere):
+    """Return a config with keys that each model and pipeline gets, and keys of the platform."""
+    tree = {
+        kind: [{**served, **change} for served in PLATFORM[kind]]
+        for kind in ("models", "pipelines")
+    }
+    return Config.model_validate({**tree, **everywhere})
+
+
+@pytest.mark.parametrize(
+    "everywhere",
+    [
+        {"tenants": {"header": "x-team"}},
+        {"prices": {"gpu_hour": 4}},
+        {"tracing": {"endpoint": "http://localhost:4318/v1/traces"}},
+        {"access_log": True},
+    ],
+    ids=lambda keys: next(iter(keys)),
+)
+def test_a_change_of_the_platforms_own_keys_reaches_replicas_without_a_restart(everywhere):
+    before, after = _platform({}), _platform({}, **everywhere)
+    ((key, wanted),) = everywhere.items()
+    for name in ("a", "b", "p", "inner"):
+        one, other = _application(before, name), _application(after, name)
+        assert one["args"] == other["args"]
+        told = other["deployments"][0]["user_config"][key]
+        assert told == wanted or wanted.items() <= told.items()
+
+
+def test_a_change_of_scaling_restarts_nothing_and_tells_replicas_how_many_there_may_be():
+    before, after = _platform({}), _platform({"autoscaling": {"max_replicas": 5}})
+    for name in ("a", "p", "inner"):
+        one, other = _application(before, name), _application(after, name)
+        assert one["args"] == other["args"]
+        (deployment,) = other["deployments"]
+        assert deployment["autoscaling_config"]["max_replicas"] == 5
+        assert deployment["user_config"]["max_replicas"] == 5
+        assert one["deployments"][0]["user_config"]["max_replicas"] == 1
+
+
+def test_as_many_replicas_at_least_as_at_most_are_no_autoscaling():
+    config = _platform({"autoscaling": {"min_replicas": 3, "max_replicas": 3}})
+    (deployment,) = _application(config, "a")["deployments"]
+    assert deployment["num_replicas"] == 3
+    assert "autoscaling_config" not in deployment
+
+
+def test_a_default_that_is_written_out_restarts_no_model():
+    written = Config.model_validate({"models": [{"name": "a", "batching": {"max_batch_size": 64}}]})
+    plain = Config.model_validate({"models": [{"name": "a"}]})
+    assert _application(written, "a") == _application(plain, "a")
+
+
+def test_a_pipeline_knows_the_pipelines_inside_it_and_restarts_with_them():
+    before = _platform({})
+    tree = [PLATFORM["pipelines"][0], {**PLATFORM["pipelines"][1], "steps": [{"model": "a"}]}]
+    after = Config.model_validate({**PLATFORM, "pipelines": tree})
+    (inner,) = _application(before, "p")["args"]["pipelines"]
+    assert (inner["name"], inner["steps"][0]["model"]) == ("inner", "b")
+    assert _application(before, "p")["args"] != _application(after, "p")["args"]
+    assert _application(before, "a") == _application(after, "a")
+
+
+@pytest.mark.parametrize(("queued", "rows"), [(1, 64), (1024, 64), (4, 2), (100, 1)])
+def test_a_replica_is_given_enough_requests_to_refuse_some_itself(queued, rows):
+    limits, batching = {"max_queued_requests": queued}, {"max_batch_size": rows}
+    config = _platform({"limits": limits, "batching": batching})
+    (deployment,) = _application(config, "a")["deployments"]
+    # One batch is computed while another is encoded, each of as many requests as rows.
+    assert deployment["max_ongoing_requests"] > queued + 2 * rows
+
+
+def test_the_names_are_those_of_the_gateway_and_of_all_that_is_served():
+    config = _platform({})
+    assert application_names(config) == {"gateway", "a", "b", "p", "inner"}
+    assert {each["name"] for each in deploy_config(config)["applications"]} == application_names(
+        config
+    )
+    (gateway,) = _application(config, "gateway")["deployments"]
+    served = {model["name"] for model in gateway["user_config"]["models"]}
+    assert served == application_names(config) - {"gateway"}
+
+
+@pytest.mark.parametrize("name", ["gateway", "a", "p"])
+def test_what_ray_builds_has_the_deployment_that_is_configured_and_starts_nothing(
+    name, monkeypatch
+):
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+    application = _application(_platform({}), name)
+    build = {"build_model": build_model, "build_gateway": build_gateway}
+    args = json.loads(json.dumps(application["args"]))  # as they come over HTTP
+    built = build[application["import_path"].split(":")[1]](args)
+    deployment = built._bound_deployment  # Ray has no public way to look into one (2.60)
+    assert [deployment.name] == [each["name"] for each in application["deployments"]]
+    given = [args[key] for key in ("served", "repository") if key in args]
+    if name == "p":
+        given.append(args["pipelines"])
+    assert [each for each in deployment.init_args if each is not None] == given

@@ -1,19 +1,32 @@
 """What surrounds Ray on this machine; tests/integration starts it for real."""
 
+import re
 import resource
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import ray
 
 from serve.config.schema import Config
 from serve.deploy import local_platform
 from serve.deploy.local_platform import LocalPlatform, open_files, require_free
-from serve.errors import ConfigError
+from serve.errors import ConfigError, ModelNotReady, RepositoryError
 from tests.integration.conftest import free_port
+from tests.unit.deploy.fakes import application
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch):
+    """Neither is a Ray started here, nor one ended that others use."""
+
+    def refuse(*_, **__):
+        pytest.fail("this test has to do with Ray")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "shutdown", refuse)
 
 
 def test_a_port_that_is_taken_is_named_by_its_key():
@@ -26,20 +39,27 @@ def test_a_port_that_is_taken_is_named_by_its_key():
     require_free({"ports.dashboard": port})
 
 
-def test_a_platform_whose_port_is_taken_starts_nothing_and_leaves_nothing():
+@pytest.mark.parametrize("key", ["http.port", "ports.metrics", "ports.dashboard"])
+def test_a_platform_whose_port_is_taken_starts_nothing_and_leaves_nothing(key):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ports = {"metrics": free_port(), "dashboard": free_port()}
-        tree = {"http": {"port": taken.getsockname()[1]}, "ports": ports}
+        tree = {
+            "http": {"port": free_port()},
+            "ports": {"metrics": free_port(), "dashboard": free_port()},
+        }
+        section, name = key.split(".")
+        tree[section][name] = taken.getsockname()[1]
         platform = LocalPlatform(Config.model_validate(tree))
-        with pytest.raises(ConfigError, match=r"http\.port"), platform:
+        with pytest.raises(ConfigError, match=re.escape(f"({key}) is taken")), platform:
             platform.start()
         assert platform._folder is None
 
 
-def test_a_platform_that_was_not_started_can_be_stopped():
+def test_a_platform_that_was_not_started_stops_nothing():
     LocalPlatform(Config()).stop()
+    with LocalPlatform(Config()):
+        pass
 
 
 def test_haproxys_page_of_metrics_is_there_only_with_haproxy():
@@ -57,19 +77,14 @@ def test_two_platforms_share_no_file_of_haproxy(tmp_path):
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_may():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lower = min(soft, 256)
-    script = (
-        "import resource\n"
-        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({lower}, {hard}))\n"
-        "from serve.deploy.local_platform import open_files\n"
-        "print(open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == [str(hard), str(hard)]
-    assert open_files() == hard
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lower = 1024 if hard == resource.RLIM_INFINITY else hard - 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))
+    try:
+        assert open_files() == hard
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
 
 
 def test_all_replicas_that_may_come_are_given_cpus():
@@ -79,6 +94,44 @@ def test_all_replicas_that_may_come_are_given_cpus():
     ]
     config = Config.model_validate({"models": models})
     assert local_platform._cpus_wanted(config) >= 3 * 2 + 0.5 + 1
+    pipeline = {"name": "p", "kind": "sequence", "steps": [{"model": "a"}]}
+    pipeline["ray_actor_options"] = {"num_cpus": 4}
+    config = Config.model_validate({"models": models, "pipelines": [pipeline]})
+    assert local_platform._cpus_wanted(config) >= 3 * 2 + 0.5 + 4 + 1
+
+
+@pytest.fixture
+def platform(dashboard):
+    """A platform of one model whose dashboard is a server here."""
+    ports = {"dashboard": dashboard.server_port}
+    return LocalPlatform(Config.model_validate({"models": [{"name": "a"}], "ports": ports}))
+
+
+def test_a_platform_is_ready_once_every_application_runs(platform, dashboard):
+    looks = []
+
+    def progress(states):
+        looks.append({name: state.status for name, state in states.items()})
+        dashboard.document["applications"]["a"] = application("RUNNING")
+
+    dashboard.document = {"applications": {"gateway": application(), "a": application("DEPLOYING")}}
+    platform.wait_ready(60, progress)
+    assert looks[0] == {"gateway": "RUNNING", "a": "DEPLOYING"}
+    assert looks[-1] == {"gateway": "RUNNING", "a": "RUNNING"}
+
+
+@pytest.mark.parametrize("status", ["DEPLOY_FAILED", "UNHEALTHY"])
+def test_a_model_that_does_not_come_up_ends_the_wait(platform, dashboard, status):
+    failed = application(status, "serve.errors.RepositoryError: the file is cut off")
+    dashboard.document = {"applications": {"gateway": application(), "a": failed}}
+    with pytest.raises(RepositoryError, match="model 'a': the file is cut off"):
+        platform.wait_ready(60)
+
+
+def test_a_platform_that_takes_too_long_says_where_to_look(platform, dashboard):
+    dashboard.document = {"applications": {"gateway": application()}}
+    with pytest.raises(ModelNotReady, match=r"a \(not deployed\); see strata status"):
+        platform.wait_ready(0)
 
 
 def test_an_haproxy_that_nobody_knows_of_is_ended_by_its_folder(tmp_path, eventually):

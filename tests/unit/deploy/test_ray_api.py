@@ -1,50 +1,11 @@
 """What is sent to Ray Serve's REST API and made of its responses; a real server on loopback."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
 from serve.deploy.ray_api import PlatformUnreachable, RayServeApi
 from serve.errors import ConfigError
 from tests.integration.conftest import free_port
-
-
-class Dashboard(ThreadingHTTPServer):
-    """Keeps what it is asked, and responds with `status` and `document`."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked, self.status, self.document = [], 200, {}
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or b"null")
-        self.server.asked.append((self.command, self.path, self.headers["Authorization"], body))
-        said = json.dumps(self.server.document).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    do_PUT = do_GET
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def dashboard(monkeypatch, tmp_path):
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
-    with Dashboard() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
+from tests.unit.deploy.fakes import application
 
 
 def test_a_config_is_put_as_it_is(dashboard):
@@ -54,9 +15,7 @@ def test_a_config_is_put_as_it_is(dashboard):
 
 
 def test_the_states_are_those_of_all_applications(dashboard):
-    running = {"state": "RUNNING"}
-    deployment = {"message": "", "replicas": [running], "target_num_replicas": 2}
-    tree = {"status": "RUNNING", "message": "", "deployments": {"model": deployment}}
+    tree = application(running=1, wanted=2)
     dashboard.document = {"applications": {"m": tree, "gateway": tree}}
     states = RayServeApi(dashboard.url).states()
     assert set(states) == {"m", "gateway"}
@@ -85,8 +44,8 @@ def test_what_ray_serve_refuses_is_an_error_of_the_config_with_its_words(dashboa
 
 
 def test_a_dashboard_that_fails_is_unreachable(dashboard):
-    dashboard.status = 500
-    with pytest.raises(PlatformUnreachable, match="answered 500"):
+    dashboard.status, dashboard.document = 500, {"detail": "the controller is away"}
+    with pytest.raises(PlatformUnreachable, match=r"answered 500: .*the controller is away"):
         RayServeApi(dashboard.url).states()
 
 
