@@ -44,7 +44,11 @@ class Queue:
         return sum(entry.rows for entry in self._entries if entry.key == key)
 
     def take(self, largest: int) -> list[Entry]:
-        """Remove and return the oldest entry with those that fit beside it into `largest` rows."""
+        """Remove and return the oldest entry with those that fit beside it into `largest` rows.
+
+        At least one entry must be waiting for its outputs.
+        """
+        self.drop_done()  # the batch is of the oldest entry that waits, not of one that has gone
         key = self.head.key
         free_rows = largest
         taken: list[Entry] = []

@@ -96,3 +96,16 @@ def test_what_nobody_waits_for_goes_with_its_rows_up_to_the_first_that_is_waited
     assert queue.head is waits
     assert (len(queue), queue.rows) == (2, 12)
     loop.close()
+
+
+def test_a_batch_is_of_one_kind_also_where_the_oldest_entry_has_gone():
+    loop = asyncio.new_event_loop()
+    queue = Queue()
+    gone, text, image = (_entry(loop, 1, key) for key in ("image", "text", "image"))
+    for each in (gone, text, image):
+        queue.add(each)
+    gone.finish({})
+    assert queue.take(LARGEST) == [text]
+    assert queue.take(LARGEST) == [image]
+    assert queue.rows == 0
+    loop.close()
