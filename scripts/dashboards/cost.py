@@ -1,4 +1,4 @@
-"""Complexity: what models and tenants use and what that costs, and how much of it is idle."""
+"""Cost: what models and tenants use and what that costs, and how much of it is idle."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def _reserved(what: str) -> str:
 def _now() -> list[Panel]:
     return [
         number(
-            "Complexity an hour",
+            "Cost an hour",
             MONEY,
             to_dashboard("overview"),
             "What the reservations of all replicas cost an hour by `prices:`, in its currency.",
@@ -89,7 +89,7 @@ def _now() -> list[Panel]:
 def _by_model() -> list[Panel]:
     return [
         chart(
-            "Complexity an hour",
+            "Cost an hour",
             MONEY,
             to_dashboard("overview"),
             "What each model's replicas cost an hour by `prices:`.",

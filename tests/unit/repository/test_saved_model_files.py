@@ -42,7 +42,10 @@ def of_tensorflow_1(tmp_path_factory):
 def _save_v1(v1, folder, has_variables):
     with v1.Graph().as_default(), v1.Session() as session:
         x = v1.placeholder(v1.float32, [None], "x")
-        factor = v1.get_variable("factor", [], use_resource=False) if has_variables else 2.0
+        factor = 2.0
+        if has_variables:  # not drawn: a training in the same process may have forbidden chance
+            two = v1.constant_initializer(2.0)
+            factor = v1.get_variable("factor", [], initializer=two, use_resource=False)
         session.run(v1.global_variables_initializer())
         path = folder / "model"
         v1.saved_model.simple_save(session, str(path), {"x": x}, {"y": x * factor})
