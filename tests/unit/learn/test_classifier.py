@@ -95,15 +95,17 @@ def test_every_epoch_has_each_row_once_with_its_label_in_an_order_of_its_own(cla
 
 
 def test_augmented_digits_are_changed_a_little_and_anew_each_epoch(classifier, few_digits):
-    (first, labels), *_ = classifier.augmented(few_digits, 200)
-    (second, _), *_ = classifier.augmented(few_digits, 200)
+    batches = classifier.augmented(few_digits, 200)
+    ((first, labels),), ((second, _),) = list(batches), list(batches)
     assert first.shape == (200, 28, 28, 1)
     assert np.bincount(labels.numpy()).tolist() == [20] * 10
+    seen = {image.tobytes() for image in few_digits.x_train}
     for images in (first.numpy(), second.numpy()):
         assert images.min() >= 0
         assert images.max() <= 1 + 1e-6
-        originals = {image.tobytes() for image in few_digits.x_train}
-        assert not originals & {image.tobytes() for image in images}
+        made = {image.tobytes() for image in images}
+        assert not seen & made
+        seen |= made
         assert images.mean() == pytest.approx(few_digits.x_train.mean(), rel=0.2)
 
 

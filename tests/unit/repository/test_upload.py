@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 
 import pytest
@@ -111,9 +110,15 @@ def test_what_a_killed_publisher_leaves_is_not_taken_for_a_version(s3, staged, w
     os.mkfifo(staging / "notes.txt")  # nobody writes to it, so the upload never gets past it
     process = CONTEXT.Process(target=upload, args=_to(s3, (staging, manifest)))
     process.start()
-    eventually(lambda: "model.keras" in Store(s3).children(_FOLDER))
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    store = Store(s3)
+    try:  # it imports much before it begins
+        eventually(
+            lambda: "model.keras" in store.children(_FOLDER) or not process.is_alive(), 300.0
+        )
+    finally:
+        process.kill()
+        process.join()
+    assert "model.keras" in store.children(_FOLDER)
     assert watcher.versions("digits") == []
     assert "was interrupted" in watcher.incomplete("digits")[1]
     assert not upload(*_to(s3, staged("two")))  # the number stays taken until somebody looks
