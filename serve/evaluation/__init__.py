@@ -1,4 +1,4 @@
-"""How good, fast, large and dear models are on labelled data; thresholds chosen by that.
+"""Accuracy, speed, size and cost of models on labelled data, and thresholds chosen by them.
 
-Measures in processes of its own, with the engines that serve; no running platform is asked.
+Measured in separate processes with the engines that serve; no running platform is needed.
 """

@@ -21,8 +21,8 @@ from serve.evaluation.predictions import is_distribution
 from serve.protocols.signature_check import check
 from serve.types import Array, Signature, Tensors, TensorSpec
 
-_MOST_ROWS = 10_000  # more would sharpen no score: of late there are fewer
-_MOST_FEATURES = 16  # a tensor with as many numbers a row is watched number by number
+_MOST_ROWS = 10_000  # more would sharpen no score: the recent rows compared with it are fewer
+_MOST_FEATURES = 16  # up to so many numbers a row are watched one by one
 _MOST_WORDS = 100
 
 
@@ -30,7 +30,7 @@ _MOST_WORDS = 100
 class Examples:
     """Rows that a model should be given, by input; `source` names them in messages.
 
-    `reconstruction_error` is the output that tells how badly an autoencoder redraws a row.
+    `reconstruction_error` is the output of an autoencoder that has the error of each row.
     """
 
     inputs: Tensors

@@ -1,7 +1,7 @@
-"""What every layer of a cascade says of every row, so that any thresholds can be tried on paper.
+"""Predictions and exit scores of every layer of a cascade for every row, to try thresholds on.
 
 Called by `strata tune`. A layer is computed on all rows, also on those that would not reach it; the
-pipeline itself is not run, its rules are.
+cascade itself is not run: thresholds applies its exit rules to these scores.
 """
 
 import time
@@ -26,10 +26,11 @@ from serve.types import Array, Tensors
 
 @dataclass(frozen=True, slots=True)
 class LayerPredictions:
-    """One layer on all rows.
+    """What one layer computed for all rows.
 
-    `predictions` has one for each row, None for a layer that only abstains; `scores` a number a row
-    for its `rule` (None for the last layer); `cost` is that of a million rows.
+    `predictions` has one for each row, None for a layer that only abstains; `scores` has the number
+    that `rule` compares with `threshold`; the last layer has neither rule nor scores. `cost` is for
+    a million rows.
     """
 
     label: str
@@ -47,7 +48,10 @@ class LayerPredictions:
 
 
 def layer_predictions(subject: Subject, prices: Prices, data: Dataset) -> list[LayerPredictions]:
-    """Compute every layer on all rows. Raises ConfigError if a layer's answer cannot be judged."""
+    """Compute every layer on all rows.
+
+    Raises ConfigError if a layer has no output to compare with the labels.
+    """
     assert isinstance(subject.kind, CascadeKind)
     data.inputs_of(subject.member.signature, subject.served.name)  # says what is missing
     values = values_of(REQUEST, data.inputs)

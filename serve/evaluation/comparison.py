@@ -1,4 +1,4 @@
-"""Models and pipelines side by side on the same data: figures, and what a million requests cost.
+"""Models and pipelines side by side on the same data: figures, and the cost of a million requests.
 
 Called by `strata compare`. Each one is measured in a process of its own, one after the other.
 """
@@ -87,7 +87,7 @@ def _in_own_process(task: Task) -> Figures:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         raise ServeError(f"'{task.name}' cannot be measured: {last}")
-    answer = json.loads(done.stdout.splitlines()[-1])
-    if "error" in answer:
-        raise ServeError(answer["error"])
-    return Figures(**answer)
+    reported = json.loads(done.stdout.splitlines()[-1])
+    if "error" in reported:
+        raise ServeError(reported["error"])
+    return Figures(**reported)

@@ -78,7 +78,10 @@ def read_arrays(path: Path) -> Tensors:
 
 
 def held_out(metadata: Mapping[str, object], model: str) -> Dataset:
-    """Return the data that a reference model was not trained on, by its manifest's metadata."""
+    """Return the data that a reference model was not trained on, named by its `metadata`.
+
+    Raises ConfigError if the metadata names no such data.
+    """
     from serve.learn import data
 
     name = metadata.get("data")

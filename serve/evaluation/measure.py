@@ -58,20 +58,20 @@ class Figures:
 
 
 def measure(task: Task) -> Figures:
-    """Load, compute all rows once for accuracy, then for time."""
+    """Load what the task names, compute all rows for accuracy, then some again for time."""
     config = load(Path(task.config))
     repository = Repository(config.repository.root, Path(config.repository.cache_dir))
     subject = load_subject(config, repository, Reference(task.name, task.version))
     data = dataset_for(task.data, subject)
     inputs = data.inputs_of(subject.member.signature, task.name)
     memory = rss_mb()
-    answers = compute_all(subject.member.compute, inputs)
-    guess = predicted(answers, data.labels)
+    outputs = compute_all(subject.member.compute, inputs)
+    prediction = predicted(outputs, data.labels)
     flops = _flops_of_a_row(subject, len(data))
     rows_per_s, median_ms, p99_ms = _times(subject.member.compute, inputs, len(data))
     labels = subject.metadata.get("labels")
     return Figures(
-        accuracy=None if guess is None else float(np.mean(guess == data.labels)),
+        accuracy=None if prediction is None else float(np.mean(prediction == data.labels)),
         rows_per_s=rows_per_s,
         median_ms=median_ms,
         p99_ms=p99_ms,
@@ -102,7 +102,7 @@ def rss_mb(pid: int | str = "self") -> float:
 
 
 def _flops_of_a_row(subject: Subject, rows: int) -> float | None:
-    """Return operations of the average row: of each model, as often as it was given one."""
+    """Return the operations of an average row; each model counts for its share of the rows."""
     costs = [(model.complexity().flops, model.rows / rows) for model in subject.models]
     if any(flops is None for flops, _ in costs):
         return None
@@ -120,7 +120,7 @@ def _times(
 def _call_times(
     compute: Callable[[Tensors], Tensors], inputs: Tensors, total: int, rows: int
 ) -> npt.NDArray[np.float64]:
-    """Return seconds of calls with so many rows, drawn anew for each call."""
+    """Return the seconds of each call with `rows` rows, drawn at random for each."""
     random = np.random.default_rng(0)
     times = []
     deadline = time.perf_counter() + _SECONDS
@@ -133,7 +133,7 @@ def _call_times(
 
 
 def main() -> None:
-    """Read a task, write figures; an error that is meant for a person goes out as JSON too."""
+    """Read a task from standard input and print its figures, or {"error": message}, as JSON."""
     try:
         print(json.dumps(asdict(measure(Task(**json.load(sys.stdin))))))
     except ServeError as err:

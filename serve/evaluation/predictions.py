@@ -1,10 +1,10 @@
-"""From a model's outputs to one answer a row, to be compared with labels."""
+"""From a model's outputs to one prediction a row, to be compared with labels."""
 
 import numpy as np
 
 from serve.types import Array, Tensors
 
-_MARKS = {"layer", "member"}  # what pipelines add to tell who answered
+_MARKS = {"layer", "member"}  # outputs that pipelines add: which member a row was answered by
 
 
 def predicted(outputs: Tensors, labels: Array) -> Array | None:
@@ -25,14 +25,14 @@ def predicted(outputs: Tensors, labels: Array) -> Array | None:
 
 
 def is_distribution(array: Array) -> bool:
-    """Tell whether every row that is answered holds probabilities of several classes."""
+    """Tell whether every row without NaN, which marks a missing one, holds class probabilities."""
     if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] < 2:
         return False
-    answered = array[~np.isnan(array).any(axis=1)]
-    return bool((answered >= 0).all()) and bool(np.allclose(answered.sum(axis=1), 1, atol=1e-3))
+    present = array[~np.isnan(array).any(axis=1)]
+    return bool((present >= 0).all()) and bool(np.allclose(present.sum(axis=1), 1, atol=1e-3))
 
 
 def _largest(table: Array) -> Array:
-    """Return the class of each row; -1, which is no class, for a row that nobody answered."""
-    unanswered = np.isnan(table).any(axis=1)
-    return np.where(unanswered, -1, np.nan_to_num(table, nan=-np.inf).argmax(axis=1))
+    """Return the class of each row; -1, which is no class, for a row with NaN, which has none."""
+    absent = np.isnan(table).any(axis=1)
+    return np.where(absent, -1, np.nan_to_num(table, nan=-np.inf).argmax(axis=1))

@@ -1,4 +1,4 @@
-"""What is measured: a model or pipeline by name, loaded in this process the way a replica does.
+"""The model or pipeline that is measured, loaded in this process the way a replica does.
 
 Called by measure and cascade_layers. A pipeline's members are always loaded here, whatever their
 placement: both placements give the same numbers, and here nothing else is measured with them.
@@ -37,7 +37,7 @@ class Reference:
 
 
 class CountedMember(ColocatedMember):
-    """A model that counts the rows that it is given; in a cascade not every one gets all."""
+    """A model that counts the rows it is given, which in a cascade are fewer for later layers."""
 
     def __init__(self, label: str, engine: "TensorFlowEngine", served: Served) -> None:
         super().__init__(label, engine, served.batching.sizes)
@@ -55,9 +55,10 @@ class CountedMember(ColocatedMember):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Something loaded and warm: the member that answers, and every model that takes part.
+    """A model or pipeline that is loaded and warm: `member` computes, `models` take part in it.
 
-    `kind` is a pipeline's own, None for a model; `metadata` is what all models say alike.
+    `metadata` is what the manifests of all models have in common; `kind` is how a pipeline puts
+    them together, None for a model.
     """
 
     served: Served
@@ -68,7 +69,7 @@ class Subject:
 
 
 def find_served(config: Config, name: str) -> Served:
-    """Return a model or pipeline of the file; a model of the repository alone has defaults."""
+    """Return a model or pipeline of the config file; a model that it lacks gets the defaults."""
     known = {served.name: served for served in config.served}
     return known.get(name) or Model(name=name)
 
@@ -100,6 +101,6 @@ def load_subject(config: Config, repository: Repository, reference: Reference) -
 
 
 def _of_all(metadata: list[Mapping[str, object]]) -> Mapping[str, object]:
-    """Return what all models say alike."""
+    """Return the entries that the metadata of all models have in common."""
     first, *others = metadata
     return {key: value for key, value in first.items() if all(o.get(key) == value for o in others)}

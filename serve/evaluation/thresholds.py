@@ -1,4 +1,4 @@
-"""Sweep a cascade's thresholds over what its layers said, and choose by accuracy or cost.
+"""Sweep a cascade's thresholds over its layers' scores, and choose by accuracy or cost.
 
 Called by `strata tune`. Pure numpy: every combination is tried on the same predictions.
 """
@@ -23,7 +23,7 @@ _COMBINATIONS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a cascade gives with some thresholds, one for each layer that is tuned.
+    """Accuracy and cost of a cascade with some thresholds, one for each layer that is tuned.
 
     `accuracy` counts a row that is abstained from as wrong; `cost` is that of a million requests of
     one row; `exits` are the parts of the rows that each layer answered.
@@ -57,7 +57,7 @@ def _values(layer: LayerPredictions, most: int) -> list[float]:
 def evaluate(
     layers: Sequence[LayerPredictions], thresholds: tuple[float, ...], labels: Array
 ) -> Point:
-    """Run the cascade's rules on paper."""
+    """Return what the cascade would reach with these thresholds, without running it."""
     waiting = np.ones(len(labels), np.bool_)
     right, cost, shares = 0, 0.0, []
     left = iter(thresholds)

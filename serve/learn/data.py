@@ -63,7 +63,7 @@ class Words:
 
 
 def words() -> Words:
-    """Return the 20,000 most frequent words of each language, every fifth held out.
+    """Return up to 20,000 of the most frequent words of each language, a fifth of them held out.
 
     Whether a word is held out depends on the word alone, so that a held-out word was not learned
     in any language. The lists come with pyspellchecker. Raises ConfigError without that package.
@@ -85,8 +85,9 @@ def phrases(
 ) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:
     """Return phrases of random words (UTF-8, object [count]) and their languages (int64).
 
-    The words come by falling frequency; the one of rank r is drawn with a weight of
-    r ** -rank_exponent. Text follows 1 (Zipf), 0 draws all alike.
+    Each list must begin with its most frequent word: the word of rank r is drawn with the weight
+    r ** -rank_exponent. An exponent of 1.0 is that of real text (Zipf's law), 0.0 draws all words
+    alike.
     """
     random = np.random.default_rng(seed)
     bounds = [_bounds(len(each), rank_exponent) for each in words]
@@ -100,7 +101,7 @@ def phrases(
 
 
 def _bounds(count: int, rank_exponent: float) -> npt.NDArray[np.float64]:
-    """Return where each rank's share of 0..1 ends."""
+    """Return the cumulative probabilities of the ranks, float64 [count], the last of them 1."""
     ends = np.cumsum(np.arange(1, count + 1) ** -rank_exponent)
     return np.asarray(ends / ends[-1])
 

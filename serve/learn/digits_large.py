@@ -1,4 +1,4 @@
-"""The dear layer: a deeper network with batch normalisation, trained on augmented digits.
+"""The expensive layer: a deeper network with batch normalisation, trained on augmented digits.
 
 The file reads from top to bottom: the network, then its training. Called by recipes.
 """

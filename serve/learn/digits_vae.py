@@ -126,7 +126,7 @@ def fit(
 
 
 def _judge(data: Split) -> keras.Model:
-    """Return the network of `digits`, trained on real digits, to tell what was drawn."""
+    """Return the network of `digits`, trained on real digits, to classify reconstructions."""
     model = digits.network()
     model.compile("adam", loss="sparse_categorical_crossentropy")
     model.fit(shuffled(data, digits.BATCH_SIZE), epochs=_JUDGE_EPOCHS, shuffle=False, verbose=0)
@@ -134,7 +134,7 @@ def _judge(data: Split) -> keras.Model:
 
 
 def _samples(model: Autoencoder) -> npt.NDArray[np.float32]:
-    """Return ten digits that nobody wrote: decoded draws from the prior."""
+    """Return ten new digits: decoded draws from the prior."""
     latent = np.random.default_rng(SEED).normal(size=(10, LATENT)).astype(np.float32)
     drawn: npt.NDArray[np.float32] = model.decoder.predict(latent, verbose=0)
     return drawn

@@ -21,8 +21,8 @@ from serve.learn.saving import SEED, save_functions
 EPOCHS = 5
 BATCH_SIZE = 256
 PHRASES = 48_000
-# Between all words alike, which teaches spelling, and Zipf's law, which teaches whose word `la` is:
-# each language's list has frequent words of the others.
+# Half-way between 0, which draws all words alike and teaches spelling, and 1 (Zipf's law), which
+# teaches what language `la` belongs to: each list has frequent words of other languages.
 RANK_EXPONENT = 0.5
 LEARNING_RATE = 4e-3
 
@@ -82,7 +82,7 @@ def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
 
 
 def save(model: keras.Model, folder: Path) -> None:
-    """Save from strings to answers: `text` BYTES [N] to `label` BYTES [N], `probabilities`."""
+    """Save from text to language: `text` BYTES [N] to `label` BYTES [N], `probabilities` [N, 8]."""
     codes = tf.constant(LANGUAGES)
 
     def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:

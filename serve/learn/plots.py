@@ -85,7 +85,7 @@ def plot_confusion(
     np.add.at(counts, (truth, predicted), 1)
     figure = new_figure((5.2, 4.8))
     axes = figure.subplots()
-    # The many right answers would hide the mistakes: colour by the root of the share.
+    # The many right predictions would hide the mistakes: colour by the root of the share.
     axes.imshow(np.sqrt(counts / counts.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
         if counts[row, column]:

@@ -1,4 +1,4 @@
-"""Tell how a training goes, batch by batch, to whoever shows it."""
+"""Report the progress of a training batch by batch, for a progress bar."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from serve.learn.recipes import Progress
 
 
 class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]
-    """A Keras callback that reports the part done and the latest figures."""
+    """A Keras callback that reports the part done (0..1), the epoch and its held-out figure."""
 
     def __init__(self, epochs: int, report: Progress) -> None:
         super().__init__()

@@ -29,8 +29,9 @@ RECIPES = {
 class Made:
     """A trained model in a folder; `version` None becomes the next one, `metadata` is JSON.
 
-    `inputs` are held out from it, by name; None where they are those of the whole training's data.
-    `reconstruction_error` is an autoencoder's output that tells how badly it redraws a row.
+    `inputs` are held-out rows by input name, to make a drift baseline of; None takes those of the
+    data of its training. `reconstruction_error` names an autoencoder's output that has the error of
+    each row.
     """
 
     name: str
@@ -45,7 +46,8 @@ class Made:
 class Trained:
     """What a training made, the recipe's own model first, and how good that one is (0..1).
 
-    `measure` says of what that is the part; `data` is the name of data that was held out from all.
+    `measure` is the words for that figure; `data` names the data set whose held-out part no
+    model has seen.
     """
 
     made: tuple[Made, ...]

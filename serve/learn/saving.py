@@ -1,4 +1,4 @@
-"""How a trained network becomes a SavedModel with the tensors that its users know.
+"""Save a trained network as a SavedModel whose inputs and outputs have lasting names.
 
 Called by the reference models' files.
 """

@@ -17,22 +17,23 @@ from serve.repository.store import reason
 
 
 def cached(target: Path, fill: Callable[[Path], None], check: Callable[[Path], None]) -> Path:
-    """Return `target`, filled unless it is there and passes `check`.
+    """Return the folder `target`, calling `fill` to make it unless an intact copy is there.
 
-    `check` raises RepositoryError for a copy that is not right: one that was there is made anew,
-    a new one is not kept.
+    `fill` writes the copy into the folder that it is given. `check` raises RepositoryError for a
+    copy that is not intact: an old one is made anew; a new one is not kept, and the error goes on
+    to the caller.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target.with_name(f".{target.name}.lock")):
-            if not _is_right(target, check):
+            if not _is_intact(target, check):
                 _fill(target, fill, check)
     except OSError as err:
         raise RepositoryError(f"the cache folder '{target.parent}' fails: {reason(err)}") from err
     return target
 
 
-def _is_right(target: Path, check: Callable[[Path], None]) -> bool:
+def _is_intact(target: Path, check: Callable[[Path], None]) -> bool:
     if not target.is_dir():
         return False
     try:

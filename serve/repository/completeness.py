@@ -1,4 +1,4 @@
-"""Whether a version is whole: what lets a half-copied one never be served.
+"""Whether a version is complete, so that a half-copied one is never served.
 
 With a manifest, all its files must be there in full. Without one somebody copied the model by
 hand, and the model's own files must be there and not be cut off. Called by repository for every
@@ -68,7 +68,10 @@ def _differs(listing: Listing, manifest: Manifest) -> str | None:
 
 
 def _cut_off(store: Store, folder: str, listing: Listing) -> str | None:
-    """Say which file is shorter than it says itself; the listing must have a model."""
+    """Name the file that is shorter than its own header says; None if all are whole.
+
+    The listing must have a model.
+    """
     model = find_model(listing.files)
     if model is None or store.is_http:  # many HTTP servers give no parts of files
         return None

@@ -29,8 +29,9 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a version is; `created` is ISO 8601 in UTC, `metadata` any JSON such as accuracy.
+    """The description of a version.
 
+    `created` is ISO 8601 in UTC, `metadata` any JSON, such as the accuracy.
     `signature` is the default one, None if the version was published without loading it.
     """
 
@@ -81,7 +82,7 @@ def copy(source: BinaryIO, target: BinaryIO) -> FileRecord:
 
 
 def record(file: Path) -> FileRecord:
-    """Return what a file is."""
+    """Return the hash and size of a file."""
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     return FileRecord(digest, file.stat().st_size)
@@ -90,8 +91,8 @@ def record(file: Path) -> FileRecord:
 def verify(manifest: Manifest, folder: Path) -> None:
     """Compare every file in `folder` with its hash. Raises RepositoryError naming the file.
 
-    The baseline is left out: a model that is whole is served without one, and who reads the
-    baseline verifies it.
+    The drift baseline is left out: a model can be served without it, and the code that reads it
+    verifies it then.
     """
     for path, expected in manifest.files.items():
         if path != BASELINE:

@@ -1,4 +1,4 @@
-"""Add a version to a repository: validated, there as a whole or not at all, with a manifest.
+"""Add a version to a repository: validated, complete or not there at all, with a manifest.
 
 Called by `strata publish` and `strata train`. Versions never change once they are there. The
 version is staged in a hidden folder; a local one then gets its name by one rename, a remote one is

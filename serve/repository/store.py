@@ -48,7 +48,7 @@ class Store:
         return Path(self._base) / path
 
     def url(self, path: str) -> str:
-        """Return the path that a reader finds a file or folder under."""
+        """Return the path of a file or folder as messages show it: local, or a URL."""
         return str(self.local_path(path)) if self.is_local else f"{self.root}/{path}"
 
     def children(self, path: str) -> dict[str, Entry]:

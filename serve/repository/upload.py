@@ -17,8 +17,8 @@ from serve.repository.store import Store
 def upload(staging: Path, store: Store, manifest: Manifest) -> bool:
     """Upload a version and tell whether its number was free. Raises RepositoryError.
 
-    What was uploaded before an error is removed, as far as the store still answers; the marker
-    goes last, so that a rest is never taken for a version.
+    After an error the files that were uploaded are removed, as far as the store can be reached; the
+    marker is removed last, so that leftovers are never taken for a version.
     """
     folder = f"{manifest.model}/{manifest.version}"
     if not _claim(store, folder):
