@@ -7,11 +7,9 @@ model, and can itself be a member of another pipeline.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
-
-from serve.datatypes import DATATYPES
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import Member
+from serve.pipelines.rows import fill_missing
 from serve.types import Signature, Tensors
 
 SIGNATURE = "serving_default"
@@ -49,18 +47,10 @@ class PipelineEngine:
         self.layers.begin()
         rows = len(next(iter(inputs.values()))) if inputs else 0
         if self.signatures[signature].batched and rows == 0:
-            return self._no_rows()
+            outputs: Tensors = {}
+            fill_missing(outputs, self.kind.signature.outputs, 0)
+            return outputs
         return self.kind.compute(inputs)
-
-    def _no_rows(self) -> Tensors:
-        shapes = {
-            spec.name: [0, *(max(size, 0) for size in (spec.shape or (-1,))[1:])]
-            for spec in self.kind.signature.outputs
-        }
-        return {
-            spec.name: np.zeros(shapes[spec.name], DATATYPES[spec.datatype].numpy)
-            for spec in self.kind.signature.outputs
-        }
 
     @property
     def may_block_loop(self) -> bool:

@@ -7,10 +7,11 @@ import numpy as np
 
 from serve.errors import ConfigError
 from serve.pipelines.pipeline_engine import Kind
-from serve.pipelines.rows import fill_missing, put
+from serve.pipelines.rows import fill_missing
 from serve.pipelines.wiring import (
     REQUEST,
     Parts,
+    compute_by_way,
     require_batched,
     same_outputs,
     values_of,
@@ -45,16 +46,9 @@ class SplitterKind(Kind):
         """Return each row's outputs, computed by its member."""
         total = len(next(iter(inputs.values())))
         ways = np.searchsorted(self._bounds, self._draw(inputs, total), side="right")
-        values = values_of(REQUEST, inputs)
-        outputs: Tensors = {"member": np.full(total, b"", object)}
-        for index in np.unique(ways):
-            member = self._members[index]
-            rows = np.flatnonzero(ways == index)
-            with self._layers.time(member.label):
-                part = member.compute(values, rows)
-            put(outputs, rows, part, total)
-            outputs["member"][rows] = member.label.encode()
-            self._layers.count(member.label, "answered", len(rows))
+        outputs = compute_by_way(self._members, ways, values_of(REQUEST, inputs), self._layers)
+        labels = np.array([member.label.encode() for member in self._members], object)
+        outputs["member"] = labels[ways]
         fill_missing(outputs, self.signature.outputs, total)
         return outputs
 

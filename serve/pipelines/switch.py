@@ -7,10 +7,11 @@ import numpy as np
 from serve.errors import ConfigError, InvalidRequest
 from serve.pipelines.member import Member
 from serve.pipelines.pipeline_engine import Kind
-from serve.pipelines.rows import fill_missing, put
+from serve.pipelines.rows import fill_missing
 from serve.pipelines.wiring import (
     REQUEST,
     Parts,
+    compute_by_way,
     require_batched,
     same_outputs,
     values_of,
@@ -50,14 +51,7 @@ class SwitchKind(Kind):
         with self._layers.time(chooser.label):
             chosen = chooser.compute(values)[self._tensor]
         branches = np.array([self._branch_of(value) for value in _texts(chosen)], np.intp)
-        outputs: Tensors = {}
-        for index in np.unique(branches):
-            member = self._members[index]
-            rows = np.flatnonzero(branches == index)
-            with self._layers.time(member.label):
-                part = member.compute(values, rows)
-            put(outputs, rows, part, len(branches))
-            self._layers.count(member.label, "answered", len(rows))
+        outputs = compute_by_way(self._members, branches, values, self._layers)
         fill_missing(outputs, self.signature.outputs, len(branches))
         return outputs
 

@@ -7,10 +7,12 @@ tensor is named by its owner: `request.image`, `encoder.latent`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from serve.errors import ConfigError
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import Member
-from serve.pipelines.rows import Rows, choose
+from serve.pipelines.rows import Rows, choose, put
 from serve.protocols.signature_check import describe
 from serve.types import Array, Tensors, TensorSpec
 
@@ -54,6 +56,21 @@ class WiredMember:
         """Return the member's outputs for computed values, of some of their rows if given."""
         inputs = self.inputs(values)
         return self.member.compute(inputs if rows is None else choose(inputs, rows))
+
+
+def compute_by_way(
+    members: Sequence[WiredMember], ways: Rows, values: Values, layers: LayerRecorder
+) -> Tensors:
+    """Return each row's outputs, computed by the member whose place `ways` has for the row."""
+    outputs: Tensors = {}
+    for index in np.unique(ways):
+        member = members[index]
+        rows = np.flatnonzero(ways == index)
+        with layers.time(member.label):
+            part = member.compute(values, rows)
+        put(outputs, rows, part, len(ways))
+        layers.count(member.label, "answered", len(rows))
+    return outputs
 
 
 def sources_of(owner: str, specs: Sequence[TensorSpec]) -> Sources:
