@@ -76,7 +76,8 @@ class ModelEndpoint:
             request = await read_request(scope, receive, self._max_body_bytes)
             response = await self._respond(request, started)
         except ServeError as err:  # the body could not be read
-            response = self._refuse_unread(scope, err, started)
+            unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
+            response = await self._respond(unread, started, refused=err)
         except Disconnected:
             return
         finally:
@@ -91,13 +92,18 @@ class ModelEndpoint:
         finally:
             self.in_flight -= 1
 
-    async def _respond(self, request: HttpRequest, started: float) -> HttpResponse:
+    async def _respond(
+        self, request: HttpRequest, started: float, refused: ServeError | None = None
+    ) -> HttpResponse:
+        """Return the response and record the exchange; `refused` is why there is no body."""
         read = time.perf_counter()
         reporter = self.reporter
         traced = None if reporter is None else reporter.begin(request, started)
         target = parse_path(request.path)
         exchange = self._exchange(request, target, started, read)
         try:
+            if refused is not None:
+                raise refused
             response = await self._handle(target, exchange)
         except ServeError as err:
             response = self._failed(err)
@@ -105,17 +111,6 @@ class ModelEndpoint:
         if reporter is not None:
             reporter.end(traced, exchange)
         return response
-
-    def _refuse_unread(self, scope: Scope, err: ServeError, started: float) -> HttpResponse:
-        unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
-        reporter = self.reporter
-        traced = None if reporter is None else reporter.begin(unread, started)
-        exchange = self._exchange(unread, parse_path(unread.path), started, time.perf_counter())
-        self._record(exchange, error_response(err))
-        if reporter is not None:
-            reporter.end(traced, exchange)
-        assert exchange.response is not None
-        return exchange.response
 
     def _exchange(
         self, request: HttpRequest, target: Target, started: float, read: float

@@ -73,9 +73,8 @@ class Gateway:
             request = await read_request(scope, receive, _MAX_BODY_BYTES)
             response = await self._respond(request, target, started)
         except ServeError as err:  # the body could not be read
-            response = error_response(err)
             unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
-            self._report(unread, target, response, started)
+            response = await self._respond(unread, target, started, refused=err)
         except Disconnected:
             return
         if not response.by_replica:
@@ -90,37 +89,33 @@ class Gateway:
                 for code in _CODES_FROM_THE_START:
                     self._requests(name, protocol, code)
 
-    async def _respond(self, request: HttpRequest, target: Target, started: float) -> HttpResponse:
+    async def _respond(
+        self,
+        request: HttpRequest,
+        target: Target,
+        started: float,
+        refused: ServeError | None = None,
+    ) -> HttpResponse:
+        """Return the response and report the exchange; `refused` is why there is no body."""
         reporter = self.reporter
         traced = None if reporter is None else reporter.begin(request, started)
         try:
+            if refused is not None:
+                raise refused
             response = await self._handle(request, target)
         except ServeError as err:
             response = error_response(err)
         if reporter is not None:
-            exchange = self._exchange(request, target, started)
+            exchange = Exchange(
+                model=self._model_of(target) or "gateway",
+                protocol=target.protocol,
+                started=started,
+                path=target.path,
+                request=request,
+            )
             exchange.end(response)
             reporter.end(traced, exchange, line=not response.by_replica)
         return response
-
-    def _report(
-        self, request: HttpRequest, target: Target, response: HttpResponse, started: float
-    ) -> None:
-        """Trace and log a request whose body was not read."""
-        if self.reporter is not None:
-            traced = self.reporter.begin(request, started)
-            exchange = self._exchange(request, target, started)
-            exchange.end(response)
-            self.reporter.end(traced, exchange)
-
-    def _exchange(self, request: HttpRequest, target: Target, started: float) -> Exchange:
-        return Exchange(
-            model=self._model_of(target) or "gateway",
-            protocol=target.protocol,
-            started=started,
-            path=target.path,
-            request=request,
-        )
 
     def _model_of(self, target: Target) -> str | None:
         """Return the model that is asked for, None for no model's path; unknown ones are one."""
