@@ -66,12 +66,13 @@ class _Change:
         self._handed_on_at: float | None = None
 
     def states(self) -> dict[str, ApplicationState]:
-        """Return the applications' states; none while they may still be those before the change."""
+        """Return the applications' states; NOT_HANDED_ON while they may be those of before."""
         service = _service(self._connection, *self._where)
         if self._handed_on_at is None:
             self._handed_on_at = self._look_for_hand_over(service)
         if self._handed_on_at is None or time.monotonic() - self._handed_on_at <= _SETTLE_S:
-            return {}
+            names = (application["name"] for application in applications(service))
+            return {name: ApplicationState(name, "NOT_HANDED_ON", "", 0, 0) for name in names}
         return {state.name: state for state in application_states(service)}
 
     def _look_for_hand_over(self, service: Object) -> float | None:

@@ -47,7 +47,7 @@ def test_an_old_running_is_not_believed():
     connection.found_events = [_handed_on()]
     before = rollout.mark(connection, "models", "strata")
     _change(connection, "gateway", "digits", "parity")
-    with pytest.raises(ModelNotReady, match="strata doctor strata"):
+    with pytest.raises(ModelNotReady, match=r"parity \(NOT_HANDED_ON\); see strata doctor strata"):
         _wait(connection, before)
     connection.found_events = [_handed_on("2026-11-24T21:25:00Z")]  # the same event, seen again
     _wait(connection, before)
