@@ -70,7 +70,7 @@ class Served:
         tree = yaml.safe_load(self.config_path.read_text())
         change(tree)
         self.config_path.write_text(yaml.safe_dump(tree))
-        apply(self.config_path, wait=True, timeout_s=60)
+        apply(self.config_path, wait=True, timeout_s=180)
 
 
 @pytest.fixture(scope="session")

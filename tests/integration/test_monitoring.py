@@ -1,7 +1,7 @@
 """A real Prometheus scrapes the running platform: what dashboards and rules ask for is there.
 
-Its rules are those of the chart, evaluated every second and without the alerts' waiting times; what
-these are, promtool shows (tests/rules).
+Its rules are those of the chart, evaluated every few seconds and without the alerts' waiting times;
+what these are, promtool shows (tests/rules).
 """
 
 import json
@@ -29,6 +29,9 @@ _ELSEWHERE = re.compile(r"ray_node_(gpu|gram)\w*|ray_cluster_(pending|failed)_no
 # What must be empty as long as nothing is wrong.
 _NOTHING_WRONG = {"What is wrong now"}
 _NAME = re.compile(r"\b(?:(?:ray|haproxy|kube)_\w+|(?:model|component):[\w:]+)")
+# A scrape may last as long as its interval. Ray's page of twenty replicas takes a busy machine more
+# than a second, and where every other scrape fails, gauges are stale although rates have values.
+_INTERVAL_S = 5
 _NUMBER = {"name": "x", "datatype": "FP32", "shape": [1]}
 
 
@@ -67,7 +70,7 @@ def prometheus(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{found.stdout.strip()}:{os.environ['PATH']}")
         with Monitoring(ports, rules) as watch:
-            watch.start(served.platform.haproxy_metrics_port, scrape_interval_s=1)
+            watch.start(served.platform.haproxy_metrics_port, scrape_interval_s=_INTERVAL_S)
             yield Prometheus(watch.url)
 
 
@@ -106,25 +109,24 @@ def _names(prometheus: Prometheus) -> set[str]:
 
 
 def test_every_panel_of_every_dashboard_shows_something(served, prometheus, eventually):
-    asked = {panel for panel in _panels() if panel[1] not in _NOTHING_WRONG}
-    assert len(asked) > 50
+    empty = {panel for panel in _panels() if panel[1] not in _NOTHING_WRONG}
+    assert len(empty) > 50
 
-    def none_empty():
+    def all_shown():
         _load(served)
-        empty.clear()
-        empty.update(key for key in asked if not _now(prometheus, key[-1]))
+        empty.difference_update([panel for panel in empty if _now(prometheus, panel[-1])])
         return not empty
 
-    empty: set[tuple[str, str, str]] = set()
     try:
-        eventually(none_empty, timeout_s=120)
+        eventually(all_shown, timeout_s=240)
     except AssertionError:
-        pytest.fail("no data: " + "\n".join(map(str, sorted(empty))))
+        scrapes = _now(prometheus, "max by (job) (max_over_time(scrape_duration_seconds[2m]))")
+        pytest.fail(f"no data, scrapes {scrapes}: " + "\n".join(map(str, sorted(empty))))
 
 
 def test_every_metric_of_ours_is_exported(served, prometheus, eventually):
     declared = {exported_names(name)[0] for name in METRICS}
-    eventually(lambda: _load(served) or declared <= _names(prometheus), timeout_s=60)
+    eventually(lambda: _load(served) or declared <= _names(prometheus), timeout_s=180)
 
 
 def test_every_name_in_rules_and_dashboards_is_somebodys(served, prometheus, eventually):
@@ -139,7 +141,7 @@ def test_every_name_in_rules_and_dashboards_is_somebodys(served, prometheus, eve
         return not missing
 
     try:
-        eventually(none_missing, timeout_s=60)
+        eventually(none_missing, timeout_s=180)
     except AssertionError:
         pytest.fail(f"nobody exports {sorted(missing)}")
 
@@ -153,7 +155,7 @@ def test_every_rule_is_evaluated_and_every_recorded_one_has_values(served, prome
     assert {rule["health"] for rule in rules} == {"ok"}, [rule.get("lastError") for rule in rules]
     assert len(rules) == len(_rules())
     recorded = {rule["record"] for rule in _rules() if "record" in rule}
-    eventually(lambda: _load(served) or recorded <= _names(prometheus), timeout_s=60)
+    eventually(lambda: _load(served) or recorded <= _names(prometheus), timeout_s=180)
 
 
 def _firing(prometheus: Prometheus, alert: str) -> set[str]:
@@ -168,7 +170,7 @@ def test_a_model_that_fails_burns_its_error_budget_and_no_other_does(
         assert _ask(served, "high", {**_NUMBER, "data": [77.0]}).status_code == 500
         return "high" in _firing(prometheus, "ModelErrorBudgetBurn")
 
-    eventually(fails, timeout_s=90)
+    eventually(fails, timeout_s=180)
     assert _firing(prometheus, "ModelErrorBudgetBurn") == {"high"}
 
 
@@ -181,7 +183,7 @@ def test_a_model_that_is_slow_burns_its_latency_budget_and_no_other_does(
         assert _ask(served, "busy", slow).ok
         return "busy" in _firing(prometheus, "ModelLatencyBudgetBurn")
 
-    eventually(is_slow, timeout_s=90)
+    eventually(is_slow, timeout_s=180)
     assert _firing(prometheus, "ModelLatencyBudgetBurn") == {"busy"}
 
 
@@ -194,7 +196,7 @@ def test_a_tenant_that_nobody_knows_makes_no_series_of_its_own(served, prometheu
     def tenants():
         return {series.labels["tenant"] for series in _now(prometheus, expr)}
 
-    eventually(lambda: "other" in tenants(), timeout_s=60)
+    eventually(lambda: "other" in tenants(), timeout_s=180)
     assert tenants() <= {"none", "other", "blue"}
 
 
