@@ -50,7 +50,7 @@ def _with(**changes):
     ],
 )
 def test_a_bad_v2_body_is_a_400_that_says_what_is_wrong(served, body, said):
-    answer = requests.post(served.infer_url("digits"), data=body, timeout=10)
+    answer = requests.post(served.infer_url("digits"), data=body, timeout=60)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
 
@@ -65,7 +65,7 @@ def test_a_bad_v2_body_is_a_400_that_says_what_is_wrong(served, body, said):
     ],
 )
 def test_a_bad_header_is_refused(served, headers, status, said):
-    answer = requests.post(served.infer_url("digits"), data=_with(), headers=headers, timeout=10)
+    answer = requests.post(served.infer_url("digits"), data=_with(), headers=headers, timeout=60)
     assert answer.status_code == status
     assert said in answer.json()["error"]
 
@@ -95,7 +95,7 @@ def test_a_bad_header_is_refused(served, headers, status, said):
     ],
 )
 def test_a_bad_path_is_refused(served, method, path, status, said):
-    answer = requests.request(method, served.url + path, data=_with(), timeout=10)
+    answer = requests.request(method, served.url + path, data=_with(), timeout=60)
     assert answer.status_code == status
     assert said in answer.json()["error"]
 
@@ -114,7 +114,7 @@ def test_a_bad_path_is_refused(served, method, path, status, said):
     ],
 )
 def test_a_bad_v1_body_is_a_400_that_says_what_is_wrong(served, body, said):
-    answer = requests.post(f"{served.url}/v1/models/digits:predict", data=body, timeout=10)
+    answer = requests.post(f"{served.url}/v1/models/digits:predict", data=body, timeout=60)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
 
@@ -143,7 +143,7 @@ def test_a_client_that_hangs_up_mid_request_harms_nobody(served):
                 b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\n"
                 b'Content-Length: 5000\r\n\r\n{"inputs"'
             )
-    assert requests.post(served.infer_url("digits"), data=_with(), timeout=10).ok
+    assert requests.post(served.infer_url("digits"), data=_with(), timeout=60).ok
 
 
 def test_thousands_of_open_connections_do_not_keep_anybody_out(served):
@@ -153,8 +153,8 @@ def test_thousands_of_open_connections_do_not_keep_anybody_out(served):
     connections = []
     try:
         for _ in range(count):
-            connections.append(socket.create_connection((host, int(port)), timeout=10))
-        assert requests.post(served.infer_url("digits"), data=_with(), timeout=10).ok
+            connections.append(socket.create_connection((host, int(port)), timeout=60))
+        assert requests.post(served.infer_url("digits"), data=_with(), timeout=60).ok
     finally:
         for connection in connections:
             connection.close()

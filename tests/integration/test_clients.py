@@ -118,15 +118,15 @@ def test_v1_predict_answers_both_forms(served, keras_model, form):
 
 def test_v1_speaks_of_status_metadata_versions_and_strings(served):
     base = f"{served.url}/v1/models"
-    status = requests.get(f"{base}/text", timeout=10).json()
+    status = requests.get(f"{base}/text", timeout=60).json()
     assert status["ready"] is True
     assert status["model_version_status"][0]["state"] == "AVAILABLE"
-    definitions = requests.get(f"{base}/calc/metadata", timeout=10).json()["metadata"]
+    definitions = requests.get(f"{base}/calc/metadata", timeout=60).json()["metadata"]
     assert set(definitions["signature_def"]["signature_def"]) == {"serving_default", "double"}
     answer = requests.post(
         f"{base}/text/versions/1:predict",
         json={"instances": ["a", {"b64": "Yg=="}]},
-        timeout=10,
+        timeout=60,
     ).json()
     assert answer == {"predictions": [{"upper": "A", "length": 1}, {"upper": "B", "length": 1}]}
 
@@ -151,7 +151,7 @@ def test_several_inputs_signatures_and_an_unknown_rank(served):
         ],
         "outputs": [{"name": "odd"}, {"name": "total"}],
     }
-    outputs = requests.post(served.infer_url("calc"), json=combine, timeout=10).json()["outputs"]
+    outputs = requests.post(served.infer_url("calc"), json=combine, timeout=60).json()["outputs"]
     assert [(o["name"], o["datatype"], o["data"]) for o in outputs] == [
         ("odd", "BOOL", [True, False]),
         ("total", "FP32", [7.0, 12.0]),
@@ -160,7 +160,7 @@ def test_several_inputs_signatures_and_an_unknown_rank(served):
         "parameters": {"signature_name": "double"},
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1, 2], "data": [[[1, 2]]]}],
     }
-    output = requests.post(served.infer_url("calc"), json=double, timeout=10).json()["outputs"][0]
+    output = requests.post(served.infer_url("calc"), json=double, timeout=60).json()["outputs"][0]
     assert output["shape"] == [1, 1, 2]
     assert output["data"] == [2.0, 4.0]
 
@@ -171,7 +171,7 @@ def test_a_raw_binary_request_is_one_row(served, keras_model):
         served.infer_url("digits"),
         data=image.tobytes(),
         headers={"Inference-Header-Content-Length": "0"},
-        timeout=10,
+        timeout=60,
     )
     length = int(answer.headers["Inference-Header-Content-Length"])
     got = np.frombuffer(answer.content[length:], np.float32)

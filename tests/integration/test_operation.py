@@ -16,7 +16,7 @@ _TEXT = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": 
 
 
 def _versions(served, model):
-    return requests.get(f"{served.url}/v2/models/{model}", timeout=10).json()["versions"]
+    return requests.get(f"{served.url}/v2/models/{model}", timeout=60).json()["versions"]
 
 
 def _replicas(served):
@@ -53,12 +53,12 @@ def test_a_new_version_is_served_and_labels_move_without_a_restart(served, graph
     url = f"{served.url}/v2/models/text"
 
     def version_of(label):
-        answer = requests.post(f"{url}/labels/{label}/infer", json=_TEXT, timeout=10)
+        answer = requests.post(f"{url}/labels/{label}/infer", json=_TEXT, timeout=60)
         return answer.json().get("model_version")
 
     eventually(lambda: (version_of("stable"), version_of("canary")) == ("1", "2"))
     v1 = f"{served.url}/v1/models/text/labels/stable:predict"
-    assert requests.post(v1, json={"instances": ["a"]}, timeout=10).ok
+    assert requests.post(v1, json={"instances": ["a"]}, timeout=60).ok
 
     def promote(tree):
         _model(tree, "text")["version_labels"] = {"stable": 2}
@@ -75,7 +75,7 @@ def test_a_broken_newer_version_does_not_take_the_running_one_down(served, graph
     weights.write_bytes(b"\xff" * len(weights.read_bytes()))
 
     def reason():
-        entries = requests.post(f"{served.url}/v2/repository/index", timeout=10).json()
+        entries = requests.post(f"{served.url}/v2/repository/index", timeout=60).json()
         return next(
             (
                 entry.get("reason")
@@ -106,17 +106,17 @@ def test_a_model_is_added_and_removed_without_touching_the_others(served, graphs
             {"name": "letters", "ray_actor_options": {"num_cpus": 0.1}}
         )
     )
-    assert requests.post(served.infer_url("letters"), json=_TEXT, timeout=10).ok
+    assert requests.post(served.infer_url("letters"), json=_TEXT, timeout=60).ok
     after = _replicas(served)
     assert {name: after[name] for name in before} == before
     served.apply(lambda tree: tree["models"].pop())
-    answer = requests.post(served.infer_url("letters"), json=_TEXT, timeout=10)
+    answer = requests.post(served.infer_url("letters"), json=_TEXT, timeout=60)
     assert answer.status_code == 404
 
 
 def test_the_request_is_in_the_metrics(served, eventually):
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}]}
-    answer = requests.post(served.infer_url("text"), json=body, timeout=10)
+    answer = requests.post(served.infer_url("text"), json=body, timeout=60)
     timing = answer.headers["Server-Timing"]
     assert [part.split(";")[0].strip() for part in timing.split(",")] == [
         "queue",
@@ -127,7 +127,7 @@ def test_the_request_is_in_the_metrics(served, eventually):
 
     def samples():
         """Return the sums over all tags but the model, since there are zeros among them."""
-        text = requests.get(served.metrics_url, timeout=10).text
+        text = requests.get(served.metrics_url, timeout=60).text
         sums = Counter()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:

@@ -100,7 +100,7 @@ def test_when_a_step_fails_the_request_fails_with_the_models_reason(served, plac
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_pipeline_is_a_model_to_the_protocols(served, placement):
     name = f"cascade-{placement}"
-    metadata = requests.get(f"{served.url}/v2/models/{name}", timeout=10).json()
+    metadata = requests.get(f"{served.url}/v2/models/{name}", timeout=60).json()
     assert metadata["platform"] == "strata_pipeline"
     assert [tensor["name"] for tensor in metadata["outputs"]][:2] == ["p", "layer"]
     predict = f"{served.url}/v1/models/{name}:predict"
@@ -114,7 +114,7 @@ def test_rows_by_layer_are_counted(served, eventually):
     _ask(served, "cascade-colocated", [10, 60])
 
     def counted():
-        text = requests.get(served.metrics_url, timeout=10).text
+        text = requests.get(served.metrics_url, timeout=60).text
         return {
             (sample.labels["layer"], sample.labels["outcome"])
             for family in text_string_to_metric_families(text)
@@ -171,4 +171,4 @@ def test_what_can_be_known_is_refused_before_anything_changes(served, pipeline, 
             served.apply(add)
     finally:
         served.config_path.write_text(before)
-    assert requests.get(f"{served.url}/v2/models/wrong", timeout=10).status_code == 404
+    assert requests.get(f"{served.url}/v2/models/wrong", timeout=60).status_code == 404

@@ -47,7 +47,7 @@ def _lines(request_id):
 
 def test_a_traced_request_is_a_child_of_its_caller_with_its_parts_below_it(served, trace, arrived):
     trace_id, headers = trace
-    answer = requests.post(served.infer_url("text"), json=_TEXT, headers=headers, timeout=10)
+    answer = requests.post(served.infer_url("text"), json=_TEXT, headers=headers, timeout=60)
     request = arrived("POST /v2/models/text/infer", trace_id)
     assert request.parent_span_id.hex() == _CALLER
     assert answer.headers["traceresponse"].split("-")[1:3] == [trace_id, request.span_id.hex()]
@@ -58,7 +58,7 @@ def test_a_traced_request_is_a_child_of_its_caller_with_its_parts_below_it(serve
 def test_a_v1_request_is_traced_through_the_gateway(served, trace, arrived, eventually):
     trace_id, headers = trace
     url = f"{served.url}/v1/models/text:predict"
-    answer = requests.post(url, json={"instances": ["a"]}, headers=headers, timeout=10)
+    answer = requests.post(url, json={"instances": ["a"]}, headers=headers, timeout=60)
     assert answer.ok
     engine = arrived("engine", trace_id)
 
@@ -75,7 +75,7 @@ def test_a_v1_request_is_traced_through_the_gateway(served, trace, arrived, even
 def test_a_member_in_another_replica_is_below_the_layer_that_called_it(served, trace, arrived):
     trace_id, headers = trace
     url = served.infer_url("ensemble-deployment")
-    assert requests.post(url, json=_X, headers=headers, timeout=10).ok
+    assert requests.post(url, json=_X, headers=headers, timeout=60).ok
     for label in ("low", "high"):
         layer = arrived(f"layer {label}", trace_id)
         assert arrived(f"infer {label}", trace_id).parent_span_id == layer.span_id
@@ -84,10 +84,10 @@ def test_a_member_in_another_replica_is_below_the_layer_that_called_it(served, t
 def test_a_request_is_not_traced_unless_its_caller_is(served, trace, arrived):
     untraced = uuid4().hex
     for headers in ({}, {"traceparent": f"00-{untraced}-{_CALLER}-00"}):
-        answer = requests.post(served.infer_url("text"), json=_TEXT, headers=headers, timeout=10)
+        answer = requests.post(served.infer_url("text"), json=_TEXT, headers=headers, timeout=60)
         assert "traceresponse" not in answer.headers
     trace_id, headers = trace
-    requests.post(served.infer_url("text"), json=_TEXT, headers=headers, timeout=10)
+    requests.post(served.infer_url("text"), json=_TEXT, headers=headers, timeout=60)
     arrived("engine", trace_id)
     assert not [span for span, _ in served.receiver.spans if span.trace_id.hex() == untraced]
 
@@ -105,7 +105,7 @@ def test_a_request_is_not_traced_unless_its_caller_is(served, trace, arrived):
 def test_every_request_is_one_line_in_the_access_log(served, eventually, path, body, code, model):
     name = uuid4().hex
     headers = {"X-Request-Id": name}
-    answer = requests.post(served.url + path, json=body, headers=headers, timeout=10)
+    answer = requests.post(served.url + path, json=body, headers=headers, timeout=60)
     assert answer.headers["X-Request-Id"] == name
     (line,) = eventually(lambda: _lines(name))
     assert (line["path"], line["code"], line["model"]) == (path, code, model)
@@ -117,7 +117,7 @@ def test_how_much_is_traced_changes_without_a_restart(served, eventually):
     before = _replicas(served)
 
     def is_traced():
-        answer = requests.post(served.infer_url("text"), json=_TEXT, timeout=10)
+        answer = requests.post(served.infer_url("text"), json=_TEXT, timeout=60)
         return "traceresponse" in answer.headers
 
     def trace(ratio):
