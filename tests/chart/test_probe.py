@@ -3,12 +3,11 @@
 import json
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from tests.chart.conftest import CHART
+from tests.loopback import serving
 
 METADATA = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
@@ -21,38 +20,23 @@ PREDICT = {"outputs": [[1.0, 2.0]]}
 @pytest.fixture
 def probe():
     """Run the probe against a server with these answers to GET, infer and predict."""
-    servers = []
 
     def run(metadata=METADATA, infer=INFER, predict=PREDICT):
         asked = []
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.answer(metadata)
+        def respond(request):
+            if request.method == "GET":
+                return 200 if metadata else 500, metadata
+            asked.append(json.loads(request.body))
+            tree = infer if request.path.endswith("/infer") else predict
+            return 200 if tree else 500, tree
 
-            def do_POST(self):
-                length = int(self.headers["Content-Length"])
-                asked.append(json.loads(self.rfile.read(length)))
-                self.answer(infer if self.path.endswith("/infer") else predict)
+        with serving(respond) as port:
+            url = f"http://127.0.0.1:{port}"
+            command = [sys.executable, CHART / "files" / "probe.py", "infer", url, "0", "m"]
+            return subprocess.run(command, capture_output=True, text=True, check=False), asked
 
-            def answer(self, tree):
-                self.send_response(200 if tree else 500)
-                self.end_headers()
-                self.wfile.write(json.dumps(tree).encode())
-
-            def log_message(self, format, *arguments):
-                pass
-
-        servers.append(HTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{servers[-1].server_port}"
-        command = [sys.executable, CHART / "files" / "probe.py", "infer", url, "0", "m"]
-        return subprocess.run(command, capture_output=True, text=True, check=False), asked
-
-    yield run
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return run
 
 
 def test_zeros_go_in_the_shape_of_the_metadata_as_v2_and_v1(probe):

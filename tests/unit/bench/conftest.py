@@ -1,10 +1,10 @@
 """A stand-in for wrk, which not every machine has, and servers on loopback."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import pytest
+
+from tests.loopback import serving
 
 # What wrk 4.1.0 printed of a server on loopback.
 REPORT = """\
@@ -71,42 +71,8 @@ def wrk(tmp_path, monkeypatch):
     return Wrk(tmp_path)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self._respond(b"")
-
-    def do_POST(self):
-        self._respond(self.rfile.read(int(self.headers["content-length"])))
-
-    def _respond(self, body):
-        status, document = self.server.respond(self.path, dict(self.headers), body)
-        text = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def serve_on_loopback():
-    """Return what starts a server of `respond(path, headers, body)`; it returns the URL."""
-    servers = []
-
-    def start(respond):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        server.respond = respond
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        servers.append((server, thread))
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    """Return what starts a server of `respond(asked)`; it returns the URL."""
+    with ExitStack() as servers:
+        yield lambda respond: f"http://127.0.0.1:{servers.enter_context(serving(respond))}"

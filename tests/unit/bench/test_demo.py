@@ -48,7 +48,8 @@ class Platform:
     def __init__(self):
         self.models, self.protocols, self.tenants, self.rows = Counter(), Counter(), Counter(), []
 
-    def __call__(self, path, headers, body):
+    def respond(self, asked):
+        path, body = asked.path, asked.body
         protocol, model = path.split("/")[1], path.split("/")[3].partition(":")[0]
         signatures = {"serving_default": _MODELS[model]}
         if protocol == "v1":
@@ -59,13 +60,13 @@ class Platform:
         self.rows.append(len(next(iter(inputs.values()))))
         self.models[model] += 1
         self.protocols[protocol] += 1
-        self.tenants[headers.get("x-tenant")] += 1
+        self.tenants[asked.headers.get("x-tenant")] += 1
         return 200, {}
 
 
 def test_every_model_is_called_with_inputs_that_fit_by_both_protocols(serve_on_loopback, examples):
     platform, responses = Platform(), Counter()
-    url = serve_on_loopback(platform)
+    url = serve_on_loopback(platform.respond)
     demo.call_until(Stop(60), url, examples, 0.0, responses, seed=1)
     assert responses == {"200": 60}
     assert set(platform.models) == set(_MODELS)
@@ -83,7 +84,7 @@ def test_digits_and_phrases_are_real_ones(examples):
 
 def test_requests_that_fail_are_counted_by_what_they_failed_with(serve_on_loopback, examples):
     responses = Counter()
-    url = serve_on_loopback(lambda *request: (503, {"error": "loading"}))
+    url = serve_on_loopback(lambda asked: (503, {"error": "loading"}))
     demo.call_until(Stop(2), url, examples, 0.0, responses, seed=0)
     nowhere = "http://127.0.0.1:9"
     demo.call_until(Stop(3), nowhere, examples, 0.0, responses, seed=0)

@@ -3,7 +3,8 @@ import sys
 import pytest
 import yaml
 
-from tests.unit.cli.fakes import Site, serving
+from tests.loopback import serving
+from tests.unit.cli.fakes import Site
 from tests.unit.cluster.fake_helm import chart, helm
 from tests.unit.cluster.fakes import FakeConnection
 
@@ -64,7 +65,7 @@ def ingress():
 
 def _site():
     site = Site()
-    with serving(site.handler()) as site.port:
+    with serving(site.respond) as site.port:
         yield site
 
 

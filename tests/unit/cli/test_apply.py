@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from tests.unit.cli.fakes import APPLICATIONS, application, applications
+from tests.unit.cli.fakes import APPLICATIONS, applications
 from tests.unit.cluster.releases import captured_applications, event, ray_service, running
+from tests.unit.deploy.fakes import application
 
 _PUT, _GET = f"PUT {APPLICATIONS}", f"GET {APPLICATIONS}"
 

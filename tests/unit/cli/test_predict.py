@@ -2,7 +2,6 @@
 
 import io
 import json
-from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -11,56 +10,50 @@ from serve.protocols import metadata_v2, rest_v2
 from serve.protocols.pictures import save_image
 from serve.protocols.rest_v2 import OutputFormat
 from serve.types import InferResponse, Signature, TensorSpec
-from tests.unit.cli.fakes import serving
+from tests.loopback import serving
+
+_LENGTH = "Inference-Header-Content-Length"
+_SIGNATURE = Signature(
+    "s",
+    (TensorSpec("image", "FP32", (-1, 2, 2, 1)),),
+    (TensorSpec("probabilities", "FP32", (-1, 2)),),
+    True,
+)
 
 
-class _Platform(BaseHTTPRequestHandler):
+class _Platform:
     """A V2 server with one model, which gives class 1 a probability of 0.75."""
 
-    paths: list[str] = []  # noqa: RUF012  # emptied by the fixture
-    signature = Signature(
-        "s",
-        (TensorSpec("image", "FP32", (-1, 2, 2, 1)),),
-        (TensorSpec("probabilities", "FP32", (-1, 2)),),
-        True,
-    )
+    def __init__(self):
+        self.paths = []
 
-    def do_GET(self):
-        self.paths.append(self.path)
-        if self.path.startswith("/v2/models/tiny"):
-            metadata = metadata_v2.model_metadata("tiny", ["1"], "keras", self.signature)
-            self._send(200, json.dumps(metadata).encode())
-        else:
-            self._send(404, b'{"error": "Request for unknown model"}')
+    def respond(self, asked):
+        self.paths.append(asked.path)
+        if asked.method == "POST":
+            return self._infer(asked)
+        if asked.path.startswith("/v2/models/tiny"):
+            return 200, metadata_v2.model_metadata("tiny", ["1"], "keras", _SIGNATURE)
+        return 404, {"error": "Request for unknown model"}
 
-    def do_POST(self):
-        self.paths.append(self.path)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        length = self.headers["Inference-Header-Content-Length"]
-        request, _ = rest_v2.decode_request(body, int(length) if length else None)
+    def _infer(self, asked):
+        length = asked.headers[_LENGTH]
+        request, _ = rest_v2.decode_request(asked.body, int(length) if length else None)
         rows = len(request.inputs["image"])
         outputs = {"probabilities": np.tile(np.array([[0.25, 0.75]], np.float32), (rows, 1))}
         body, length = rest_v2.encode_response(
             InferResponse("tiny", 1, outputs), OutputFormat(binary=True)
         )
-        self._send(200, body, length)
-
-    def _send(self, status, body, length=None):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        if length:
-            self.send_header("Inference-Header-Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
+        return 200, body, {_LENGTH: str(length)} if length else {}
 
 
 @pytest.fixture
-def url():
-    _Platform.paths.clear()
-    with serving(_Platform) as port:
+def platform():
+    return _Platform()
+
+
+@pytest.fixture
+def url(platform):
+    with serving(platform.respond) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -101,10 +94,10 @@ def test_predict_takes_json_from_a_file_and_from_standard_input(strata, url, tmp
         (["--label", "stable"], "/v2/models/tiny/labels/stable"),
     ],
 )
-def test_predict_asks_the_version_or_label_that_is_named(strata, url, options, path):
+def test_predict_asks_the_version_or_label_that_is_named(strata, platform, url, options, path):
     code, _, _ = strata("predict", "tiny", "--json", _ONE_ROW, "--url", url, *options)
     assert code == 0
-    assert _Platform.paths == [path, f"{path}/infer"]
+    assert platform.paths == [path, f"{path}/infer"]
 
 
 def test_predict_finds_the_platform_by_the_port_in_the_file(strata, url, tmp_path):

@@ -2,8 +2,9 @@
 
 import json
 
-from tests.unit.cli.fakes import APPLICATIONS, INDEX, application, applications
+from tests.unit.cli.fakes import APPLICATIONS, INDEX, applications
 from tests.unit.cluster.releases import ray_service
+from tests.unit.deploy.fakes import application
 
 _READY = {"name": "digits", "version": "3", "state": "READY", "reason": ""}
 _REFUSED = {"name": "digits", "version": "4", "state": "UNAVAILABLE", "reason": "not whole"}

@@ -1,51 +1,29 @@
 """The client's exceptions become one line that says what is meant."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 import yaml
 
 from serve.cluster import errors
 from serve.cluster.connection import connect
+from tests.loopback import serving
 
 
-class _ApiServer(BaseHTTPRequestHandler):
+class _ApiServer:
     """An API server that has a few paths and forgets nothing of what it was asked."""
 
-    answers: dict = {}  # noqa: RUF012  # set by the fixture
-    asked: list = []  # noqa: RUF012
+    def __init__(self):
+        self.answers, self.asked = {}, []
 
-    def do_GET(self):
-        self._answer()
-
-    def do_POST(self):
-        self._answer()
-
-    def _answer(self):
-        path = self.path.split("?")[0]
-        self.asked.append((self.command, self.path, dict(self.headers)))
-        status, body = self.answers.get(path, (404, {"message": "not found"}))
-        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
+    def respond(self, asked):
+        self.asked.append(asked)
+        return self.answers.get(asked.path.split("?")[0], (404, {"message": "not found"}))
 
 
 @pytest.fixture
 def server():
-    _ApiServer.answers, _ApiServer.asked = {}, []
-    with ThreadingHTTPServer(("127.0.0.1", 0), _ApiServer) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield http
-        http.shutdown()
-        thread.join()
+    site = _ApiServer()
+    with serving(site.respond) as site.port:
+        yield site
 
 
 @pytest.fixture
@@ -67,21 +45,19 @@ def kubeconfig(tmp_path, monkeypatch):
 
 @pytest.fixture
 def connection(server, kubeconfig):
-    kubeconfig(f"http://127.0.0.1:{server.server_port}")
+    kubeconfig(f"http://127.0.0.1:{server.port}")
     return connect()
 
 
-def test_objects_come_as_plain_dictionaries(connection):
+def test_objects_come_as_plain_dictionaries(server, connection):
     pods = {"items": [{"metadata": {"name": "a", "labels": {}}}]}
-    _ApiServer.answers["/api/v1/namespaces/models/pods"] = (200, pods)
+    server.answers["/api/v1/namespaces/models/pods"] = (200, pods)
     assert connection.pods("models") == pods["items"]
 
 
-def test_a_kind_that_the_cluster_does_not_know_is_not_found(connection):
-    _ApiServer.answers["/apis/ray.io/v1/namespaces/models/rayservices"] = (
-        404,
-        "404 page not found",
-    )
+def test_a_kind_that_the_cluster_does_not_know_is_not_found(server, connection):
+    path = "/apis/ray.io/v1/namespaces/models/rayservices"
+    server.answers[path] = (404, "404 page not found")
     with pytest.raises(errors.ObjectNotFound):
         connection.ray_objects("rayservices", "models")
 
@@ -94,9 +70,9 @@ def test_a_kind_that_the_cluster_does_not_know_is_not_found(connection):
         (503, errors.ClusterUnreachable, "the cluster answered 503"),
     ],
 )
-def test_a_refusal_says_what_the_api_server_says(connection, status, error, said):
+def test_a_refusal_says_what_the_api_server_says(server, connection, status, error, said):
     answer = (status, {"message": "pods is\nforbidden"})
-    _ApiServer.answers["/api/v1/namespaces/models/pods"] = answer
+    server.answers["/api/v1/namespaces/models/pods"] = answer
     with pytest.raises(error, match=said):
         connection.pods("models")
 
@@ -122,23 +98,23 @@ def test_a_kubeconfig_that_is_not_yaml_is_said_to_be_so(monkeypatch, tmp_path):
         connect()
 
 
-def test_ray_s_token_travels_beside_the_api_server_s_own(connection):
+def test_ray_s_token_travels_beside_the_api_server_s_own(server, connection):
     path = "/api/v1/namespaces/models/services/head:8265/proxy/api/serve/applications/"
-    _ApiServer.answers[path] = (200, {"applications": {}})
+    server.answers[path] = (200, {"applications": {}})
     found = connection.get_from_service("models", "head:8265", "api/serve/applications/", "ray")
     assert found == {"applications": {}}
-    headers = _ApiServer.asked[-1][2]
+    headers = server.asked[-1].headers
     assert headers["x-ray-authorization"] == "Bearer ray"
     assert headers["authorization"] == "Bearer secret"
 
 
-def test_a_log_is_text_whatever_its_bytes(connection):
-    _ApiServer.answers["/api/v1/namespaces/models/pods/a/log"] = (200, "last\nwords")
+def test_a_log_is_text_whatever_its_bytes(server, connection):
+    server.answers["/api/v1/namespaces/models/pods/a/log"] = (200, "last\nwords")
     assert connection.log("models", "a", "ray", True, 20) == "last\nwords"
-    assert "previous=true" in _ApiServer.asked[-1][1]
+    assert "previous=true" in server.asked[-1].path
 
 
-def test_a_namespace_that_may_not_be_read_is_taken_to_be_there(connection):
-    _ApiServer.answers["/api/v1/namespaces/models"] = (403, {"message": "no"})
+def test_a_namespace_that_may_not_be_read_is_taken_to_be_there(server, connection):
+    server.answers["/api/v1/namespaces/models"] = (403, {"message": "no"})
     assert connection.has_namespace("models")
     assert not connection.has_namespace("nowhere")

@@ -1,28 +1,28 @@
 """A Prometheus that answers every query with what a test gives it."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
 from dashboards.query import Moment, Prometheus
 
+from tests.loopback import serving
+
 END, RANGE_S = 1_700_000_000.0, 1800.0
 
 
-class FakePrometheus(ThreadingHTTPServer):
+class FakePrometheus:
     """Keeps what it was asked; `series` are labels and a value that does not change."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.series = [({}, 1.0)]
         self.asked = []
         self.status = 200
+        self.url = ""
 
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
+    def respond(self, asked):
+        form = {key: values[0] for key, values in parse_qs(asked.body.decode()).items()}
+        self.asked.append(form)
+        return self.status, {"data": {"result": self.answer(form)}}
 
     def answer(self, form):
         if "start" not in form:
@@ -34,30 +34,12 @@ class FakePrometheus(ThreadingHTTPServer):
         ]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"])).decode()
-        form = {key: values[0] for key, values in parse_qs(body).items()}
-        self.server.asked.append(form)
-        text = json.dumps({"data": {"result": self.server.answer(form)}}).encode()
-        self.send_response(self.server.status)
-        self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def prometheus():
-    server = FakePrometheus()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    fake = FakePrometheus()
+    with serving(fake.respond) as port:
+        fake.url = f"http://127.0.0.1:{port}"
+        yield fake
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_all_replicas_that_may_come_are_given_cpus():
 @pytest.fixture
 def platform(dashboard):
     """A platform of one model whose dashboard is a server here."""
-    ports = {"dashboard": dashboard.server_port}
+    ports = {"dashboard": dashboard.port}
     return LocalPlatform(Config.model_validate({"models": [{"name": "a"}], "ports": ports}))
 
 
@@ -122,7 +122,9 @@ def test_a_platform_is_ready_once_every_application_runs(platform, dashboard):
 
 @pytest.mark.parametrize("status", ["DEPLOY_FAILED", "UNHEALTHY"])
 def test_a_model_that_does_not_come_up_ends_the_wait(platform, dashboard, status):
-    failed = application(status, "serve.errors.RepositoryError: the file is cut off")
+    failed = application(
+        status, deployment_message="serve.errors.RepositoryError: the file is cut off"
+    )
     dashboard.document = {"applications": {"gateway": application(), "a": failed}}
     with pytest.raises(RepositoryError, match="model 'a': the file is cut off"):
         platform.wait_ready(60)

@@ -15,7 +15,7 @@ def test_a_config_is_put_as_it_is(dashboard):
 
 
 def test_the_states_are_those_of_all_applications(dashboard):
-    tree = application(running=1, wanted=2)
+    tree = application(running=1, target=2)
     dashboard.document = {"applications": {"m": tree, "gateway": tree}}
     states = RayServeApi(dashboard.url).states()
     assert set(states) == {"m", "gateway"}
