@@ -8,6 +8,7 @@ import pytest
 
 from serve.learn import data as learn_data
 from serve.learn.data import Split
+from serve.learn.recipes import train
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,15 @@ def few_digits(all_digits):
     """Every twentieth digit to train on, 20 of each class; those to measure on are all there."""
     x, y = all_digits.x_train[::20], all_digits.y_train[::20]
     return Split(x, y, all_digits.x_test, all_digits.y_test)
+
+
+@pytest.fixture
+def trained_on_few(few_digits, monkeypatch, tmp_path):
+    """Train a classifier of digits by its name for an epoch on a few; return its folder."""
+    from serve.learn import classifier
+
+    monkeypatch.setattr(classifier, "digits", lambda: few_digits)
+    return lambda name: train(name, tmp_path / name, 1, quietly).folder
 
 
 def quietly(done, text):

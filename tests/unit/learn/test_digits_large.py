@@ -1,7 +1,6 @@
 import numpy as np
 
-from serve.learn.recipes import train
-from tests.unit.learn.conftest import IMAGE, PROBABILITIES, ends, loaded, quietly
+from tests.unit.learn.conftest import IMAGE, PROBABILITIES, ends, loaded
 
 
 def test_the_network_goes_from_an_image_to_the_probabilities_of_ten_classes():
@@ -11,17 +10,14 @@ def test_the_network_goes_from_an_image_to_the_probabilities_of_ten_classes():
 
 
 def test_the_last_layer_of_the_cascade_has_its_signature_and_looks_at_each_row_alone(
-    few_digits, monkeypatch, tmp_path
+    few_digits, trained_on_few
 ):
     """Batch normalisation and dropout are the training's; a served row has no neighbours."""
-    from serve.learn import classifier
-
-    monkeypatch.setattr(classifier, "digits", lambda: few_digits)
-    trained = train("digits-large", tmp_path / "digits-large", 1, quietly)
-    engine, inputs, outputs = loaded(trained.folder)
+    folder = trained_on_few("digits-large")
+    engine, inputs, outputs = loaded(folder)
     assert inputs == [("image", "FP32", (-1, 28, 28, 1))]
     assert outputs == {"probabilities": (-1, 10)}
-    assert {"learning_curves.png", "confusion.png"} <= {p.name for p in trained.folder.iterdir()}
+    assert {"learning_curves.png", "confusion.png"} <= {path.name for path in folder.iterdir()}
     images = few_digits.x_test[::200]
     together = engine.infer("serving_default", {"image": images})["probabilities"]
     alone = [

@@ -1,5 +1,4 @@
-from serve.learn.recipes import train
-from tests.unit.learn.conftest import IMAGE, PROBABILITIES, ends, loaded, quietly
+from tests.unit.learn.conftest import IMAGE, PROBABILITIES, ends, loaded
 
 
 def test_the_network_goes_from_an_image_to_the_probabilities_of_ten_classes():
@@ -8,15 +7,12 @@ def test_the_network_goes_from_an_image_to_the_probabilities_of_ten_classes():
     assert ends(digits_small.network()) == ([IMAGE], [PROBABILITIES])
 
 
-def test_the_first_layer_of_the_cascade_has_its_signature(few_digits, monkeypatch, tmp_path):
-    from serve.learn import classifier
-
-    monkeypatch.setattr(classifier, "digits", lambda: few_digits)
-    trained = train("digits-small", tmp_path / "digits-small", 1, quietly)
-    _, inputs, outputs = loaded(trained.folder)
+def test_the_first_layer_of_the_cascade_has_its_signature(trained_on_few):
+    folder = trained_on_few("digits-small")
+    _, inputs, outputs = loaded(folder)
     assert inputs == [("image", "FP32", (-1, 28, 28, 1))]
     assert outputs == {"probabilities": (-1, 10)}
-    assert {"learning_curves.png", "confusion.png"} <= {p.name for p in trained.folder.iterdir()}
+    assert {"learning_curves.png", "confusion.png"} <= {path.name for path in folder.iterdir()}
 
 
 def test_the_small_network_costs_a_twentieth_of_the_large_one_at_most():
