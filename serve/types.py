@@ -30,17 +30,27 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsVerdict:
+    """Whether a signature computes each row by itself, and in words why that is believed."""
+
+    independent: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """One callable of a model: what goes in and what comes out, in the model's own order.
 
-    `batched` says that dimension 0 of every input and output is an unknown batch dimension,
-    so requests may be stacked along it.
+    `batched` says that dimension 0 of every input and output is one of rows that do not see each
+    other, so requests may be stacked along it, padded and cut; `batched_reason` says for people
+    why, or why not. A signature that is not batched is served whole, one request a call.
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batched: bool
+    batched_reason: str = ""
 
 
 @dataclass(slots=True)

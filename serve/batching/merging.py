@@ -13,10 +13,15 @@ from serve.types import Array, Tensors
 
 
 def rows_of(inputs: Tensors) -> int:
-    """Return the number of rows, which the signature check made equal for all inputs."""
+    """Return the number of rows, which are equal for all inputs of a batch (see has_rows)."""
     for array in inputs.values():
         return int(array.shape[0])
     return 1
+
+
+def has_rows(inputs: Tensors) -> bool:
+    """Tell whether all inputs have as many rows; such that have not are served in one piece."""
+    return len({array.shape[:1] for array in inputs.values()}) == 1
 
 
 def shape_key(signature: str, inputs: Tensors) -> Hashable:

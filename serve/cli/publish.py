@@ -1,5 +1,6 @@
 """`strata publish`: a model into the repository, as a new version."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,8 @@ from serve.cli.printing import bytes_text, out, quiet_tensorflow
 from serve.config.file import load
 from serve.errors import ConfigError
 from serve.evaluation.baselines import Examples, make_baseline, read_examples
-from serve.repository.layout import BASELINE
+from serve.evaluation.dataset import read_arrays
+from serve.repository.layout import BASELINE, SAMPLE
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
 from serve.repository.repository import Repository
@@ -28,6 +30,13 @@ def publish(
     baseline: Annotated[
         Path | None, typer.Option(help="An .npz of usual inputs by name, to watch drift against.")
     ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(help="An .npz of inputs by name that the model computes, to be tried with."),
+    ] = None,
+    signature: Annotated[
+        str | None, typer.Option(help="The signature that answers where a request names none.")
+    ] = None,
     reconstruction_error: Annotated[
         str | None, typer.Option(help="With --baseline: the output that is an autoencoder's error.")
     ] = None,
@@ -39,42 +48,59 @@ def publish(
     Examples:
       strata publish my_model.keras --name churn
       strata publish my_model.keras --name churn --baseline held_out.npz
+      strata publish my_saved_model --name ocr --sample a_few_inputs.npz
     """
-    source = load(config).repository
+    tree = load(config)
+    source = tree.repository
     repository = Repository(source.root, Path(source.cache_dir))
     if baseline is None and reconstruction_error is not None:
         raise ConfigError("--reconstruction-error needs --baseline, whose rows have that error")
     examples = read_examples(baseline, reconstruction_error) if baseline else None
-    validate = (
-        partial(try_with_examples, examples=examples, model=name) if examples else try_loading
+    configured = next((model.signature for model in tree.models if model.name == name), None)
+    validate = partial(
+        try_version,
+        model=name,
+        signature=signature or configured,
+        sample=sample,
+        examples=examples,
     )
     report(publish_version(path, repository, name, version, validate=validate))
 
 
-def try_loading(path: Path) -> Signature:
-    """Load a model, run it once and return its default signature. Raises RepositoryError."""
-    engine = _engine(path)
-    return engine.signatures[engine.default_signature]
+def try_version(
+    path: Path,
+    model: str = "",
+    signature: str | None = None,
+    sample: Path | None = None,
+    examples: Examples | None = None,
+) -> list[Signature]:
+    """Load a model, compute with it, and return its signatures, the default one first.
 
-
-def try_with_examples(path: Path, examples: Examples, model: str) -> Signature:
-    """Load a staged model as try_loading does, and write its drift baseline into its folder.
-
+    `sample` is put into its folder to be tried, and so is the drift baseline made of `examples`.
     Raises RepositoryError, and ConfigError for examples that do not fit the model.
     """
-    engine = _engine(path)
-    (path / BASELINE).write_bytes(make_baseline(engine, examples, model).to_json())
-    return engine.signatures[engine.default_signature]
+    if sample is not None:
+        _put_sample(sample, path)
+    engine = _engine(path, signature)
+    if examples is not None:
+        (path / BASELINE).write_bytes(make_baseline(engine, examples, model).to_json())
+    default = engine.signatures[engine.default_signature]
+    return [default, *(other for other in engine.signatures.values() if other is not default)]
 
 
-def _engine(path: Path) -> "TensorFlowEngine":
-    from serve.engines.engine import EngineOptions
+def _put_sample(sample: Path, folder: Path) -> None:
+    read_arrays(sample)  # a ConfigError that names the user's own file
+    shutil.copyfile(sample, folder / SAMPLE)
+
+
+def _engine(path: Path, signature: str | None) -> "TensorFlowEngine":
+    from serve.engines.engine import EngineOptions, ModelOptions
 
     with quiet_tensorflow():
         from serve.engines import keras_model, saved_model  # noqa: F401
         from serve.engines.loading import load as load_engine
 
-    engine = load_engine(path, EngineOptions())
+    engine = load_engine(path, EngineOptions(), ModelOptions(signature))
     engine.warmup((1,))
     return engine
 
@@ -83,8 +109,14 @@ def report(published: Published) -> None:
     """Print what was published, and where it is."""
     manifest = published.manifest
     watched = ", with a drift baseline" if BASELINE in manifest.files else ""
+    default = manifest.signature
     out.print(
         f"published {manifest.model} version {manifest.version} "
         f"({manifest.format}, {bytes_text(manifest.size_bytes)}{watched}) to {published.path}",
         markup=False,
     )
+    if default is not None and not default.batched:
+        out.print(
+            f"its requests are computed one by one, not in batches: {default.batched_reason}",
+            markup=False,
+        )

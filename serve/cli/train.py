@@ -9,7 +9,7 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, progress_bar, quiet_tensorflow
-from serve.cli.publish import report, try_with_examples
+from serve.cli.publish import report, try_version
 from serve.config.file import load
 from serve.evaluation.baselines import Examples
 from serve.evaluation.dataset import HELD_OUT, held_out
@@ -57,7 +57,7 @@ def train(
                 made.name,
                 made.version,
                 metadata=metadata,
-                validate=partial(try_with_examples, examples=examples, model=made.name),
+                validate=partial(try_version, examples=examples, model=made.name),
             )
             report(published)
 

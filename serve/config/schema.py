@@ -33,6 +33,14 @@ class Model(Served):
     version_policy: VersionPolicy = Field(
         default_factory=lambda: VersionPolicy(latest=1), description="which versions are loaded"
     )
+    signature: str | None = Field(
+        None,
+        min_length=1,
+        description=(
+            "signature that answers requests that name none; default: the one it was published "
+            "with, `serving_default`, `serve`, or the only one"
+        ),
+    )
     version_labels: dict[Name, Positive] = Field(
         default_factory=dict, description="names for versions, such as stable: 3"
     )

@@ -73,6 +73,15 @@ class Batching(Section):
         ),
     )
 
+    rows: Literal["auto", "independent", "together"] = Field(
+        "auto",
+        description=(
+            "whether a model's rows are computed independently of each other, so that requests may "
+            "share a call and be padded; auto tries it out when the model is published or loaded, "
+            "independent and together overrule that; together serves each request by itself"
+        ),
+    )
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """The allowed batch sizes, ascending; the last one is max_batch_size."""

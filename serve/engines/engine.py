@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from serve.types import Layer, Signature, Tensors
 
@@ -17,6 +17,24 @@ class EngineOptions:
 
     num_threads: int = 1
     gpu_share: float | None = None
+
+
+RowsSetting = Literal["auto", "independent", "together"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What a model's config says about its computing.
+
+    `signature` is the default one, None for the model's own; `rows` is whether its rows are
+    independent of each other, found out where it says auto.
+    """
+
+    signature: str | None = None
+    rows: RowsSetting = "auto"
+
+
+UNSET = ModelOptions()
 
 
 class LayerMetrics(Protocol):
@@ -72,7 +90,10 @@ class Engine(Protocol):
         """
 
     def warmup(self, batch_sizes: Sequence[int]) -> None:
-        """Run every signature at every batch size, so that no request pays for a first time."""
+        """Run every signature at every batch size, so that no request pays for a first time.
+
+        Raises RepositoryError where the default signature does not compute.
+        """
 
     @property
     def retraces(self) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from serve.engines.saved_model import datatype_of, is_batched, shape_of
+from serve.engines.saved_model import datatype_of, is_batched, shape_of, why_no_tensor
+from serve.engines.state import state_ops
 from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
 from serve.errors import RepositoryError
 from serve.types import Signature, TensorSpec
@@ -28,9 +29,16 @@ def load_keras_model(path: Path) -> TensorFlowEngine:
             f"{path}: the model does not say what its inputs are; call it once before saving, or "
             "export it as a SavedModel"
         )
+    for name, tensor in _named_inputs(model):
+        _require_tensor(path, "input", name, tensor)
     inputs = [_spec(name, tensor) for name, tensor in _named_inputs(model)]
     function = _compile(model, inputs)
-    concrete = function.get_concrete_function()
+    try:
+        concrete = function.get_concrete_function()
+    except Exception as err:  # whatever the layers of other people raise
+        raise _unloadable(path, err) from err
+    for name, tensor in concrete.structured_outputs.items():
+        _require_tensor(path, "output", name, tensor)
     outputs = tuple(
         TensorSpec(name, datatype_of(tensor.dtype), shape_of(tensor.shape))
         for name, tensor in concrete.structured_outputs.items()
@@ -42,9 +50,23 @@ def load_keras_model(path: Path) -> TensorFlowEngine:
         signature,
         lambda tensors: concrete(*(tensors[name] for name in names)),
         concrete.variables,
+        state_ops(concrete),
     )
     count = function.experimental_get_tracing_count
     return TensorFlowEngine("keras", [compiled], SIGNATURE, count, owner=model)
+
+
+def _require_tensor(path: Path, word: str, name: str, tensor: Any) -> None:
+    """Raise RepositoryError unless the protocols can express an input or output."""
+    for kind in ("sparse", "ragged"):
+        if getattr(tensor, kind, False):
+            raise RepositoryError(
+                f"{path}: {word} '{name}' is {kind}, which the protocols cannot express; build the "
+                "model with a dense one"
+            )
+    reason = why_no_tensor(tensor)
+    if reason is not None:
+        raise RepositoryError(f"{path}: {word} '{name}' is {reason}")
 
 
 def _load(path: Path) -> Any:
@@ -112,7 +134,7 @@ def _packed(model: Any, tensors: tuple[Any, ...]) -> Any:
 
 def _named_outputs(model: Any, outputs: Any) -> dict[str, Any]:
     if isinstance(outputs, dict):
-        return outputs
+        return _flat(outputs)
     flat = tf.nest.flatten(outputs)
     names = list(getattr(model, "output_names", None) or ())
     if not names and len(flat) == 1 and getattr(model, "layers", None):
@@ -120,3 +142,16 @@ def _named_outputs(model: Any, outputs: Any) -> dict[str, Any]:
     if len(names) != len(flat) or len(set(names)) != len(names):
         names = [f"output_{index}" for index in range(len(flat))]
     return dict(zip(names, flat, strict=True))
+
+
+def _flat(outputs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested outputs by one name each: `aux_0` for the first in the list `aux`."""
+    flat: dict[str, Any] = {}
+    for name, value in outputs.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}_")
+        elif isinstance(value, list | tuple):
+            flat |= _flat({str(i): each for i, each in enumerate(value)}, f"{prefix}{name}_")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

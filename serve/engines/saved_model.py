@@ -4,6 +4,7 @@ Called by loading. A SavedModel's own function is called with tensors by name; i
 function, which never traces again.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,30 +13,68 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from serve import datatypes
+from serve.engines.state import state_ops
 from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
 from serve.errors import RepositoryError
 from serve.types import Signature, TensorSpec
 
+log = logging.getLogger("ray.serve")
+
 _PREFERRED = ("serving_default", "serve")
 _INIT_OP = "__saved_model_init_op"
 
+# What is no tensor, and the way to make tensors of it.
+_COMPOSITES = {
+    "RaggedTensorSpec": "a RaggedTensor; return its flat_values and row_splits, or to_tensor()",
+    "SparseTensorSpec": "a SparseTensor; use indices, values and dense_shape, or to_dense",
+}
 
-def load_saved_model(path: Path) -> TensorFlowEngine:
-    """Load a SavedModel folder. Raises RepositoryError."""
+
+def load_saved_model(path: Path, wanted: str | None = None) -> TensorFlowEngine:
+    """Load a SavedModel folder, with `wanted` as its default signature. Raises RepositoryError.
+
+    Signatures that the protocols cannot express are left out, unless it is the default one.
+    """
     loaded = _load(path)
-    functions = [
-        compiled
-        for name, function in loaded.signatures.items()
-        if name != _INIT_OP and (compiled := _compiled(name, function)) is not None
-    ]
-    if not functions:
+    functions: dict[str, CompiledFunction] = {}
+    refused: dict[str, str] = {}
+    for name in sorted(set(loaded.signatures) - {_INIT_OP}):
+        function = loaded.signatures[name]
+        reason = _why_not(function)
+        if reason is None:
+            functions[name] = _compiled(name, function)
+        else:
+            refused[name] = reason
+            log.info("%s: signature '%s' cannot be served: %s", path, name, reason)
+    default = _default(path, functions, refused, wanted)
+    return TensorFlowEngine(
+        "tensorflow_savedmodel", list(functions.values()), default, owner=loaded
+    )
+
+
+def _default(
+    path: Path, functions: Mapping[str, object], refused: Mapping[str, str], wanted: str | None
+) -> str:
+    """Return the name of the default signature; the same for the same file at every load."""
+    every = {*functions, *refused}
+    if not every:
+        raise RepositoryError(f"{path}: it has no signatures; export the model with one")
+    only = next(iter(every)) if len(every) == 1 else None
+    name = wanted or next((name for name in _PREFERRED if name in every), only)
+    if name is not None and name in functions:
+        return name
+    others = f"(it has: {', '.join(sorted(functions)) or 'none that can be served'})"
+    if name is None:
         raise RepositoryError(
-            f"{path}: none of its signatures ({', '.join(loaded.signatures) or 'it has none'}) can "
-            "be served; export the model with a signature of plain tensors"
+            f"{path}: none of its signatures is called serving_default; say which one answers, by "
+            f"`signature:` in the config of the model or strata publish --signature {others}"
         )
-    names = [compiled.signature.name for compiled in functions]
-    default = next((name for name in _PREFERRED if name in names), names[0])
-    return TensorFlowEngine("tensorflow_savedmodel", functions, default, owner=loaded)
+    if name not in refused:
+        raise RepositoryError(f"{path}: it has no signature '{name}' {others}")
+    raise RepositoryError(
+        f"{path}: its signature '{name}' cannot be served: {refused[name]}; export it that way, or "
+        f"choose another one by `signature:` in the config of the model {others}"
+    )
 
 
 def _load(path: Path) -> Any:
@@ -67,16 +106,46 @@ def _unloadable(path: Path, err: Exception) -> RepositoryError:
     )
 
 
-def _compiled(name: str, function: Any) -> CompiledFunction | None:
-    """Return a signature's function, None if a datatype has no word in the protocols."""
-    # A SavedModel keeps its tensors in maps without an order; by name it is the same at each load.
+def _why_not(function: Any) -> str | None:
+    """Return why the protocols cannot express a signature, None if they can."""
+    tensors = {
+        "input": function.structured_input_signature[1],
+        "output": function.structured_outputs,
+    }
+    for word, specs in tensors.items():
+        for name, spec in specs.items():
+            reason = why_no_tensor(spec)
+            if reason is not None:
+                return f"{word} '{name}' is {reason}"
+    return None
+
+
+def why_no_tensor(spec: Any) -> str | None:
+    """Return what a spec is that the protocols have no word for, None if they have one."""
+    known = _COMPOSITES.get(type(spec).__name__)
+    if known is not None:
+        return known
+    if not hasattr(spec, "dtype") or not hasattr(spec, "shape"):
+        return f"{type(spec).__name__}, no tensor"
     try:
-        inputs = _specs(function.structured_input_signature[1])
-        outputs = _specs(function.structured_outputs)
+        datatype_of(spec.dtype)
     except KeyError:
-        return None
+        name = tf.as_dtype(spec.dtype).name
+        way_out = "; use its real and imaginary parts" if name.startswith("complex") else ""
+        return f"of type {name}, which the protocols do not have{way_out}"
+    return None
+
+
+def _compiled(name: str, function: Any) -> CompiledFunction:
+    # A SavedModel keeps its tensors in maps without an order; by name it is the same at each load.
+    inputs = _specs(function.structured_input_signature[1])
+    outputs = _specs(function.structured_outputs)
     signature = Signature(name, inputs, outputs, is_batched(inputs, outputs))
-    return CompiledFunction(signature, lambda tensors: function(**tensors), function.variables)
+
+    def call(tensors: dict[str, Any]) -> Any:
+        return function(**tensors)
+
+    return CompiledFunction(signature, call, function.variables, state_ops(function))
 
 
 def _specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

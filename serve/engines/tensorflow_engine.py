@@ -5,28 +5,35 @@ Built by saved_model and keras_model, which know how to get the functions of the
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from serve.datatypes import DATATYPES
 from serve.engines.complexity import Complexity, complexity_of
-from serve.engines.engine import LayerMetrics, NoLayers
-from serve.errors import InferenceFailed
-from serve.types import Array, Signature, Tensors, TensorSpec
+from serve.engines.engine import LayerMetrics, ModelOptions, NoLayers
+from serve.engines.own_samples import Samples
+from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
+from serve.engines.trial import Trial
+from serve.errors import InferenceFailed, RepositoryError
+from serve.types import Array, RowsVerdict, Signature, Tensors
 
 log = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledFunction:
-    """A signature and its function, which takes and returns dicts of tensors by name."""
+    """A signature and its function, which takes and returns dicts of tensors by name.
+
+    `state_ops` are the operations in it by which a call may leave something for the next one.
+    """
 
     signature: Signature
     call: Callable[[dict[str, Any]], Mapping[str, Any]]
     variables: Sequence[Any] = ()
+    state_ops: Sequence[str] = ()
 
 
 class TensorFlowEngine:
@@ -49,28 +56,57 @@ class TensorFlowEngine:
         }
         self.default_signature = default_signature
         self._functions = {f.signature.name: f for f in functions}
+        tolerance = TOLERANCE_OF_CARDS if tf.config.list_logical_devices("GPU") else TOLERANCE
+        self._trials = {
+            name: Trial(partial(_infer, f), f.variables, f.state_ops, tolerance)
+            for name, f in self._functions.items()
+        }
         self._owner = owner  # the functions do not keep the model's variables alive
         self._trace_count = trace_count
         self._warm_traces = trace_count()
 
     def infer(self, signature: str, inputs: Tensors) -> Tensors:
         """Compute checked inputs. Raises InferenceFailed with TensorFlow's error chained."""
-        function = self._functions[signature]
-        try:
-            tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
-            outputs = function.call(tensors)
-            return {s.name: _to_array(outputs[s.name]) for s in function.signature.outputs}
-        except (tf.errors.OpError, ValueError, TypeError) as err:
-            raise InferenceFailed(
-                f"the model raised {type(err).__name__} while computing signature '{signature}'; "
-                "the replica's log has the details"
-            ) from err
+        return _infer(self._functions[signature], inputs)
+
+    def earn_batching(
+        self, options: ModelOptions, known: Mapping[str, RowsVerdict], samples: Samples
+    ) -> None:
+        """Find out for each signature whether requests may share a call of it.
+
+        `known` are verdicts of before, by signature, and `samples` the version's own inputs. Raises
+        RepositoryError for options that no signature allows.
+        """
+        signatures = {}
+        for name, signature in self.signatures.items():
+            own = (
+                samples.get(name, ()) if name != self.default_signature else _default(samples, name)
+            )
+            verdict = self._trials[name].earn(signature, options.rows, known.get(name), own)
+            signatures[name] = replace(
+                signature, batched=verdict.independent, batched_reason=verdict.reason
+            )
+        self.signatures = signatures
 
     def warmup(self, batch_sizes: Sequence[int]) -> None:
-        """Run every signature at every batch size (once if it has no batch dimension)."""
-        for signature in self.signatures.values():
-            for size in batch_sizes if signature.batched else (1,):
-                self._run_once(signature, size)
+        """Run every signature at every batch size (once if its rows are not independent).
+
+        What a call leaves behind in the model's state is taken back. Raises RepositoryError if the
+        default signature does not compute; another one may want what nobody could guess.
+        """
+        for name, signature in self.signatures.items():
+            try:
+                state = self._trials[name].warm(signature, batch_sizes)
+            except RepositoryError as err:
+                if name == self.default_signature:
+                    raise
+                log.warning("%s; it is served all the same", err)
+                continue
+            if state:
+                reason = f"{signature.batched_reason}; {state}"
+                changed = replace(signature, batched=False, batched_reason=reason)
+                self.signatures = {**self.signatures, name: changed}
+                log.warning("signature '%s': %s", name, state)
         self._warm_traces = self._trace_count()
 
     def complexity(self) -> Complexity:
@@ -86,24 +122,26 @@ class TensorFlowEngine:
     def close(self) -> None:
         """Do nothing: TensorFlow frees a model with its last reference."""
 
-    def _run_once(self, signature: Signature, rows: int) -> None:
-        zeros = {spec.name: _zeros(spec, rows) for spec in signature.inputs}
-        try:
-            self.infer(signature.name, zeros)
-        except InferenceFailed as err:
-            # Zeros may be no valid input of this signature; requests will tell.
-            log.warning("warm-up of '%s' at %d rows: %s", signature.name, rows, err.__cause__)
+
+def _infer(function: CompiledFunction, inputs: Tensors) -> Tensors:
+    try:
+        tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
+        outputs = function.call(tensors)
+        return {s.name: _to_array(outputs[s.name]) for s in function.signature.outputs}
+    except (tf.errors.OpError, ValueError, TypeError) as err:
+        raise InferenceFailed(
+            f"the model raised {type(err).__name__} while computing signature "
+            f"'{function.signature.name}'; the replica's log has the details"
+        ) from err
 
 
-def _zeros(spec: TensorSpec, rows: int) -> Array:
-    shape = [1 if size < 0 else size for size in spec.shape or (1,)]
-    if spec.shape and spec.shape[0] < 0:
-        shape[0] = rows
-    dtype = DATATYPES[spec.datatype].numpy
-    return np.full(shape, b"", object) if dtype.hasobject else np.zeros(shape, dtype)
+def _default(samples: Samples, name: str) -> Sequence[Tensors]:
+    return (*samples.get(name, ()), *samples.get(None, ()))
 
 
 def _to_array(tensor: Any) -> Array:
     array = tensor.numpy()
-    # A string scalar comes as bytes, and a string tensor may hold str if a model made it so.
-    return array if isinstance(array, np.ndarray) else np.asarray(array, object)
+    if isinstance(array, np.ndarray):
+        return array
+    # A scalar comes as a number of numpy's or as bytes; it is an array of rank 0 like any other.
+    return np.asarray(array, object if isinstance(array, bytes | str) else None)

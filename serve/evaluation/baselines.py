@@ -63,7 +63,8 @@ def make_baseline(engine: Engine, examples: Examples, model: str) -> Baseline:
 def _checked(examples: Examples, signature: Signature, model: str) -> Tensors:
     if not signature.batched:
         raise ConfigError(
-            f"model '{model}' has no batch dimension, so there are no rows to make a baseline of"
+            f"model '{model}' does not compute row by row, so there are no rows to make a baseline "
+            f"of: {signature.batched_reason}"
         )
     try:
         inputs = check(inputs_of(examples.inputs, signature, model), signature, model)

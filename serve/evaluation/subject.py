@@ -15,7 +15,7 @@ from serve.engines.loading import load
 from serve.pipelines.build import build
 from serve.pipelines.member import ColocatedMember, Member
 from serve.pipelines.pipeline_engine import Kind
-from serve.replica.version_sources import engine_options
+from serve.replica.version_sources import engine_options, model_options
 from serve.repository.repository import Repository
 from serve.types import Tensors
 
@@ -84,7 +84,11 @@ def load_subject(config: Config, repository: Repository, reference: Reference) -
         number = repository.choose(model, version)
         manifest = repository.manifest(model, number)
         found.append(manifest.metadata if manifest else {})
-        engine = load(repository.fetch(model, number), engine_options(served.ray_actor_options))
+        engine = load(
+            repository.fetch(model, number),
+            engine_options(served.ray_actor_options),
+            model_options(served),
+        )
         models.append(CountedMember(label, engine, served))
         return models[-1]
 

@@ -6,7 +6,7 @@ Used by the kinds; a member is a colocated engine here, and a model's own replic
 from collections.abc import Sequence
 from typing import Protocol
 
-from serve.batching.merging import chunks, join, merge, padded_size, rows_of
+from serve.batching.merging import chunks, has_rows, join, merge, padded_size, rows_of
 from serve.engines.engine import Engine
 from serve.types import Signature, Tensors
 
@@ -43,7 +43,7 @@ class ColocatedMember:
         self._sizes = sizes
 
     def compute(self, inputs: Tensors) -> Tensors:
-        if not self.signature.batched:
+        if not (self.signature.batched and has_rows(inputs)):
             return self._engine.infer(self.signature.name, inputs)
         return join([self._compute_piece(piece) for piece in chunks(inputs, self._sizes[-1])])
 

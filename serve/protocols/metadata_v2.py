@@ -24,6 +24,11 @@ def model_metadata(
         "platform": platform,
         "inputs": [_tensor(spec) for spec in signature.inputs],
         "outputs": [_tensor(spec) for spec in signature.outputs],
+        # The protocol's gRPC message has these; here they say how requests share a call.
+        "properties": {
+            "rows": "independent" if signature.batched else "together",
+            "rows_reason": signature.batched_reason,
+        },
     }
 
 

@@ -21,8 +21,6 @@ def check(inputs: Tensors, signature: Signature, model: str) -> Tensors:
         if not fits(array, spec):
             raise InvalidRequest(_does_not_fit(array, spec, model))
         checked[spec.name] = array
-    if signature.batched and len(checked) > 1:
-        _check_rows(checked, model)
     return checked
 
 
@@ -52,9 +50,3 @@ def _names_differ(inputs: Tensors, signature: Signature, model: str) -> str:
 def _does_not_fit(array: Array, spec: TensorSpec, model: str) -> str:
     got = f"{datatypes.from_numpy(array.dtype).name} {list(array.shape)}"
     return f"input '{spec.name}' is {got}, model '{model}' expects {describe(spec)}"
-
-
-def _check_rows(inputs: Tensors, model: str) -> None:
-    rows = {name: array.shape[0] for name, array in inputs.items()}
-    if len(set(rows.values())) > 1:
-        raise InvalidRequest(f"the inputs of model '{model}' differ in their rows: {rows}")

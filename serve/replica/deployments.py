@@ -25,7 +25,7 @@ from serve.pipelines.remote import RemoteMember
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
 from serve.replica.model import Model, Source
-from serve.replica.version_sources import PipelineSource, RepositorySource
+from serve.replica.version_sources import PipelineSource, RepositorySource, model_options
 from serve.repository.repository import Repository
 from serve.telemetry.metrics_recorder import Recorder
 from serve.telemetry.request_metrics import RequestMetrics
@@ -139,7 +139,9 @@ def _parse(
     repository = Repository(where.root, Path(where.cache_dir))
     if "kind" not in served:
         model = ModelConfig.model_validate(served)
-        return model, RepositorySource(repository, model.name, model.ray_actor_options)
+        return model, RepositorySource(
+            repository, model.name, model.ray_actor_options, model_options(model)
+        )
     nested: list[Pipeline] = [PIPELINE.validate_python(tree) for tree in pipelines]
     pipeline: Pipeline = PIPELINE.validate_python(served)
     remote = partial(

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol
 
 from serve.batching.batcher import Batcher, BatchPolicy
+from serve.batching.merging import has_rows
 from serve.config.sections import Served, VersionPolicy
 from serve.drift.baseline import Baseline
 from serve.drift.monitor import Monitor
@@ -117,7 +118,7 @@ class Model:
         outputs, timing = await loaded.batcher.infer(
             signature.name,
             inputs,
-            batched=signature.batched,
+            batched=signature.batched and has_rows(inputs),
             timeout_s=min(request.timeout_s or limit_s, limit_s),
             tenant=request.tenant,
             is_alone=is_alone,

@@ -6,9 +6,10 @@ Built by deployments, called by model in a thread.
 from collections.abc import Mapping
 
 from serve.config.pipelines import Pipeline, members_of, nested_in
-from serve.config.sections import RayActorOptions
+from serve.config.schema import Model
+from serve.config.sections import RayActorOptions, Served
 from serve.drift.baseline import Baseline, parse_baseline
-from serve.engines.engine import Engine, EngineOptions
+from serve.engines.engine import UNSET, Engine, EngineOptions, ModelOptions
 from serve.engines.loading import load
 from serve.errors import RepositoryError
 from serve.pipelines.build import FindModel, build
@@ -21,10 +22,17 @@ from serve.types import Signature
 class RepositorySource:
     """The versions of one model in a repository."""
 
-    def __init__(self, repository: Repository, model: str, options: RayActorOptions) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        model: str,
+        options: RayActorOptions,
+        model_options: ModelOptions = UNSET,
+    ) -> None:
         self._repository = repository
         self._model = model
         self._options = engine_options(options)
+        self._model_options = model_options
 
     def versions(self) -> list[int]:
         return self._repository.versions(self._model)
@@ -33,7 +41,9 @@ class RepositorySource:
         return version  # versions never change
 
     def load(self, version: int) -> Engine:
-        return load(self._repository.fetch(self._model, version), self._options)
+        return load(
+            self._repository.fetch(self._model, version), self._options, self._model_options
+        )
 
     def baseline(self, version: int, signatures: Mapping[str, Signature]) -> Baseline | None:
         data = self._repository.baseline(self._model, version)
@@ -89,7 +99,8 @@ class PipelineSource:
             number = self._repository.choose(model, version)
         except RepositoryError as err:
             raise RepositoryError(f"pipeline '{self._pipeline.name}': {err}") from err
-        engine = load(self._repository.fetch(model, number), self._options)
+        folder = self._repository.fetch(model, number)
+        engine = load(folder, self._options, model_options(self._pipeline))
         return ColocatedMember(label, engine, self._pipeline.batching.sizes)
 
     def _number(self, model: str, version: int | None) -> int | None:
@@ -102,3 +113,9 @@ def engine_options(options: RayActorOptions) -> EngineOptions:
     """Return what an engine may take of a replica's share of the machine."""
     share = options.num_gpus if 0 < options.num_gpus < 1 else None
     return EngineOptions(options.num_threads, share)
+
+
+def model_options(served: Served) -> ModelOptions:
+    """Return what the config says about the computing of a model, or of a pipeline's members."""
+    signature = served.signature if isinstance(served, Model) else None
+    return ModelOptions(signature, served.batching.rows)

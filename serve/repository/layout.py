@@ -15,6 +15,7 @@ from serve.errors import RepositoryError
 
 MANIFEST = "manifest.json"
 BASELINE = "drift-baseline.json"
+SAMPLE = "sample.npz"  # inputs that the model computes, given by whoever published it
 PUBLISHING = ".publishing"  # says that a version is being uploaded to an object store
 SAVED_MODEL = "saved_model.pb"
 NESTED = "model.savedmodel"

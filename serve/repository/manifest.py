@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from serve.errors import RepositoryError
 from serve.repository.layout import BASELINE, MANIFEST, Format, is_inside
-from serve.types import Signature
+from serve.types import RowsVerdict, Signature
 
 _CHUNK_BYTES = 2**20
 
@@ -32,7 +32,8 @@ class Manifest:
     """The description of a version.
 
     `created` is ISO 8601 in UTC, `metadata` any JSON, such as the accuracy.
-    `signature` is the default one, None if the version was published without loading it.
+    `signature` is the default one, None if the version was published without loading it; `rows` are
+    the verdicts on the rows of each signature that was tried.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     signature: Signature | None = None
+    rows: Mapping[str, RowsVerdict] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Write the manifest. Raises RepositoryError if its metadata is not JSON."""
@@ -70,6 +72,12 @@ def parse_manifest(data: bytes) -> Manifest:
     if outside is not None:
         raise RepositoryError(f"{MANIFEST} lists '{outside}', which leaves the version's folder")
     return manifest
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return the manifest in a version's folder, None if it has none. Raises RepositoryError."""
+    file = folder / MANIFEST
+    return parse_manifest(file.read_bytes()) if file.is_file() else None
 
 
 def copy(source: BinaryIO, target: BinaryIO) -> FileRecord:

@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from serve.repository.layout import (
     BASELINE,
     MANIFEST,
     NO_MODEL,
+    SAMPLE,
     find_model,
     is_hidden,
     version_number,
@@ -33,7 +34,7 @@ from serve.repository.manifest import FileRecord, Manifest, record
 from serve.repository.repository import Repository
 from serve.repository.store import Store, reason
 from serve.repository.upload import upload
-from serve.types import Signature
+from serve.types import RowsVerdict, Signature
 
 _ATTEMPTS = 100  # publishers that may take the next number before this one gives up
 
@@ -52,21 +53,23 @@ def publish(
     name: str,
     version: int | None = None,
     metadata: Mapping[str, Any] | None = None,
-    validate: Callable[[Path], Signature] | None = None,
+    validate: Callable[[Path], Sequence[Signature]] | None = None,
 ) -> Published:
     """Copy a model file or folder into the repository as a new version.
 
-    `version` None takes the next number. `validate` gets the staged folder and returns its default
-    signature for the manifest, or raises if it cannot be served; it may put a baseline there.
+    `version` None takes the next number. `validate` gets the staged folder and returns its
+    signatures, the default one first, for the manifest, or raises if it cannot be served; it may
+    put a baseline and a sample there.
     Raises RepositoryError; then there is no new version.
     """
     _check_names(repository, name, version)
     with _staging(repository, name) as staging:
         records = _stage(source, staging)
-        signature = validate(staging) if validate else None
-        if (staging / BASELINE).is_file():
-            records[BASELINE] = record(staging / BASELINE)
-        draft = _draft(name, records, dict(metadata or {}), signature)
+        signatures = validate(staging) if validate else ()
+        for added in (BASELINE, SAMPLE):
+            if (staging / added).is_file():
+                records[added] = record(staging / added)
+        draft = _draft(name, records, dict(metadata or {}), signatures)
         return _commit(staging, repository, draft, version)
 
 
@@ -132,13 +135,15 @@ def _draft(
     name: str,
     records: dict[str, FileRecord],
     metadata: dict[str, Any],
-    signature: Signature | None,
+    signatures: Sequence[Signature],
 ) -> Manifest:
     """Return a manifest whose version is still to be set."""
     model = find_model(records)
     assert model is not None  # _stage has refused such a source
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return Manifest(name, 0, model.format, created, records, metadata, signature)
+    default = signatures[0] if signatures else None
+    rows = {s.name: RowsVerdict(s.batched, s.batched_reason) for s in signatures}
+    return Manifest(name, 0, model.format, created, records, metadata, default, rows)
 
 
 def _commit(

@@ -97,7 +97,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(
     tmp_path_factory: pytest.TempPathFactory, trained: Path, graphs: Path
 ) -> Iterator[Served]:
-    from serve.cli.publish import try_loading, try_with_examples
+    from serve.cli.publish import try_version
     from serve.config.file import load
     from serve.deploy.local_platform import LocalPlatform
     from serve.evaluation.baselines import Examples
@@ -110,10 +110,10 @@ def served(
     repository = Repository(str(folder / "models"), folder / "cache")
     publish(trained, repository, "digits")
     for name in ("text", "calc", "busy", "low", "high"):
-        publish(graphs / name, repository, name, validate=try_loading)
+        publish(graphs / name, repository, name, validate=try_version)
     # As if twice were an autoencoder and y its error: it is watched for drift.
     usual = Examples({"x": np.arange(600, dtype=np.float32)}, "the test", "y")
-    watched = partial(try_with_examples, examples=usual, model="twice")
+    watched = partial(try_version, examples=usual, model="twice")
     publish(graphs / "twice", repository, "twice", validate=watched)
     publish(trained / "model.h5", repository, "digits-h5")
     small = {"num_cpus": 0.1}

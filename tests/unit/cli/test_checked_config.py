@@ -59,7 +59,7 @@ def test_a_model_with_a_signature_in_its_manifest_is_not_loaded(write, tmp_path)
         tmp_path / "no-model.keras",
         Repository(str(tmp_path / "models"), tmp_path / "cache"),
         "tiny",
-        validate=lambda folder: Signature("serving_default", (x,), (y,), True),
+        validate=lambda folder: [Signature("serving_default", (x,), (y,), True)],
     )
     with pytest.raises(ConfigError, match=r"pipelines\[twice\].steps\[1\].inputs.x"):
         load_checked(write(_TWICE % ", inputs: {x: tiny.z}"))

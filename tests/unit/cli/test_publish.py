@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from serve.cli.publish import try_with_examples
+from serve.cli.publish import try_version
 from serve.errors import ConfigError
 from serve.evaluation.baselines import Examples
 from serve.repository.publish import publish
@@ -71,6 +71,6 @@ def test_a_version_whose_baseline_cannot_be_made_is_not_published(tmp_path, kera
             keras_file,
             repository,
             "tiny",
-            validate=lambda path: try_with_examples(path, examples, "tiny"),
+            validate=lambda path: try_version(path, "tiny", examples=examples),
         )
     assert repository.versions("tiny") == []

@@ -27,7 +27,7 @@ def repository(tmp_path):
     repository = Repository(str(tmp_path / "models"), tmp_path / "cache")
     signatures = {"encode": _signature("x", (-1, 4)), "score": _signature("p", (-1, 3))}
     for name, signature in signatures.items():
-        publish(source, repository, name, validate=lambda path, s=signature: s)
+        publish(source, repository, name, validate=lambda path, s=signature: [s])
     publish(source, repository, "unread")
     return repository
 

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from serve.cli.publish import try_loading, try_with_examples
+from serve.cli.publish import try_version
 from serve.config.schema import Model as ModelConfig
 from serve.config.sections import RayActorOptions, VersionPolicy
 from serve.evaluation.baselines import Examples
@@ -44,7 +44,7 @@ def repository(tmp_path, source):
     examples = Examples({"x": _rows(1_000)}, "rows", "error")
 
     def validate(path):
-        return try_with_examples(path, examples, "tiny")
+        return try_version(path, "tiny", examples=examples)
 
     publish(source, repository, "tiny", validate=validate)
     return repository
@@ -83,7 +83,7 @@ def test_a_version_with_a_baseline_says_how_far_its_rows_drifted(repository):
 
 def test_a_version_without_a_baseline_is_not_watched(tmp_path, source):
     repository = Repository(str(tmp_path), tmp_path / "cache")
-    publish(source, repository, "tiny", validate=try_loading)
+    publish(source, repository, "tiny", validate=try_version)
     model, recorder = _load(repository)
     assert model.versions[1].monitor is None
     assert not [name for name, *_ in recorder.gauges if "drift" in name]

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from serve.datatypes import DATATYPES
-from serve.engines.engine import EngineOptions
+from serve.engines.engine import EngineOptions, ModelOptions
 from serve.engines.loading import load
 from serve.errors import RepositoryError
+from serve.repository.manifest import Manifest
+from serve.types import RowsVerdict
 
 _OPTIONS = EngineOptions(num_threads=1)
 
@@ -113,5 +115,79 @@ def test_a_model_without_a_usable_signature_says_so(folder):
     module = Module()
     path = folder / "complex"
     tf.saved_model.save(module, str(path), signatures=module.conjugate)
-    with pytest.raises(RepositoryError, match="none of its signatures"):
+    with pytest.raises(
+        RepositoryError,
+        match="its signature 'serving_default' cannot be served: input 'c' is of type complex64",
+    ):
         load(path, _OPTIONS)
+
+
+def _save(folder, specs=None, **signatures):
+    """Write a SavedModel whose signatures are functions of x [-1]."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.functions = {
+        name: tf.function(call, input_signature=[specs or tf.TensorSpec([None], tf.float32, "x")])
+        for name, call in signatures.items()
+    }
+    tf.saved_model.save(module, str(folder), signatures=dict(module.functions))
+    return folder
+
+
+def _plus(number):
+    return lambda x: {"y": x + number}
+
+
+def test_the_default_signature_is_the_one_that_is_asked_for_or_named_as_usual(tmp_path):
+    path = _save(tmp_path, serve=_plus(1), other=_plus(2))
+    assert load(path, _OPTIONS).default_signature == "serve"
+    assert load(path, _OPTIONS, ModelOptions("other")).default_signature == "other"
+    with pytest.raises(RepositoryError, match=r"no signature 'more' \(it has: other, serve\)"):
+        load(path, _OPTIONS, ModelOptions("more"))
+
+
+def test_the_only_signature_is_the_default_one(tmp_path):
+    assert load(_save(tmp_path, score=_plus(1)), _OPTIONS).default_signature == "score"
+
+
+def test_one_of_several_is_never_taken_by_chance(tmp_path):
+    with pytest.raises(RepositoryError, match=r"`signature:`.*\(it has: a, b\)"):
+        load(_save(tmp_path, b=_plus(1), a=_plus(2)), _OPTIONS)
+
+
+def test_the_published_default_signature_stays_the_default(tmp_path):
+    path = _save(tmp_path / "m", b=_plus(1), a=_plus(2))
+    signature = load(path, _OPTIONS, ModelOptions("b")).signatures["b"]
+    manifest = Manifest("m", 1, "savedmodel", "2026", {}, signature=signature)
+    (path / "manifest.json").write_bytes(manifest.to_json())
+    assert load(path, _OPTIONS).default_signature == "b"
+    assert load(path, _OPTIONS, ModelOptions("a")).default_signature == "a"
+
+
+def test_a_default_signature_that_cannot_be_expressed_is_never_replaced(tmp_path):
+    import tensorflow as tf
+
+    path = _save(tmp_path, serving_default=lambda x: {"s": tf.sparse.from_dense(x)}, dense=_plus(1))
+    with pytest.raises(RepositoryError, match=r"output 's' is a SparseTensor.*it has: dense"):
+        load(path, _OPTIONS)
+    assert load(path, _OPTIONS, ModelOptions("dense")).default_signature == "dense"
+
+
+def test_ragged_outputs_are_refused_by_name(tmp_path):
+    import tensorflow as tf
+
+    text = tf.TensorSpec([None], tf.string, "text")
+    path = _save(tmp_path, text, serving_default=lambda text: {"words": tf.strings.split(text)})
+    with pytest.raises(RepositoryError, match=r"output 'words' is a RaggedTensor; return its flat"):
+        load(path, _OPTIONS)
+
+
+def test_verdicts_of_a_manifest_are_taken_and_others_found_out(tmp_path):
+    path = _save(tmp_path, serving_default=lambda x: {"y": x - x[0]}, double=lambda x: {"y": 2 * x})
+    signatures = load(path, _OPTIONS).signatures
+    assert (signatures["serving_default"].batched, signatures["double"].batched) == (False, True)
+    rows = {"double": RowsVerdict(False, "so it was found")}
+    manifest = Manifest("m", 1, "savedmodel", "2026", {}, rows=rows)
+    (path / "manifest.json").write_bytes(manifest.to_json())
+    assert load(path, _OPTIONS).signatures["double"].batched_reason == "so it was found"

@@ -74,7 +74,7 @@ def test_examples_that_do_not_fit_the_model_are_refused(examples, said):
 
 
 def test_a_model_without_rows_has_no_baseline():
-    with pytest.raises(ConfigError, match="no batch dimension"):
+    with pytest.raises(ConfigError, match="does not compute row by row"):
         make_baseline(Summing(batched=False), _x(600, 3), "m")
 
 

@@ -41,6 +41,7 @@ def test_a_model_is_described_as_the_protocol_has_it():
         (TensorSpec("image", "FP32", (-1, 28, 28, 1)),),
         (TensorSpec("class", "INT64", (-1,)), TensorSpec("any", "BYTES", None)),
         True,
+        "set by batching.rows: independent",
     )
     assert model_metadata("digits", ("1", "3"), "keras", signature) == {
         "name": "digits",
@@ -51,6 +52,10 @@ def test_a_model_is_described_as_the_protocol_has_it():
             {"name": "class", "datatype": "INT64", "shape": [-1]},
             {"name": "any", "datatype": "BYTES", "shape": [-1]},
         ],
+        "properties": {
+            "rows": "independent",
+            "rows_reason": "set by batching.rows: independent",
+        },
     }
 
 
