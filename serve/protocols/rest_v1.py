@@ -7,14 +7,23 @@ http_rest_api_handler.cc and json_tensor.cc for what that page leaves out.
 import base64
 import binascii
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from serve import datatypes
 from serve.errors import InvalidRequest
-from serve.protocols.json_documents import dump, parse_object
-from serve.protocols.tensors import as_array, to_json
+from serve.protocols.json_documents import dump, parse_object, rows_of_numbers
+from serve.protocols.tensors import (
+    NOT_IN_JSON,
+    as_bytes,
+    as_numbers,
+    as_strings,
+    bytes_of,
+    each,
+    to_json,
+)
 from serve.types import (
     NO_TENANT,
     Array,
@@ -97,55 +106,90 @@ def _only_input(signature: Signature) -> TensorSpec:
 def _tensor(data: Any, spec: TensorSpec) -> Array:
     datatype = datatypes.DATATYPES[spec.datatype]
     if datatype.itemsize is None:
-        return as_array(_without_b64(data, spec.name), datatype, spec.name)
-    if datatype.name in {"FP16", "BF16"}:  # V1 has no binary form, so decimals must do
-        return as_array(data, datatypes.DATATYPES["FP32"], spec.name).astype(datatype.numpy)
-    return as_array(data, datatype, spec.name)
+        array = as_strings(data, spec.name, partial(_text_or_b64, name=spec.name))
+    else:  # half floats too: V1 has no binary form, so decimals must do
+        array = as_numbers(data, datatype, spec.name)
+    return array if array.size else _with_hidden_sizes(array, spec)
 
 
-def _without_b64(data: Any, name: str) -> Any:
-    """Replace each {"b64": text} by the bytes that it stands for."""
-    if isinstance(data, list):
-        return [_without_b64(item, name) for item in data]
-    if not isinstance(data, dict):
-        return data
+def _with_hidden_sizes(empty: Array, spec: TensorSpec) -> Array:
+    """Give an empty tensor the dimensions behind its first size of 0, which no nesting shows."""
+    hidden = (spec.shape or ())[empty.ndim :]
+    return empty.reshape(*empty.shape, *(max(0, size) for size in hidden))
+
+
+def _text_or_b64(item: Any, name: str) -> bytes | None:
+    """Return the bytes of a string or of {"b64": text}, None for what is neither."""
+    if not isinstance(item, dict):
+        return as_bytes(item)
+    if item.keys() != {"b64"}:
+        raise InvalidRequest(f"input '{name}': an object must be {{\"b64\": <base64>}}")
     try:
-        ((key, text),) = data.items()
-        if key == "b64":
-            return base64.b64decode(text, validate=True)
+        return base64.b64decode(item["b64"], validate=True)
     except (TypeError, ValueError, binascii.Error) as err:
-        raise InvalidRequest(f"input '{name}': not base64 in {str(data)[:50]}") from err
-    raise InvalidRequest(f"input '{name}': an object must be {{\"b64\": <base64>}}")
+        raise InvalidRequest(f"input '{name}': not base64 in {str(item)[:50]}") from err
 
 
 def encode_predict(response: InferResponse, signature: Signature, row_form: bool) -> bytes:
-    """Return the body of a response in the form of its request."""
-    outputs = {name: _json_value(array, name) for name, array in response.outputs.items()}
-    arrays = [array for array in response.outputs.values() if not array.dtype.hasobject]
-    if not row_form:
-        value = next(iter(outputs.values())) if len(outputs) == 1 else outputs
-        return dump({"outputs": value}, arrays)
-    _check_rows(response.outputs)
+    """Return the body of a response in the form of its request.
+
+    Raises InvalidRequest for outputs of `signature` that have no rows, where rows are asked for.
+    """
+    outputs = response.outputs
+    if row_form:
+        _check_rows(outputs, signature)
     if len(outputs) == 1:
-        return dump({"predictions": next(iter(outputs.values()))}, arrays)
-    rows = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
-    return dump({"predictions": rows}, arrays)
+        ((name, array),) = outputs.items()
+        return dump({"predictions" if row_form else "outputs": _json_value(array, name)})
+    if not row_form:
+        return dump({"outputs": {name: _json_value(a, name) for name, a in outputs.items()}})
+    columns = [_json_rows(array, name) for name, array in outputs.items()]
+    return dump(
+        {
+            "predictions": [
+                dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)
+            ]
+        }
+    )
 
 
-def _check_rows(outputs: Tensors) -> None:
-    if len({array.shape[:1] for array in outputs.values()}) > 1 or any(
-        array.ndim == 0 for array in outputs.values()
-    ):
-        raise InvalidRequest("the outputs have no common batch dimension; use the columnar form")
+def _check_rows(outputs: Tensors, signature: Signature) -> None:
+    single = [name for name, array in outputs.items() if array.ndim == 0]
+    if single:
+        raise InvalidRequest(
+            f"output '{single[0]}' of signature '{signature.name}' is a single value, which has no "
+            "rows; use the columnar form: send 'inputs' instead of 'instances'"
+        )
+    if len({len(array) for array in outputs.values()}) > 1:
+        raise InvalidRequest(
+            f"the outputs of signature '{signature.name}' have no common batch dimension; use the "
+            "columnar form: send 'inputs' instead of 'instances'"
+        )
 
 
 def _json_value(array: Array, name: str) -> Any:
-    if array.dtype.hasobject and name.endswith("_bytes"):
-        encode = np.frompyfunc(lambda item: {"b64": base64.b64encode(item).decode()}, 1, 1)
-        return encode(array).tolist()
-    if datatypes.from_numpy(array.dtype).name in {"FP16", "BF16"}:
-        array = array.astype(np.float32)
-    return to_json(array, name)
+    if _is_binary(array, name):
+        return each(array, lambda item: {"b64": base64.b64encode(bytes_of(item)).decode()})
+    return to_json(_in_decimals(array), name)
+
+
+def _json_rows(array: Array, name: str) -> list[Any]:
+    if datatypes.from_numpy(array.dtype).itemsize is not None:
+        return rows_of_numbers(_in_decimals(array))
+    rows: list[Any] = _json_value(array, name)
+    return rows
+
+
+def _is_binary(array: Array, name: str) -> bool:
+    """Tell whether an output goes out as base64: strings under a name that says so."""
+    is_string = datatypes.from_numpy(array.dtype).itemsize is None
+    return is_string and name.endswith("_bytes")
+
+
+def _in_decimals(array: Array) -> Array:
+    """Return half floats, whose digits V1 has no other form for, as the float32 that they are."""
+    is_half = datatypes.from_numpy(array.dtype).name in NOT_IN_JSON
+    return array.astype(np.float32) if is_half else array
 
 
 def status(name: str, states: Mapping[int, str], failures: Mapping[int, str]) -> dict[str, Any]:

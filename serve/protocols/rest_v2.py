@@ -185,7 +185,7 @@ def _prefixed(body: bytes) -> memoryview:
 def _encode(
     document: dict[str, Any], key: str, tensors: Tensors, form: OutputFormat
 ) -> tuple[bytes, int | None]:
-    described, raw, in_json = [], [], []
+    described, raw = [], []
     for name, array in tensors.items():
         datatype = datatypes.from_numpy(array.dtype).name
         entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
@@ -195,10 +195,9 @@ def _encode(
             raw.append(data)
         else:
             entry["data"] = to_json(array.reshape(-1), name)
-            in_json.append(array)
         described.append(entry)
     document[key] = described
-    header = dump(document, in_json)
+    header = dump(document)
     return (b"".join([header, *raw]), len(header)) if raw else (header, None)
 
 

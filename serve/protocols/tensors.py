@@ -6,17 +6,22 @@ little endian, row-major, BOOL one byte, BYTES elements each behind a 4-byte len
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from serve.datatypes import DATATYPES, Datatype
+from serve.datatypes import Datatype, from_numpy
 from serve.errors import InvalidRequest
+from serve.protocols.json_documents import numbers
 from serve.types import Array
 
 _MAX_DIMENSIONS = 32  # numpy holds 64; no model comes near
-_NOT_IN_JSON = {"FP16", "BF16"}
+# Whose numbers other servers and clients refuse as JSON too, in the same words.
+NOT_IN_JSON = {"FP16", "BF16"}
+# What JSON elements may be, by the kind of the numpy type that they become.
+_JSON_TYPES: Mapping[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
 
 def element_count(shape: Sequence[int]) -> int:
@@ -73,15 +78,21 @@ def _strings_from_bytes(data: memoryview, shape: tuple[int, ...], name: str) -> 
 
 def to_bytes(array: Array) -> bytes:
     """Return the raw data of an array, little endian and row-major."""
-    if array.dtype.hasobject:
+    if from_numpy(array.dtype).itemsize is None:
         return b"".join(
-            struct.pack("<I", len(item)) + item for item in map(_as_bytes, array.ravel())
+            struct.pack("<I", len(item)) + item for item in map(bytes_of, array.ravel())
         )
     return np.ascontiguousarray(array).tobytes()
 
 
-def _as_bytes(item: Any) -> bytes:
+def bytes_of(item: Any) -> bytes:
+    """Return the bytes of an element of a BYTES tensor: what is no bytes is written as text."""
     return item if isinstance(item, bytes) else str(item).encode()
+
+
+def as_bytes(item: Any) -> bytes | None:
+    """Return the bytes of a string that JSON brought, None for what is none."""
+    return item.encode() if isinstance(item, str) else None
 
 
 def from_json(data: Any, datatype: Datatype, shape: tuple[int, ...], name: str) -> Array:
@@ -89,7 +100,8 @@ def from_json(data: Any, datatype: Datatype, shape: tuple[int, ...], name: str) 
     array = as_array(data, datatype, name)
     if array.shape == shape:
         return array
-    if array.ndim != 1 or array.size != element_count(shape):
+    is_flat = array.ndim == 1 and array.size == element_count(shape)
+    if not is_flat and array.shape != visible_shape(shape):
         raise InvalidRequest(
             f"tensor '{name}': data of shape {list(array.shape)} is neither flat nor nested "
             f"for shape {list(shape)}, which has {element_count(shape)} elements"
@@ -97,68 +109,88 @@ def from_json(data: Any, datatype: Datatype, shape: tuple[int, ...], name: str) 
     return array.reshape(shape)
 
 
+def visible_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the part of a shape that nested lists can show: it ends with the first size of 0."""
+    return shape[: shape.index(0) + 1] if 0 in shape else shape
+
+
 def as_array(data: Any, datatype: Datatype, name: str) -> Array:
     """Return the array of JSON data, in the shape that its nesting has. Raises InvalidRequest."""
-    if datatype.name in _NOT_IN_JSON:
+    if datatype.name in NOT_IN_JSON:
         raise InvalidRequest(
             f"receiving {datatype.name} data via JSON is not supported. Please use the binary "
             f"data format for input '{name}'"
         )
     if datatype.itemsize is None:
-        return _strings_from_json(data, name)
-    try:
-        array = np.asarray(data)
-    except (ValueError, OverflowError, TypeError) as err:
-        raise InvalidRequest(f"tensor '{name}': data is ragged or too deep") from err
-    if datatype.name == "UINT64" and array.dtype.kind == "f":
-        array = _whole_numbers(data, array)
-    return _converted(array, datatype, name)
+        return as_strings(data, name)
+    return as_numbers(data, datatype, name)
 
 
-def _whole_numbers(data: Any, array: Array) -> Array:
-    """Undo what numpy does to a list with integers below and above 2**63: it makes them floats."""
-    exact = np.array(data, object)
-    fits = all(type(item) is int and 0 <= item < 2**64 for item in exact.flat)
-    return exact.astype(np.uint64) if fits else array
+def as_numbers(data: Any, datatype: Datatype, name: str) -> Array:
+    """Return the array of JSON numbers or booleans, half floats too. Raises InvalidRequest.
 
-
-def _converted(array: Array, datatype: Datatype, name: str) -> Array:
-    """Convert what numpy made of JSON to a datatype. Raises InvalidRequest if it does not fit."""
+    Integers are no booleans, booleans no numbers, and null is neither.
+    """
     kind = datatype.numpy.kind
-    if array.size == 0:
-        return array.astype(datatype.numpy)
-    if kind == "b" and array.dtype.kind == "b":
-        return array
-    if kind == "f" and array.dtype.kind in "iuf":
-        return _to_floats(array, datatype, name)
-    if kind in "iu" and array.dtype.kind in "iu":
-        limits = np.iinfo(datatype.numpy.name)
-        if int(array.min()) >= limits.min and int(array.max()) <= limits.max:
-            return array.astype(datatype.numpy)
-    raise InvalidRequest(
+    types = _element_types(data, name)
+    if not types <= _JSON_TYPES.get(kind, _JSON_TYPES["f"]):
+        raise _wrong_type(datatype, name)
+    try:
+        if kind in "biu":
+            return np.array(data, datatype.numpy)
+        return _to_floats(np.array(data, np.float64), datatype, name)
+    except ValueError as err:
+        raise InvalidRequest(f"tensor '{name}': data is ragged") from err
+    except OverflowError as err:
+        raise _wrong_type(datatype, name) from err
+
+
+def _element_types(data: Any, name: str) -> set[type]:
+    """Return the types of the elements of nested lists. Raises InvalidRequest if ragged."""
+    first, depth = data, 0
+    while isinstance(first, list):
+        depth += 1
+        if depth > _MAX_DIMENSIONS:
+            raise InvalidRequest(f"tensor '{name}': data is nested too deep")
+        first = first[0] if first else None
+    elements: Iterable[Any] = data if depth else [data]
+    for _ in range(depth - 1):
+        elements = chain.from_iterable(elements)
+    try:
+        types = set(map(type, elements))
+    except TypeError as err:  # an element stands where others have a list
+        raise InvalidRequest(f"tensor '{name}': data is ragged") from err
+    if list in types:
+        raise InvalidRequest(f"tensor '{name}': data is ragged")
+    return types
+
+
+def _wrong_type(datatype: Datatype, name: str) -> InvalidRequest:
+    return InvalidRequest(
         f"tensor '{name}': data has an element that is not of expected type: {datatype.name}"
     )
 
 
-def _to_floats(array: Array, datatype: Datatype, name: str) -> Array:
-    try:
-        with np.errstate(over="raise"):
-            return array.astype(datatype.numpy)
-    except FloatingPointError as err:
-        raise InvalidRequest(
-            f"tensor '{name}': data has a number that is too large for {datatype.name}"
-        ) from err
+def _to_floats(numbers: Array, datatype: Datatype, name: str) -> Array:
+    with np.errstate(over="ignore"):
+        floats = numbers.astype(datatype.numpy)
+    if np.isfinite(floats).all() or (np.isfinite(floats) == np.isfinite(numbers)).all():
+        return floats
+    raise InvalidRequest(
+        f"tensor '{name}': data has a number that is too large for {datatype.name}"
+    )
 
 
-def _strings_from_json(data: Any, name: str) -> Array:
+def as_strings(data: Any, name: str, read: Callable[[Any], bytes | None] = as_bytes) -> Array:
+    """Return the BYTES array of JSON strings. Raises InvalidRequest.
+
+    `read` returns the bytes of one element, None for what is none.
+    """
     shape, flat = _flatten(data, name)
     strings = np.empty(len(flat), object)
     for index, item in enumerate(flat):
-        if isinstance(item, bytes):
-            strings[index] = item
-        elif isinstance(item, str):
-            strings[index] = item.encode("utf-8", "surrogatepass")
-        else:
+        strings[index] = read(item)
+        if strings[index] is None:
             raise InvalidRequest(
                 f"tensor '{name}': data has an element that is not of expected type: BYTES; "
                 "send strings"
@@ -184,21 +216,29 @@ def _flatten(data: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
 
 
 def to_json(array: Array, name: str) -> Any:
-    """Return what orjson writes for an array: itself if numeric, lists of text if BYTES.
+    """Return what json_documents.dump writes for an array: numbers, or lists of text if BYTES.
 
     Raises InvalidRequest for what JSON cannot hold: FP16, BF16, bytes that are not UTF-8.
     """
-    datatype = next(d for d in DATATYPES.values() if d.numpy == array.dtype)
-    if datatype.name in _NOT_IN_JSON:
+    datatype = from_numpy(array.dtype)
+    if datatype.name in NOT_IN_JSON:
         raise InvalidRequest(
             f"sending {datatype.name} data via JSON is not supported. Please use the binary "
             f"data format for output '{name}'"
         )
-    if not array.dtype.hasobject:
-        return np.ascontiguousarray(array)
+    if datatype.itemsize is not None:
+        return numbers(array)
     try:
-        return np.frompyfunc(lambda item: _as_bytes(item).decode(), 1, 1)(array).tolist()
+        return each(array, lambda item: bytes_of(item).decode())
     except UnicodeDecodeError as err:
         raise InvalidRequest(
             f"output '{name}' holds bytes that are not UTF-8; ask for binary data"
         ) from err
+
+
+def each(strings: Array, write: Callable[[Any], Any]) -> Any:
+    """Return nested lists of what `write` makes of each element; of rank 0 no list but that."""
+    written = np.empty(strings.size, object)
+    for index, item in enumerate(strings.ravel()):
+        written[index] = write(item)
+    return written.reshape(strings.shape).tolist()

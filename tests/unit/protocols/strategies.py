@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-_SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
+_SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 _NUMBERS = (
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
     "float16", "float32", "float64",
@@ -25,8 +25,10 @@ def numbers(dtypes=_NUMBERS, finite=True):
     return st.sampled_from(dtypes).flatmap(arrays)
 
 
-def bfloats():
-    return hnp.arrays("float32", _SHAPES, elements=st.floats(-8, 8, width=16)).map(
+def bfloats(finite=True):
+    lost = st.nothing() if finite else st.sampled_from([np.nan, np.inf, -np.inf])
+    elements = st.floats(-8, 8, width=16) | lost
+    return hnp.arrays("float32", _SHAPES, elements=elements).map(
         lambda array: array.astype(ml_dtypes.bfloat16)
     )
 

@@ -1,5 +1,6 @@
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -88,12 +89,11 @@ def _response(**outputs):
 
 
 def test_answers_have_the_form_of_the_request():
-    signature = _ONE
     one = _response(y=np.array([1.5, 2], np.float32))
-    assert json.loads(rest_v1.encode_predict(one, signature, True)) == {"predictions": [1.5, 2.0]}
-    assert json.loads(rest_v1.encode_predict(one, signature, False)) == {"outputs": [1.5, 2.0]}
+    assert json.loads(rest_v1.encode_predict(one, _ONE, True)) == {"predictions": [1.5, 2.0]}
+    assert json.loads(rest_v1.encode_predict(one, _ONE, False)) == {"outputs": [1.5, 2.0]}
     two = _response(y=np.array([1, 2]), raw_bytes=np.array([b"a", b"\xff"], object))
-    assert json.loads(rest_v1.encode_predict(two, signature, True)) == {
+    assert json.loads(rest_v1.encode_predict(two, _ONE, True)) == {
         "predictions": [
             {"y": 1, "raw_bytes": {"b64": "YQ=="}},
             {"y": 2, "raw_bytes": {"b64": "/w=="}},
@@ -101,10 +101,66 @@ def test_answers_have_the_form_of_the_request():
     }
 
 
-def test_nan_and_infinity_are_written_as_tokens():
-    response = _response(y=np.array([np.nan, np.inf, -np.inf, 0.1], np.float32))
-    body = rest_v1.encode_predict(response, _ONE, True)
-    assert body == b'{"predictions":[NaN,Infinity,-Infinity,0.1]}'
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16, "float32", "float64"])
+def test_nan_and_infinity_are_written_as_tokens_for_every_float_type(dtype):
+    lost = np.array([np.nan, np.inf, -np.inf, 0.5], np.float32).astype(dtype)
+    body = rest_v1.encode_predict(_response(y=lost), _ONE, True)
+    assert body == b'{"predictions":[NaN,Infinity,-Infinity,0.5]}'
+    body = rest_v1.encode_predict(_response(y=lost), _ONE, False)
+    assert body == b'{"outputs":[NaN,Infinity,-Infinity,0.5]}'
+    body = rest_v1.encode_predict(_response(y=lost[:2], z=lost[2:].reshape(2, 1)), _ONE, True)
+    assert body == b'{"predictions":[{"y":NaN,"z":[-Infinity]},{"y":Infinity,"z":[0.5]}]}'
+
+
+def test_rows_of_several_outputs_have_few_digits_beside_nan():
+    y = np.array([[0.1], [np.nan]], np.float32)
+    body = rest_v1.encode_predict(_response(y=y, z=y[:, 0]), _ONE, True)
+    assert body == b'{"predictions":[{"y":[0.1],"z":0.1},{"y":[NaN],"z":NaN}]}'
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("y", np.array(0.1, np.float32), b"0.1"),
+        ("y", np.array(np.nan, np.float32), b"NaN"),
+        ("y", np.array(-np.inf), b"-Infinity"),
+        ("y", np.array(0.5, np.float16), b"0.5"),
+        ("y", np.array(np.nan, ml_dtypes.bfloat16), b"NaN"),
+        ("y", np.array(7, np.int8), b"7"),
+        ("y", np.array(2**64 - 1, np.uint64), b"18446744073709551615"),
+        ("y", np.array(True), b"true"),
+        ("y", np.array(b"abc", object), b'"abc"'),
+        ("y_bytes", np.array(b"\xff", object), b'{"b64":"/w=="}'),
+    ],
+)
+def test_an_output_of_rank_0_is_a_bare_value_and_has_no_rows(name, value, said):
+    alone = _response(**{name: value})
+    assert rest_v1.encode_predict(alone, _ONE, False) == b'{"outputs":%s}' % said
+    beside = _response(**{name: value}, rows=np.ones(1, np.int32))
+    expected = b'{"outputs":{"%s":%s,"rows":[1]}}' % (name.encode(), said)
+    assert rest_v1.encode_predict(beside, _ONE, False) == expected
+    for response in (alone, beside):
+        with pytest.raises(
+            InvalidRequest,
+            match=f"'{name}' of signature 'serving_default' is a single value, .*'inputs' instead",
+        ):
+            rest_v1.encode_predict(response, _ONE, True)
+
+
+def test_inputs_of_rank_0_and_without_elements_have_the_shape_of_the_signature():
+    specs = (TensorSpec("k", "INT32", ()), TensorSpec("x", "FP32", (-1, -1, 3)))
+    signature = Signature("serving_default", specs, (), False)
+    body = b'{"inputs": {"k": 3, "x": [[], []]}}'
+    request, _ = rest_v1.decode_predict(body, {"serving_default": signature}, "serving_default")
+    assert request.inputs["k"].shape == ()
+    assert request.inputs["x"].shape == (2, 0, 3)
+
+
+def test_half_floats_are_taken_within_their_bounds():
+    signature = Signature("serving_default", (TensorSpec("x", "FP16", (-1,)),), (), True)
+    assert _decode(b'{"inputs": [0.5, -Infinity]}', signature)[0] == {"x": [0.5, -np.inf]}
+    with pytest.raises(InvalidRequest, match="too large for FP16"):
+        _decode({"inputs": [70000]}, signature)
 
 
 def test_outputs_without_a_common_batch_dimension_need_the_columnar_form():
@@ -140,16 +196,16 @@ def test_metadata_has_tensorflow_servings_shape():
 
 @given(numbers(("bool", "int8", "uint64", "int64", "float16", "float32", "float64")) | text())
 def test_rows_come_back_exact(array):
-    if array.shape[0] == 0:
+    if array.shape[:1] in {(), (0,)}:  # no rows
         return
-    spec = TensorSpec("x", datatypes.from_numpy(array.dtype).name, (-1,) * array.ndim)
+    spec = TensorSpec("x", datatypes.from_numpy(array.dtype).name, (-1, *array.shape[1:]))
     signature = Signature("serving_default", (spec,), (spec,), True)
-    body = rest_v1.encode_predict(_response(x=array), signature, True)
+    body = rest_v1.encode_predict(_response(x=array), _ONE, True)
     sent = json.dumps({"instances": json.loads(body)["predictions"]}).encode()
     request, _ = rest_v1.decode_predict(sent, {"serving_default": signature}, "serving_default")
     got = request.inputs["x"]
     assert got.dtype == array.dtype
-    assert got.shape == array.shape or array.size == 0
+    assert got.shape == array.shape
     assert got.tolist() == array.tolist()
 
 

@@ -1,5 +1,7 @@
 """Tensor data on the wire: every array comes back, and data that does not fit is refused."""
 
+import json
+import math
 from contextlib import suppress
 
 import numpy as np
@@ -9,7 +11,16 @@ from hypothesis import strategies as st
 
 from serve.datatypes import DATATYPES, from_numpy
 from serve.errors import InvalidRequest
-from serve.protocols.tensors import as_array, check_shape, from_bytes, from_json, to_bytes, to_json
+from serve.protocols.json_documents import dump
+from serve.protocols.tensors import (
+    as_array,
+    as_numbers,
+    check_shape,
+    from_bytes,
+    from_json,
+    to_bytes,
+    to_json,
+)
 from tests.unit.protocols.strategies import bfloats, numbers, strings, text
 
 _NESTED = st.recursive(
@@ -27,7 +38,7 @@ def _refusal(call, *args):
     return str(caught.value)
 
 
-@given(numbers(finite=False) | bfloats() | strings())
+@given(numbers(finite=False) | bfloats(finite=False) | strings())
 def test_raw_data_comes_back_bit_by_bit(array):
     data = memoryview(to_bytes(array))
     got = from_bytes(data, from_numpy(array.dtype), array.shape, "a")
@@ -67,19 +78,27 @@ def test_a_string_cannot_claim_more_than_there_is():
 
 
 def _json(array):
-    data = to_json(array, "a")
-    return data if isinstance(data, list) else data.tolist()
+    return json.loads(dump(to_json(array, "a")))
 
 
 @given(numbers(_IN_JSON, finite=False) | text())
 def test_json_data_may_be_flat_or_nested(array):
-    forms = [_json(array.ravel())]
-    if array.size:  # no nesting says how long the rows of no rows are
-        forms.append(_json(array))
-    for data in forms:
+    for data in (_json(array.reshape(-1)), _json(array)):
         got = from_json(data, from_numpy(array.dtype), array.shape, "a")
         assert got.dtype == array.dtype
         np.testing.assert_array_equal(got, array)
+
+
+@pytest.mark.parametrize(
+    ("shape", "nested"),
+    [((0, 3), []), ((2, 0), [[], []]), ((2, 0, 3), [[], []]), ((2, 1, 0, 4), [[[]], [[]]])],
+)
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+def test_an_empty_tensor_is_nested_as_far_as_lists_can_show(shape, nested, datatype):
+    for data in ([], nested):
+        assert from_json(data, DATATYPES[datatype], shape, "a").shape == shape
+    with pytest.raises(InvalidRequest, match="neither flat nor nested"):
+        from_json([[], [], []], DATATYPES[datatype], shape, "a")
 
 
 @st.composite
@@ -141,6 +160,50 @@ def test_a_shape_is_a_list_of_at_most_32_sizes(shape):
         assert check_shape(shape, "a") == tuple(shape)
     else:
         assert "list of at most 32 sizes >= 0" in _refusal(check_shape, shape, "a")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data"),
+    [
+        ("INT32", [True, 2]),
+        ("INT32", [2, False]),
+        ("UINT8", [[1, 1], [0, True]]),
+        ("FP32", [1.5, True]),
+        ("FP64", [True]),
+        ("BOOL", [True, 1]),
+        ("BOOL", [0]),
+        ("FP32", [1.0, None]),
+        ("FP64", None),
+        ("INT8", [None]),
+        ("BOOL", [None]),
+        ("BYTES", ["a", None]),
+        ("FP32", ["1"]),
+        ("INT32", [1.0]),
+        ("INT8", [128]),
+        ("UINT64", [-1]),
+        ("FP64", [10**400]),
+        ("FP32", [{"b64": ""}]),
+    ],
+)
+def test_an_element_of_another_type_is_refused(datatype, data):
+    said = _refusal(as_array, data, DATATYPES[datatype], "a")
+    assert f"not of expected type: {datatype}" in said
+
+
+@pytest.mark.parametrize(("name", "most"), [("FP16", 65504), ("BF16", 3.3e38), ("FP32", 3.4e38)])
+def test_a_number_beyond_its_datatype_is_refused_and_an_infinity_is_one(name, most):
+    datatype = DATATYPES[name]
+    assert np.isfinite(as_numbers([most, -most], datatype, "a")).all()
+    said = _refusal(as_numbers, [1.0, most * 1.1], datatype, "a")
+    assert said == f"tensor 'a': data has a number that is too large for {name}"
+    assert np.isinf(as_numbers([math.inf, -math.inf, 1], datatype, "a")).tolist() == [1, 1, 0]
+    assert np.isnan(as_numbers([math.nan, 1], datatype, "a")).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("array", [np.array(["ab", "c"]), np.array([b"ab", b"c"])])
+def test_strings_of_numpy_s_own_types_travel_as_bytes(array):
+    assert to_bytes(array) == b"\2\0\0\0ab\1\0\0\0c"
+    assert to_json(array, "a") == ["ab", "c"]
 
 
 @pytest.mark.parametrize("array", [np.ones(1, np.float16), np.ones(1, DATATYPES["BF16"].numpy)])
