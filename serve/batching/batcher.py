@@ -14,6 +14,9 @@ not finished, `_running`:
                           that the thread goes from one to the next without the event loop
     2  running, one ahead requests queue, until the first of the two is finished
 
+Whatever is raised around the engine, by what observes it or traces it, ends here: its requests get
+an error, the thread counts as free again and the next batch runs (`faults`).
+
 A batch is formed in one place, `_run_next`, and only of requests at the head of the queue and those
 that may share a call with it. Entries are counted as queued until a batch takes them; those whose
 future is done, because their time was up or their client went, are dropped when they are met.
@@ -21,15 +24,17 @@ future is done, because their time was up or their client went, are dropped when
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, run, show, total
 from serve.batching.merging import chunks, join, padded_size, rows_of, shape_key
 from serve.batching.queue import Queue
 from serve.config.sections import Batching
-from serve.errors import DeadlineExceeded, QueueFull, ServeError
+from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
+from serve.telemetry.faults import Faults
 from serve.types import NO_TENANT, Tensors, Timing
 
 # Longest expected engine call that may block the event loop for a request that is alone.
@@ -77,7 +82,12 @@ class Batcher:
         self._sizes = policy.sizes
         self._queue = Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._thread.submit(lambda: None)  # a machine without threads fails the load, no request
         self._running = 0
+        self._busy_since = 0.0  # when the engine was last known to begin or to end a batch
+        self._held = 0  # requests that have chosen this batcher and may not be in its queue yet
+        self._is_closed = False
+        self.faults = Faults("batch", "beside the engine")
         self._when_idle: Callable[[], None] | None = None
         self._next: asyncio.TimerHandle | asyncio.Handle | None = None
         self._free_since = 0.0
@@ -87,6 +97,21 @@ class Batcher:
     def queued(self) -> int:
         """Requests that wait for the engine."""
         return len(self._queue)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the engine began, or last ended, a batch; 0 while it is idle."""
+        return time.perf_counter() - self._busy_since if self._running else 0.0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the engine, though `close` is called, for a request that is about to come."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self._release_if_idle()
 
     async def infer(
         self,
@@ -102,16 +127,17 @@ class Batcher:
 
         `is_alone` tells whether the replica has no other request, so that blocking the event
         loop for a short engine call delays nobody. Raises QueueFull, DeadlineExceeded,
-        InferenceFailed.
+        InferenceFailed, ModelNotReady once the engine has been let go.
         """
-        if is_alone():
-            await asyncio.sleep(0)  # one turn of the loop shows who else has arrived
-        self._check_room()
-        pieces = chunks(inputs, self._sizes[-1]) if batched else [inputs]
-        entries = [self._submit(signature, piece, batched, tenant) for piece in pieces]
-        if len(entries) == 1 and is_alone() and self._is_short(entries[0]):
-            self._run_inline(timeout_s)
-        outputs = await self._outputs(entries, timeout_s)
+        with self.held():
+            if is_alone():
+                await asyncio.sleep(0)  # one turn of the loop shows who else has arrived
+            self._check_room()
+            pieces = chunks(inputs, self._sizes[-1]) if batched else [inputs]
+            entries = [self._submit(signature, piece, batched, tenant) for piece in pieces]
+            if len(entries) == 1 and is_alone() and self._is_short(entries[0]):
+                self._run_inline(timeout_s)
+            outputs = await self._outputs(entries, timeout_s)
         return join(outputs), total([entry.timing for entry in entries])
 
     def close(self, then: Callable[[], None] = lambda: None) -> None:
@@ -120,12 +146,19 @@ class Batcher:
         self._release_if_idle()
 
     def _release_if_idle(self) -> None:
-        if self._when_idle is not None and not self._running and not self._queue:
-            then, self._when_idle = self._when_idle, None
-            self._thread.shutdown(wait=False)
+        if self._when_idle is None or self._running or self._queue or self._held:
+            return
+        then, self._when_idle = self._when_idle, None
+        self._is_closed = True
+        self._thread.shutdown(wait=False)
+        try:
             then()
+        except Exception as err:
+            self.faults.note(err)
 
     def _check_room(self) -> None:
+        if self._is_closed:
+            raise ModelNotReady("this version has just been unloaded; ask again")
         if len(self._queue) >= self._policy.max_queued_requests:
             raise QueueFull(
                 f"{len(self._queue)} requests wait already; try again later "
@@ -178,8 +211,17 @@ class Batcher:
     def _run_next(self) -> None:
         """Hand the next batch to the engine's thread, if it is due and the thread may have it."""
         self._next = None
+        try:
+            self._hand_over()
+        except Exception as err:  # those who wait go on waiting, for the next one to try
+            self.faults.note(err)
+
+    def _hand_over(self) -> None:
         self._queue.drop_done()
-        if not self._queue or (self._running and not self._may_run_ahead()):
+        if not self._queue:
+            self._release_if_idle()
+            return
+        if self._running and not self._may_run_ahead():
             return
         largest = self._sizes[-1]
         head_rows = self._queue.rows_like_head(largest)
@@ -190,8 +232,17 @@ class Batcher:
             self._schedule(wait_s)
             return
         entries = self._queue.take(largest)
+        self._begin()
+        try:
+            self._thread.submit(self._run_in_thread, asyncio.get_running_loop(), entries)
+        except RuntimeError as err:  # the thread is gone
+            self._running -= 1
+            self._fail(entries, err)
+
+    def _begin(self) -> None:
+        if not self._running:
+            self._busy_since = time.perf_counter()
         self._running += 1
-        self._thread.submit(self._run_in_thread, asyncio.get_running_loop(), entries)
 
     def _remaining_wait_s(self, head_rows: int) -> float:
         wait_s = self._policy.batching.batch_wait_timeout_s
@@ -202,7 +253,7 @@ class Batcher:
     def _run_inline(self, timeout_s: float) -> None:
         self._unschedule()
         entries = self._queue.take(self._sizes[-1])
-        self._running += 1
+        self._begin()
         results, batch_run = self._run(entries)
         if batch_run.engine_s > timeout_s:
             _expire(entries, timeout_s)
@@ -214,21 +265,46 @@ class Batcher:
         loop.call_soon_threadsafe(self._finish, live, results, batch_run)
 
     def _run(self, entries: list[Entry]) -> tuple[list[Tensors | ServeError], BatchRun]:
-        return run(self._compute, entries, self._sizes, self._policy.layers)
+        """Return each entry's outputs or error; raises nothing."""
+        started = time.perf_counter()
+        try:
+            return run(self._compute, entries, self._sizes, self._policy.layers)
+        except BaseException as err:
+            self.faults.count()  # those who asked log it
+            rows = sum(entry.rows for entry in entries)
+            seconds = time.perf_counter() - started
+            return [_failed(err) for _ in entries], BatchRun(rows, rows, started, seconds)
 
     def _finish(
         self, entries: list[Entry], results: list[Tensors | ServeError], batch_run: BatchRun
     ) -> None:
         self._running -= 1
-        _stamp(entries, batch_run, self._free_since)
-        self._free_since = time.perf_counter()
-        if self._queue:
-            self._run_next()  # first, so that the engine works while responses are encoded
-        for entry, result in zip(entries, results, strict=True):
-            entry.finish(result)
-        if entries:
-            self._account(entries, results, batch_run)
-        self._release_if_idle()
+        self._busy_since = time.perf_counter()
+        try:
+            _stamp(entries, batch_run, self._free_since)
+            self._free_since = time.perf_counter()
+            if self._queue:
+                self._run_next()  # first, so that the engine works while responses are encoded
+            for entry, result in zip(entries, results, strict=True):
+                entry.finish(result)
+            if entries:
+                self._account(entries, results, batch_run)
+        except Exception as err:
+            self._fail(entries, err)
+        finally:
+            self._release_if_idle()
+
+    def _fail(self, entries: list[Entry], err: Exception) -> None:
+        """Give an error to those of a batch that have nothing yet, and see to those who wait."""
+        asked = [entry for entry in entries if not entry.future.done()]
+        if asked:
+            self.faults.count()  # those who asked log it
+        else:
+            self.faults.note(err)
+        for entry in asked:
+            entry.finish(_failed(err))
+        if self._queue and not self._running and self._next is None:
+            self._schedule()
 
     def _account(
         self, entries: list[Entry], results: list[Tensors | ServeError], batch_run: BatchRun
@@ -239,7 +315,7 @@ class Batcher:
         self._seconds_by_size[size] = max(batch_run.engine_s, before * _FORGET)
         self._observe(batch_run, entries[0].timing)
         if self._watcher is not None and self._watcher.is_due():
-            show(self._watcher, entries, results)
+            show(self._watcher, entries, results, self.faults)
 
     async def _outputs(self, entries: list[Entry], timeout_s: float) -> list[Tensors]:
         if len(entries) == 1 and entries[0].future.done():
@@ -252,6 +328,14 @@ class Batcher:
             alarm.cancel()
             for entry in entries:
                 entry.abandon()
+
+
+def _failed(err: BaseException) -> InferenceFailed:
+    failed = InferenceFailed(
+        f"the replica failed beside the model ({type(err).__name__}); its log has the details"
+    )
+    failed.__cause__ = err
+    return failed
 
 
 def _stamp(entries: list[Entry], batch_run: BatchRun, free_since: float) -> None:

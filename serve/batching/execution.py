@@ -11,6 +11,7 @@ from typing import Protocol
 
 from serve.batching.merging import merge, padded_size, split
 from serve.errors import InferenceFailed, ServeError
+from serve.telemetry.faults import Faults
 from serve.telemetry.trace_context import CURRENT, Carrier, following, is_sampled
 from serve.types import NO_TENANT, Layer, Tensors, Timing
 
@@ -121,14 +122,17 @@ def _attempt(compute: Compute, entries: Sequence[Entry], size: int) -> list[Tens
         return list(split(outputs, [entry.rows for entry in entries], size))
     except ServeError as err:
         return [err] * len(entries)
-    except Exception as err:  # whatever an engine raises, its callers must be told
+    except BaseException as err:  # whatever an engine raises, exit() too, its callers must be told
         failed = InferenceFailed(f"the model raised {type(err).__name__}")
         failed.__cause__ = err
         return [failed] * len(entries)
 
 
 def show(
-    watcher: Watcher, entries: Sequence[Entry], results: Sequence[Tensors | ServeError]
+    watcher: Watcher,
+    entries: Sequence[Entry],
+    results: Sequence[Tensors | ServeError],
+    faults: Faults,
 ) -> None:
     """Have a watcher look at the entries that did not fail, in the event loop's next turn."""
     computed = [
@@ -137,7 +141,19 @@ def show(
         if not isinstance(result, ServeError)
     ]
     # Not now: the responses go out first.
-    asyncio.get_running_loop().call_soon(watcher.look, entries[0].signature, computed)
+    asyncio.get_running_loop().call_soon(_look, watcher, entries[0].signature, computed, faults)
+
+
+def _look(
+    watcher: Watcher,
+    signature: str,
+    computed: Sequence[tuple[Tensors, Tensors]],
+    faults: Faults,
+) -> None:
+    try:
+        watcher.look(signature, computed)
+    except Exception as err:
+        faults.note(err)
 
 
 def total(timings: Sequence[Timing]) -> Timing:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-Carrier = Mapping[str, str]  # "traceparent", and "tracestate" if there is one
+# "traceparent", and "tracestate" if there is one; written by tracing, never taken from a header.
+Carrier = Mapping[str, str]
 
 CURRENT: ContextVar[Carrier | None] = ContextVar("strata_trace", default=None)
 

@@ -94,7 +94,10 @@ class Tracer:
         above = _W3C.extract(carrier) if carrier else Context()
         caller = get_current_span(above).get_span_context()
         if caller.is_valid and not caller.trace_flags.sampled:
-            return Traced(carrier)
+            # Written anew: what a caller of a later version of the standard sent has other parts.
+            passed: dict[str, str] = {}
+            _W3C.inject(passed, above)
+            return Traced(passed)
         if not caller.is_valid and random.random() >= self._ratio:
             trace_id, span_id = self._ids.generate_trace_id(), self._ids.generate_span_id()
             return Traced({"traceparent": f"00-{trace_id:032x}-{span_id:016x}-00"})

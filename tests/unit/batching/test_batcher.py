@@ -9,9 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.batching import batcher as module
+from serve.batching import execution
 from serve.batching.batcher import Batcher, BatchPolicy
 from serve.config.sections import Batching
-from serve.errors import DeadlineExceeded, InferenceFailed, QueueFull
+from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull
+from serve.telemetry.trace_context import following
+
+_TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 
 
 class Doubler:
@@ -347,18 +351,155 @@ def test_a_request_that_only_waits_for_others_is_waited_for_too():
     assert followed == [1]
 
 
-def test_what_follows_a_close_happens_once_whatever_still_comes(monkeypatch):
-    monkeypatch.setattr(module, "INLINE_LIMIT_S", math.inf)  # however busy the machine is
+def test_what_follows_a_close_happens_once_and_later_requests_are_refused():
     followed = []
 
     async def scenario():
         batcher = _batcher(Doubler())
-        await _infer(batcher, 1, alone=True)
+        await _infer(batcher, 1)
         batcher.close(then=lambda: followed.append(True))
-        return (await _infer(batcher, 2, alone=True))[0]  # on the event loop, without the thread
+        with pytest.raises(ModelNotReady, match="ask again"):
+            await _infer(batcher, 2)
+
+    asyncio.run(scenario())
+    assert followed == [True]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_request_that_came_before_the_close_is_answered(alone):
+    followed = []
+
+    async def scenario():
+        batcher = _batcher(Doubler())
+        asked = asyncio.create_task(_infer(batcher, 2, timeout_s=30.0, alone=alone))
+        await asyncio.sleep(0)  # alone, it gives others a turn of the loop
+        batcher.close(then=lambda: followed.append(True))
+        return (await asked)[0]
 
     assert asyncio.run(scenario()) == [4]
     assert followed == [True]
+
+
+def test_a_version_that_a_request_has_chosen_is_kept_until_it_comes():
+    followed = []
+
+    async def scenario():
+        batcher = _batcher(Doubler())
+        with batcher.held():
+            batcher.close(then=lambda: followed.append(True))
+            answer, _ = await _infer(batcher, 2)
+            assert followed == []
+        return answer
+
+    assert asyncio.run(scenario()) == [4]
+    assert followed == [True]
+
+
+def _boom(*_):
+    raise ZeroDivisionError("injected")
+
+
+class Exploding:
+    """A watcher that raises as it is asked, or as it is shown rows."""
+
+    def __init__(self, at):
+        self._at = at
+
+    def is_due(self):
+        return _boom() if self._at == "is_due" else True
+
+    def look(self, signature, computed):
+        _boom()
+
+
+def _broken_at(place, monkeypatch):
+    """Return a batcher where something beside the engine raises, once it runs."""
+    layers = _boom if place == "layers" else tuple
+    observe = _boom if place == "observe" else lambda run, timing: None
+    watcher = Exploding(place) if place in {"is_due", "look"} else None
+    if place == "trace":
+        monkeypatch.setattr(execution, "is_sampled", _boom)
+    if place == "stamp":
+        monkeypatch.setattr(module, "_stamp", _boom)
+    return Batcher(Doubler(), BatchPolicy(Batching(), 100, layers=layers), observe, watcher)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("place", ["layers", "observe", "is_due", "look", "trace", "stamp"])
+def test_whatever_is_raised_beside_the_engine_ends_with_its_batch(
+    place, alone, monkeypatch, caplog
+):
+    monkeypatch.setattr(module, "INLINE_LIMIT_S", math.inf)
+
+    async def ask(batcher):
+        with following(_TRACE):
+            return (await _infer(batcher, 1, alone=alone))[0]
+
+    async def scenario():
+        batcher = _broken_at(place, monkeypatch)
+        batcher._seconds_by_size[1] = 0.0  # known to be short
+        asked = [await asyncio.gather(ask(batcher), return_exceptions=True) for _ in range(2)]
+        asked.append(await asyncio.gather(ask(batcher), ask(batcher), return_exceptions=True))
+        await asyncio.sleep(0)  # until the watcher has been shown the last ones
+        return [answer for answers in asked for answer in answers], batcher
+
+    answers, batcher = asyncio.run(scenario())
+    if place in {"layers", "trace", "stamp"}:
+        assert [type(answer) for answer in answers] == [InferenceFailed] * 4
+        assert all(isinstance(answer.__cause__, ZeroDivisionError) for answer in answers)
+        assert caplog.text == ""  # those who asked say so
+    else:
+        assert answers == [[2]] * 4
+        assert caplog.text.count("beside the engine: ZeroDivisionError: injected; said once") == 1
+    assert (batcher.busy_s, batcher.queued) == (0.0, 0)
+    assert batcher.faults.take() >= 3
+    assert batcher.faults.take() == 0
+
+
+def test_a_model_that_calls_exit_fails_its_own_request_alone():
+    def exits(signature, inputs):
+        if (inputs["x"] == 13).any():
+            raise SystemExit(1)
+        return {"y": inputs["x"] * 2}
+
+    async def scenario():
+        batcher = _batcher(exits)
+        asked = [_infer(batcher, value) for value in (1, 13, 2)]
+        return await asyncio.gather(*asked, return_exceptions=True), batcher.busy_s
+
+    (first, failed, last), busy_s = asyncio.run(scenario())
+    assert (first[0], last[0], busy_s) == ([2], [4], 0.0)
+    assert isinstance(failed, InferenceFailed)
+
+
+def test_a_batch_that_no_thread_takes_fails_and_those_behind_it_too(monkeypatch):
+    async def scenario():
+        batcher = _batcher(Doubler(), max_batch_size=1)
+        batcher._thread.shutdown()
+        asked = [_infer(batcher, value) for value in (1, 2, 3)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return [type(answer) for answer in answers], batcher.busy_s
+
+    assert asyncio.run(scenario()) == ([InferenceFailed] * 3, 0.0)
+
+
+def test_it_tells_how_long_the_engine_has_been_at_its_batch(eventually):
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine)
+        idle = batcher.busy_s
+        with pytest.raises(DeadlineExceeded):
+            await _infer(batcher, 1, timeout_s=0.01)
+        busy = batcher.busy_s
+        engine.gate.set()
+        await _infer(batcher, 2)
+        return idle, busy, batcher.busy_s
+
+    idle, busy, after = asyncio.run(scenario())
+    assert (idle, after) == (0.0, 0.0)
+    assert busy >= 0.01
 
 
 def test_a_closed_batcher_leaves_no_thread(eventually):

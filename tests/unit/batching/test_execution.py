@@ -9,6 +9,7 @@ import pytest
 from serve.batching.execution import Entry, run, show, total
 from serve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest
 from serve.telemetry.trace_context import CURRENT
+from serve.telemetry.faults import Faults
 from serve.types import Layer, Timing
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
@@ -175,7 +176,7 @@ def test_a_watcher_sees_what_did_not_fail_after_the_loops_turn(entry, loop):
 
     async def scenario():
         results = [{"y": np.array([2.0])}, InferenceFailed("no")]
-        show(watcher, [entry(1), entry(13)], results)
+        show(watcher, [entry(1), entry(13)], results, Faults("batch", "here"))
         assert watcher.seen is None
         await asyncio.sleep(0)
 
