@@ -21,6 +21,7 @@ OCTETS = (b"content-type", b"application/octet-stream")
 
 # Below this size compressing costs more time than the bytes that it saves.
 COMPRESS_FROM_BYTES = 16 * 1024
+_MOST_DIGITS = 18  # of a number of bytes; Python reads no more than 4,300
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,9 @@ async def read_request(scope: Scope, receive: Receive, max_body_bytes: int) -> H
 
 
 async def _read_body(headers: dict[bytes, bytes], receive: Receive, max_body_bytes: int) -> bytes:
-    declared = headers.get(b"content-length", b"0")
-    if not declared.isdigit():
-        raise InvalidRequest(f"content-length is not a number: {declared.decode('latin-1')}")
-    if int(declared) > max_body_bytes:
-        raise _too_large(int(declared), max_body_bytes)
+    declared = _number_of_bytes(headers.get(b"content-length", b"0"), "Content-Length")
+    if declared > max_body_bytes:
+        raise _too_large(declared, max_body_bytes)
     chunks = []
     size = 0
     while True:
@@ -80,6 +79,14 @@ async def _read_body(headers: dict[bytes, bytes], receive: Receive, max_body_byt
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _number_of_bytes(text: bytes, header: str) -> int:
+    if not text.isdigit() or len(text) > _MOST_DIGITS:
+        raise InvalidRequest(
+            f"the header {header} must be a number of bytes, not '{text[:50].decode('latin-1')}'"
+        )
+    return int(text)
 
 
 def _too_large(size: int, limit: int) -> BodyTooLarge:
@@ -110,12 +117,7 @@ def v2_json_length(request: HttpRequest) -> int | None:
     text = request.headers.get(b"inference-header-content-length")
     if text is None:
         return None
-    if not text.isdigit():
-        raise InvalidRequest(
-            "the header Inference-Header-Content-Length must be a number of bytes, "
-            f"not '{text.decode('latin-1')}'"
-        )
-    return int(text)
+    return _number_of_bytes(text, "Inference-Header-Content-Length")
 
 
 def error_response(err: ServeError) -> HttpResponse:

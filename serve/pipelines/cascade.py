@@ -5,8 +5,7 @@ layer answered each row, and whether a later layer that should have had it was l
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LateError
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
 
@@ -95,7 +94,7 @@ class CascadeKind(Kind):
                 break
             try:
                 computed = self._run(layer, values, rows)
-            except ServeError as err:
+            except Exception as err:
                 self._degrade(index, rows, outputs, err)
                 rows = rows[:0]
                 break
@@ -114,12 +113,10 @@ class CascadeKind(Kind):
                 return layer.wired.compute(values, rows)
             # In the same context, so that a member elsewhere learns of the trace.
             work = self._threads.submit(copy_context().run, layer.wired.compute, values, rows)
-            try:
-                return work.result(deadline_s)
-            except LateError as err:
-                raise DeadlineExceeded(
-                    f"layer '{layer.label}' took longer than {deadline_s:g} s"
-                ) from err
+            if not wait([work], deadline_s).done:
+                # Before what it raises is looked at: that may be a TimeoutError of its own.
+                raise DeadlineExceeded(f"layer '{layer.label}' took longer than {deadline_s:g} s")
+            return work.result()
 
     def _settle(self, layer: CascadeLayer, rows: Rows, computed: Tensors, outputs: Tensors) -> Rows:
         """Write what a layer computed for its rows and return those that go on."""
@@ -140,19 +137,26 @@ class CascadeKind(Kind):
         self._recorder.count(label, "passed", int((~leaves).sum()))
         return rows[~leaves]
 
-    def _degrade(self, index: int, rows: Rows, outputs: Tensors, err: ServeError) -> None:
+    def _degrade(self, index: int, rows: Rows, outputs: Tensors, err: Exception) -> None:
         """Leave the rows what the best layer so far computed, or raise where there is none."""
         before = [layer.label for layer in self.layers[:index] if self._has_all_outputs(layer)]
         if not self._answers_late or not before:
-            if isinstance(err, DeadlineExceeded):
-                raise err
-            raise InferenceFailed(f"layer '{self.layers[index].label}' failed: {err}") from err
+            raise _failed(self.layers[index].label, err) from err
         outputs["degraded"][rows] = True
         self._recorder.count(before[-1], "degraded", len(rows))
 
     def _has_all_outputs(self, layer: CascadeLayer) -> bool:
         own = {spec.name for spec in layer.wired.member.signature.outputs}
         return self._output_names <= own
+
+
+def _failed(label: str, err: Exception) -> ServeError:
+    """Return what a request fails with: of the kind that the layer failed with, if that is ours."""
+    if isinstance(err, DeadlineExceeded):
+        return err
+    kind = type(err) if isinstance(err, ServeError) else InferenceFailed
+    said = str(err) if isinstance(err, ServeError) else type(err).__name__
+    return kind(f"layer '{label}' failed: {said}")
 
 
 def _checked(

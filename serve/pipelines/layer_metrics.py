@@ -1,13 +1,14 @@
 """What the layers of a pipeline did: seconds by layer, and the rows that ended there or went on.
 
 Kinds write it while they compute. The replica reads it: after each batch for Server-Timing, every
-second for metrics. One batch runs at a time, so nothing here is locked.
+second for metrics, on another thread: what both touch is locked.
 """
 
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from serve.telemetry.trace_context import below
 from serve.types import Layer
@@ -25,6 +26,7 @@ class LayerRecorder:
         self._last = last
         self._latest: list[Layer] = []  # of the batch that ran last
         self._taken: Counter[tuple[str, str]] = Counter()
+        self._lock = Lock()
 
     def begin(self) -> None:
         """Forget the layers of the batch before."""
@@ -40,12 +42,14 @@ class LayerRecorder:
             finally:
                 seconds = time.perf_counter() - started
                 self._latest.append(Layer(label, seconds, started, span_id))
-                self.seconds[label] += seconds  # type: ignore[assignment]
+                with self._lock:
+                    self.seconds[label] += seconds  # type: ignore[assignment]
 
     def count(self, label: str, outcome: str, rows: int) -> None:
         """Count rows by what became of them in a layer."""
         if rows:
-            self.rows[label, outcome] += rows
+            with self._lock:
+                self.rows[label, outcome] += rows
 
     def latest(self) -> tuple[Layer, ...]:
         """Return the layers of the latest batch, in the order they ran."""
@@ -53,7 +57,8 @@ class LayerRecorder:
 
     def take_rows(self) -> Counter[tuple[str, str]]:
         """Return rows by label and outcome, of all batches since this was last asked."""
-        now = Counter(self.rows)
+        with self._lock:
+            now = Counter(self.rows)
         fresh = now - self._taken
         self._taken = now
         return fresh
@@ -63,10 +68,11 @@ class LayerRecorder:
 
         By measured seconds a row; None until the last member has computed a row.
         """
+        with self._lock:
+            rows, seconds = Counter(self.rows), Counter(self.seconds)
         last = self._last
-        by_last = self.rows[last, "answered"] + self.rows[last, "passed"]
-        total = sum(rows for (_, outcome), rows in self.rows.items() if outcome != "passed")
-        if not by_last or not self.seconds[last]:
+        by_last = rows[last, "answered"] + rows[last, "passed"]
+        total = sum(count for (_, outcome), count in rows.items() if outcome != "passed")
+        if not by_last or not seconds[last]:
             return None
-        always = total * self.seconds[last] / by_last
-        return 1 - sum(self.seconds.values()) / always
+        return 1 - sum(seconds.values()) / (total * seconds[last] / by_last)

@@ -5,15 +5,16 @@ belongs to the replica's event loop; each call crosses from the one to the other
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
-from concurrent.futures import TimeoutError as LateError
+from concurrent.futures import wait
 from typing import Any
 
 from ray import serve as ray_serve
-from ray.exceptions import RayTaskError
-from ray.serve.exceptions import RayServeException
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
 
-from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServeError
+from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
 from serve.telemetry.trace_context import CURRENT
 from serve.types import InferRequest, InferResponse, Signature, Tensors
 
@@ -57,27 +58,41 @@ class RemoteMember:
         """Do nothing: the model's own replicas live on."""
 
     async def _describe(self) -> Signature:
-        signature: Signature = await self._handle.signature.remote(self._version)
+        signature: Signature = await self._ask(self._handle.signature, self._version)
         return signature
 
     async def _infer(self, request: InferRequest) -> InferResponse:
-        response: InferResponse = await self._handle.infer.remote(request)
+        response: InferResponse = await self._ask(self._handle.infer, request)
         return response
+
+    async def _ask(self, method: Any, argument: Any) -> Any:
+        """Return what a replica answers; if it dies meanwhile, another one is asked, once."""
+        with contextlib.suppress(RayActorError):
+            return await method.remote(argument)
+        return await method.remote(argument)
 
     def _wait(self, call: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
-        try:
-            return future.result(timeout_s)
-        except LateError as err:
+        if not wait([future], timeout_s).done:
+            # Before what it raises is looked at: that may be a TimeoutError of the model's own.
             future.cancel()
-            raise DeadlineExceeded(
-                f"model '{self._model}' did not answer within {timeout_s:g} s"
-            ) from err
-        except RayTaskError as err:
-            if isinstance(err.cause, ServeError):
-                raise type(err.cause)(str(err.cause)) from err
-            raise InferenceFailed(
-                f"model '{self._model}' failed: {type(err.cause).__name__}"
-            ) from err
-        except RayServeException as err:
-            raise ModelNotReady(f"model '{self._model}' has no replica that answers") from err
+            raise DeadlineExceeded(f"model '{self._model}' did not answer within {timeout_s:g} s")
+        try:
+            return future.result()
+        except (RayError, RayServeException) as err:
+            raise translated(err, self._model) from err
+
+
+def translated(err: RayError | RayServeException, model: str) -> ServeError:
+    """Return what a call of a model's replica raised as an error of ours.
+
+    An error of ours that the replica raised comes back as it was, any other one of its own
+    exceptions as InferenceFailed, which tells no details.
+    """
+    if isinstance(err, RayTaskError):
+        if isinstance(err.cause, ServeError):
+            return type(err.cause)(str(err.cause))
+        return InferenceFailed(f"model '{model}' failed: {type(err.cause).__name__}")
+    if isinstance(err, BackPressureError):
+        return QueueFull(f"model '{model}' has too many requests; try again later")
+    return ModelNotReady(f"model '{model}' has no replica that answers")

@@ -138,7 +138,7 @@ def _decode_tensor(tensor: dict[str, Any], name: str, data: memoryview) -> Array
             f"tensor '{name}' has datatype {str(tensor.get('datatype'))[:50]!r}; known: {known}"
         )
     shape = check_shape(tensor.get("shape"), name)
-    if element_count(shape) > 2**40:
+    if element_count([size or 1 for size in shape]) > 2**40:  # numpy minds it beside a 0, too
         raise InvalidRequest(f"tensor '{name}' has too many elements: shape {list(shape)}")
     if "binary_data_size" in _object(tensor, "parameters"):
         return from_bytes(data, datatype, shape, name)
@@ -246,7 +246,7 @@ def _timeout_s(parameters: dict[str, Any]) -> float | None:
     timeout = parameters.get("timeout")
     if timeout is None:
         return None
-    if type(timeout) is not int or timeout < 0:
+    if type(timeout) is not int or not 0 <= timeout < 2**63:
         raise InvalidRequest("the parameter 'timeout' must be a number of microseconds")
     return timeout / 1e6 or None
 

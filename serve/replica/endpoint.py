@@ -2,7 +2,8 @@
 
 One endpoint a replica. Requests from the ingress come in through `__call__`, those of the gateway,
 which a Ray Serve handle brings, through `respond`. A request reads top to bottom: target, decode,
-infer, encode. Whatever it ends with, its exchange is recorded once, in `respond`.
+infer, encode. Whatever it ends with, its exchange is recorded once, in `_respond`, which raises
+nothing: what was not foreseen is a 500 in JSON, and what fails beside a request leaves it alone.
 
     GET  [/versions/V]            model metadata            GET  [/versions/V]/ready
     POST [/versions/V]/infer      Open Inference Protocol V2
@@ -28,13 +29,16 @@ from serve.edge.http import (
     v2_json_length,
 )
 from serve.edge.routes import Target, parse_path
+from serve.edge.unforeseen import unforeseen
 from serve.errors import InferenceFailed, ServeError
 from serve.protocols import metadata_v2, rest_v1, rest_v2
 from serve.protocols.json_documents import encode_json
 from serve.replica.model import LoadedVersion, Model
 from serve.telemetry.exchange import Exchange, server_timing
+from serve.telemetry.faults import Faults
 from serve.telemetry.request_metrics import RequestMetrics
 from serve.telemetry.request_reporter import Reporter
+from serve.telemetry.tracing import Traced
 from serve.types import InferRequest, InferResponse
 
 log = logging.getLogger("ray.serve")
@@ -60,6 +64,9 @@ class ModelEndpoint:
             ("v1", "status"): self._status_v1,
         }
         self.in_flight = 0
+        # Of requests that got a 500 for it, and of what is recorded and reported about requests.
+        self.request_faults = Faults("request", f"model '{model.name}'")
+        self.report_faults = Faults("report", f"reporting a request of model '{model.name}'")
         self.reporter: Reporter | None = None
 
     def _is_alone(self) -> bool:
@@ -75,11 +82,11 @@ class ModelEndpoint:
         try:
             request = await read_request(scope, receive, self._max_body_bytes)
             response = await self._respond(request, started)
-        except ServeError as err:  # the body could not be read
-            unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
-            response = await self._respond(unread, started, refused=err)
         except Disconnected:
             return
+        except Exception as err:  # the body could not be read
+            unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
+            response = await self._respond(unread, started, refused=err)
         finally:
             self.in_flight -= 1
         await send_response(response, request, send)
@@ -93,12 +100,12 @@ class ModelEndpoint:
             self.in_flight -= 1
 
     async def _respond(
-        self, request: HttpRequest, started: float, refused: ServeError | None = None
+        self, request: HttpRequest, started: float, refused: Exception | None = None
     ) -> HttpResponse:
         """Return the response and record the exchange; `refused` is why there is no body."""
         read = time.perf_counter()
         reporter = self.reporter
-        traced = None if reporter is None else reporter.begin(request, started)
+        traced = self._begin_report(reporter, request, started)
         target = parse_path(request.path)
         exchange = self._exchange(request, target, started, read)
         try:
@@ -107,10 +114,30 @@ class ModelEndpoint:
             response = await self._handle(target, exchange)
         except ServeError as err:
             response = self._failed(err)
+        except Exception as err:
+            self.request_faults.count()
+            response = unforeseen(err, request, f"the replica of model '{self._model.name}'")
         self._record(exchange, response)
-        if reporter is not None:
-            reporter.end(traced, exchange)
+        self._end_report(reporter, traced, exchange)
         return response
+
+    def _begin_report(
+        self, reporter: Reporter | None, request: HttpRequest, started: float
+    ) -> Traced | None:
+        try:
+            return None if reporter is None else reporter.begin(request, started)
+        except Exception as err:
+            self.report_faults.note(err)
+            return None
+
+    def _end_report(
+        self, reporter: Reporter | None, traced: Traced | None, exchange: Exchange
+    ) -> None:
+        try:
+            if reporter is not None:
+                reporter.end(traced, exchange)
+        except Exception as err:
+            self.report_faults.note(err)
 
     def _exchange(
         self, request: HttpRequest, target: Target, started: float, read: float
@@ -127,11 +154,14 @@ class ModelEndpoint:
 
     def _record(self, exchange: Exchange, response: HttpResponse) -> None:
         exchange.end(response)
-        self._metrics.record(exchange)
-        if exchange.inferred is not None:
-            seconds = exchange.ended - exchange.started
-            header = server_timing(exchange.inferred.timing, seconds)
-            response.headers.append((b"server-timing", header))
+        try:
+            self._metrics.record(exchange)
+            if exchange.inferred is not None:
+                seconds = exchange.ended - exchange.started
+                header = server_timing(exchange.inferred.timing, seconds)
+                response.headers.append((b"server-timing", header))
+        except Exception as err:
+            self.report_faults.note(err)
 
     def _failed(self, err: ServeError) -> HttpResponse:
         if isinstance(err, InferenceFailed):
@@ -151,8 +181,9 @@ class ModelEndpoint:
         exchange.version = str(loaded.number)
         assert exchange.request is not None
         decode = _decode_v1 if target.protocol == "v1" else _decode_v2
-        request, encode = decode(exchange.request, loaded, exchange.tenant)
-        inferred = await self._model.infer_with(loaded, request, self._is_alone)
+        with loaded.batcher.held():
+            request, encode = decode(exchange.request, loaded, exchange.tenant)
+            inferred = await self._model.infer_with(loaded, request, self._is_alone)
         response = encode(inferred)
         exchange.inferred = inferred
         return response

@@ -16,7 +16,7 @@ from typing import Any
 
 from ray import serve as ray_serve
 from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.exceptions import RayServeException
 
 from serve import __version__
 from serve.edge.http import (
@@ -31,13 +31,17 @@ from serve.edge.http import (
     send_response,
 )
 from serve.edge.routes import Target, parse_path
-from serve.errors import ModelNotFound, ModelNotReady, QueueFull, ServeError
+from serve.edge.unforeseen import unforeseen
+from serve.errors import ModelNotFound, ModelNotReady, ServeError
+from serve.pipelines.remote import translated
 from serve.protocols import metadata_v2
 from serve.protocols.json_documents import encode_json
 from serve.telemetry.exchange import Exchange
+from serve.telemetry.faults import Faults
 from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
 from serve.telemetry.metrics_recorder import Recorder, Sum
 from serve.telemetry.request_reporter import Reporter
+from serve.telemetry.tracing import Traced
 
 _MAX_BODY_BYTES = 64 * 2**20
 _STATUS_TTL_S = 1.0
@@ -58,6 +62,9 @@ class Gateway:
         self.models: Sequence[str] = ()
         self._recorder = recorder
         self.reporter: Reporter | None = None
+        # Of requests that got a 500 for it, and of what is reported about requests.
+        self.request_faults = Faults("request", "the gateway")
+        self.report_faults = Faults("report", "reporting a request of the gateway")
         self._states: dict[str, str] | None = None
         self._states_until = 0.0
         self._asking: asyncio.Task[None] | None = None
@@ -72,11 +79,11 @@ class Gateway:
         try:
             request = await read_request(scope, receive, _MAX_BODY_BYTES)
             response = await self._respond(request, target, started)
-        except ServeError as err:  # the body could not be read
-            unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
-            response = await self._respond(unread, target, started, refused=err)
         except Disconnected:
             return
+        except Exception as err:  # the body could not be read
+            unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
+            response = await self._respond(unread, target, started, refused=err)
         if not response.by_replica:
             self._count(target, response.status)
         await send_response(response, request, send)
@@ -94,17 +101,20 @@ class Gateway:
         request: HttpRequest,
         target: Target,
         started: float,
-        refused: ServeError | None = None,
+        refused: Exception | None = None,
     ) -> HttpResponse:
         """Return the response and report the exchange; `refused` is why there is no body."""
         reporter = self.reporter
-        traced = None if reporter is None else reporter.begin(request, started)
+        traced = self._begin_report(reporter, request, started)
         try:
             if refused is not None:
                 raise refused
             response = await self._handle(request, target)
         except ServeError as err:
             response = error_response(err)
+        except Exception as err:
+            self.request_faults.count()
+            response = unforeseen(err, request, "the gateway")
         if reporter is not None:
             exchange = Exchange(
                 model=self._model_of(target) or "gateway",
@@ -114,8 +124,24 @@ class Gateway:
                 request=request,
             )
             exchange.end(response)
-            reporter.end(traced, exchange, line=not response.by_replica)
+            self._end_report(reporter, traced, exchange)
         return response
+
+    def _begin_report(
+        self, reporter: Reporter | None, request: HttpRequest, started: float
+    ) -> Traced | None:
+        try:
+            return None if reporter is None else reporter.begin(request, started)
+        except Exception as err:
+            self.report_faults.note(err)
+            return None
+
+    def _end_report(self, reporter: Reporter, traced: Traced | None, exchange: Exchange) -> None:
+        assert exchange.response is not None
+        try:
+            reporter.end(traced, exchange, line=not exchange.response.by_replica)
+        except Exception as err:
+            self.report_faults.note(err)
 
     def _model_of(self, target: Target) -> str | None:
         """Return the model that is asked for, None for no model's path; unknown ones are one."""
@@ -213,9 +239,9 @@ class Gateway:
         try:
             async with asyncio.timeout(_FORWARD_TIMEOUT_S):
                 return await _call_replica(getattr(handle, method), args)
-        except BackPressureError as err:
-            raise QueueFull(f"model '{name}' has too many requests; try again later") from err
-        except (RayServeException, RayActorError, TimeoutError) as err:
+        except (RayError, RayServeException) as err:
+            raise translated(err, name) from err
+        except TimeoutError as err:
             raise ModelNotReady(f"model '{name}' has no replica that answers") from err
 
     async def _application_states(self) -> dict[str, str] | None:

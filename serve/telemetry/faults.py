@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw, where work goes on after them: each kind once in the log, all counted.
+"""Errors that nobody foresaw, where work goes on: each kind once in the log, all counted.
 
 Held by what runs again and again: the batcher, the replica's background tasks, changes of its
 config. An error of a request is logged by the edge, once for each request.

@@ -8,8 +8,8 @@ import pytest
 
 from serve.batching.execution import Entry, run, show, total
 from serve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest
-from serve.telemetry.trace_context import CURRENT
 from serve.telemetry.faults import Faults
+from serve.telemetry.trace_context import CURRENT
 from serve.types import Layer, Timing
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"

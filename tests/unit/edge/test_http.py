@@ -42,7 +42,7 @@ def test_too_much_is_refused_by_its_length_or_while_it_comes():
 
 
 def test_a_length_that_is_no_number_is_refused():
-    with pytest.raises(InvalidRequest, match="content-length"):
+    with pytest.raises(InvalidRequest, match="Content-Length"):
         _read([], [(b"content-length", b"many")])
 
 

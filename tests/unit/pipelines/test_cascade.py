@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from serve.config.pipelines import PIPELINE
-from serve.errors import ConfigError, DeadlineExceeded, InferenceFailed
+from serve.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    QueueFull,
+)
 from serve.types import TensorSpec
 from tests.unit.pipelines.fakes import Fake, assemble, infer, one_hot, refuse, sure_of
 
@@ -117,6 +123,27 @@ def test_a_failing_layer_fails_the_request_where_nobody_can_answer():
         infer(_two(Fake("small", refuse), Fake("large", sure_of())), [1])
     strict = _two(Fake("small", sure_of()), Fake("large", refuse), on_timeout="fail")
     with pytest.raises(InferenceFailed, match="'large' failed"):
+        infer(strict, [1])
+
+
+def test_a_timeout_of_a_layers_own_is_a_failure_and_not_late():
+    def times_out(x):
+        raise TimeoutError("the model's own")
+
+    layers = ({"model": "small", "exit": _RULE}, {"model": "large", "deadline_s": 30})
+    members = Fake("small", sure_of()), Fake("large", times_out)
+    with pytest.raises(InferenceFailed, match="'large' failed: TimeoutError"):
+        infer(assemble(_cascade(*layers, on_timeout="fail"), *members), [1])
+    assert infer(assemble(_cascade(*layers), *members), [1])["degraded"].tolist() == [True]
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("not in [0, 10)"), QueueFull("full")])
+def test_a_failing_layer_fails_the_request_in_its_own_way(error):
+    def fails(x):
+        raise error
+
+    strict = _two(Fake("small", sure_of()), Fake("large", fails), on_timeout="fail")
+    with pytest.raises(type(error), match="layer 'large' failed: "):
         infer(strict, [1])
 
 

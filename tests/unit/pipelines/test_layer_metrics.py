@@ -1,3 +1,6 @@
+import sys
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +115,24 @@ def test_nothing_is_said_to_be_saved_before_the_last_layer_has_computed():
 )
 def test_what_is_saved_is_against_the_last_layer_for_every_row(seconds, rows, saved):
     assert _recorder(seconds, rows).compute_saved() == pytest.approx(saved)
+
+
+def test_it_is_read_while_a_batch_is_computed():
+    recorder = _recorder({"large": 1}, {("large", "answered"): 1})
+
+    def compute():
+        for number in range(30_000):
+            recorder.count(f"layer {number}", "answered", 1)
+
+    thread = threading.Thread(target=compute)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        while thread.is_alive():
+            recorder.compute_saved()
+            recorder.take_rows()
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+    assert sum(recorder.rows.values()) == 30_001

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ray.exceptions import RayTaskError
-from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
 from serve import errors
-from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServeError
+from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
 from serve.pipelines import remote
 from serve.pipelines.remote import RemoteMember
 from serve.telemetry.trace_context import following
@@ -42,7 +42,7 @@ class Replica:
     """The replicas of the model `digits` as their handle shows them; `error` is what they raise."""
 
     def __init__(self):
-        self.error = None
+        self.error, self.errors = None, []
         self.requests, self.versions, self.loops = [], [], set()
         self.hangs = False
         self.was_cancelled = threading.Event()
@@ -61,6 +61,8 @@ class Replica:
 
     async def _work(self):
         self.loops.add(asyncio.get_running_loop())
+        if self.errors:
+            raise self.errors.pop(0)
         if self.error is not None:
             raise self.error
         try:
@@ -158,6 +160,31 @@ def test_a_model_without_replicas_is_not_ready(loop, replica, error):
     member = _member(loop)
     replica.error = error
     with pytest.raises(ModelNotReady, match="'digits' has no replica that answers"):
+        member.compute(_X)
+
+
+def test_a_timeout_of_the_models_own_is_a_failure_and_not_late(loop, replica):
+    member = _member(loop)
+    replica.error = _raised(TimeoutError("the model's own"))
+    with pytest.raises(InferenceFailed, match="'digits' failed: TimeoutError"):
+        member.compute(_X)
+
+
+@pytest.mark.parametrize("error", [ActorDiedError(), ActorUnavailableError("away", b"1" * 16)])
+def test_another_replica_is_asked_for_one_that_died_once(loop, replica, error):
+    member = _member(loop)
+    replica.errors = [error]
+    assert member.compute(_X)["y"].tolist() == [2, 4]
+    replica.errors = [error, error]
+    with pytest.raises(ModelNotReady, match="'digits' has no replica that answers"):
+        member.compute(_X)
+    assert len(replica.requests) == 4
+
+
+def test_a_queue_that_is_full_elsewhere_is_full_here(loop, replica):
+    member = _member(loop)
+    replica.error = BackPressureError(1, 1)
+    with pytest.raises(QueueFull, match="'digits' has too many requests"):
         member.compute(_X)
 
 

@@ -3,13 +3,21 @@
 import asyncio
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from serve.config.sections import Tracing
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import RepositoryError
+from serve.telemetry.request_reporter import Reporter
+from serve.telemetry.tracing import Tracer
 from tests.unit.replica.fakes import (
     Doubler,
     Held,
@@ -342,20 +350,206 @@ def test_a_request_whose_task_is_cancelled_is_no_longer_in_flight():
     assert asyncio.run(scenario()) == (1, 0)
 
 
-def test_an_error_that_nobody_expects_leaves_nothing_in_flight():
+class Unforeseen(Doubler):
+    """A Doubler whose signatures, once it is armed, raise what no code expects."""
+
+    is_armed = False
+
+    @property
+    def signatures(self):
+        if self.is_armed:
+            raise ZeroDivisionError("injected")
+        return self._signatures
+
+    @signatures.setter
+    def signatures(self, value):
+        self._signatures = value
+
+
+@pytest.mark.parametrize("path", ["/infer", "/v1:predict"])
+def test_what_nobody_foresaw_is_a_500_in_json_with_the_requests_id(path, caplog):
+    body = _V1_BODY if path.startswith("/v1") else _V2_BODY
+    request = HttpRequest("POST", _MODEL + path, {b"x-request-id": b"seven"}, body)
+
     async def scenario():
-        app = await endpoint()
+        engine = Unforeseen()
+        app = await endpoint(engine)
+        engine.is_armed = True
+        answers = [await fetch(app, request), await fetch(app, request)]
+        return answers, app
+
+    with caplog.at_level(logging.ERROR, "ray.serve"):
+        answers, app = asyncio.run(scenario())
+    for status, headers, answer in answers:
+        assert (status, headers[b"content-type"]) == (500, b"application/json")
+        assert "(ZeroDivisionError); its log has the details of request seven" in answer.decode()
+        assert "injected" not in answer.decode()
+    assert app.in_flight == 0
+    assert app._metrics._recorder.value("model_requests", code="500", version="3") == 2
+    assert app.request_faults.take() == 2
+    assert len(caplog.records) == 2
+    assert all(record.exc_info for record in caplog.records)
+    assert "'seven'" in caplog.text
+
+
+def test_a_body_that_cannot_be_received_is_a_500_and_counted(caplog):
+    async def scenario():
+        app, sent = await endpoint(), []
 
         async def receive():
             raise ZeroDivisionError
 
-        with pytest.raises(ZeroDivisionError):
-            await app(scope_of(infer_request(1)), receive, None)
-        with pytest.raises(AttributeError):
-            await app.respond(HttpRequest("POST", _MODEL + "/infer", {}, None))
-        return app.in_flight
+        async def send(message):
+            sent.append(message)
 
-    assert asyncio.run(scenario()) == 0
+        await app(scope_of(infer_request(1)), receive, send)
+        answer = await app.respond(HttpRequest("POST", _MODEL + "/infer", {}, None))
+        return sent[0]["status"], answer.status, app
+
+    *statuses, app = asyncio.run(scenario())
+    assert statuses == [500, 500]
+    assert app.in_flight == 0
+    assert app._metrics._recorder.value("model_requests", code="500") == 2
+
+
+@pytest.mark.parametrize("part", ["begin", "end", "record"])
+def test_what_fails_beside_a_request_leaves_its_answer_alone(part, caplog):
+    def boom(*_):
+        raise ZeroDivisionError("injected")
+
+    async def scenario():
+        app = await endpoint()
+        app.reporter = SimpleNamespace(
+            begin=boom if part == "begin" else lambda request, started: None,
+            end=boom if part == "end" else lambda traced, exchange: None,
+        )
+        if part == "record":
+            app._metrics.record = boom
+        return [(await fetch(app, infer_request(1)))[0] for _ in range(3)], app
+
+    statuses, app = asyncio.run(scenario())
+    assert statuses == [200, 200, 200]
+    assert app.report_faults.take() == 3
+    assert caplog.text.count("said once") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('"shape":[0,9223372036854775808],"data":[]', "too many elements"),
+        ('"shape":[0,4611686018427387904,8],"data":[]', "too many elements"),
+        ('"shape":[1],"data":[1' + "0" * 5_000 + "]", ""),
+    ],
+)
+def test_numbers_beyond_all_bounds_are_the_clients_mistake(text, said):
+    body = b'{"inputs":[{"name":"x","datatype":"FP32",%s}]}' % text.encode()
+    status, _, answer = _post("/infer", body)
+    assert status == 400
+    assert said in orjson.loads(answer)["error"]
+
+
+def test_headers_and_timeouts_of_thousands_of_digits_are_the_clients_mistake():
+    digits = "9" * 5_000
+    assert _post("/infer", _V2_BODY, inference_header_content_length=digits)[0] == 400
+    assert _post("/infer", _V2_BODY, content_length=digits)[0] == 400
+    body = _V2_BODY.replace(b"[1, 2]", b"[1, NaN]")
+    body = body.replace(b'{"inputs"', b'{"parameters": {"timeout": %s}, "inputs"' % digits.encode())
+    assert _post("/infer", body)[0] == 400
+    short = body.replace(digits.encode(), digits.encode()[:400])
+    assert _post("/infer", short)[0] == 400
+
+
+_PATHS = st.sampled_from(
+    " /infer /ready /v1 /v1:predict /v1/metadata /v1/versions/3:predict /versions/3/infer "
+    f"/labels/x/infer /versions/{'9' * 30}".split(" ")
+)
+_NAMES = st.sampled_from(
+    b"content-length content-encoding accept-encoding x-request-id traceparent tracestate "
+    b"inference-header-content-length content-type timeout".split()
+)
+_VALUES = st.one_of(
+    st.binary(max_size=60),
+    st.from_regex(rb"\A[0-9]{1,3}\Z"),
+    st.sampled_from([b"gzip", b"deflate", b"gzip;q=nan", b"1" * 5_000, b"\xff", b"identity"])
+    | st.from_regex(rb"\A[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[a-z]{2})?\Z"),
+)
+_JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.floats(),
+        st.integers(-(10**30), 10**30),
+        st.sampled_from([2**31, 2**63, 2**64, 10**400, "x", "FP32", "BYTES", "\ud800", "INT8"]),
+        st.text(max_size=5),
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "inputs",
+                    "name",
+                    "datatype",
+                    "shape",
+                    "data",
+                    "parameters",
+                    "timeout",
+                    "outputs",
+                    "id",
+                    "binary_data_size",
+                    "instances",
+                    "signature_name",
+                    "b64",
+                    "binary_data",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@st.composite
+def _bodies(draw):
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
+    tensor[draw(st.sampled_from(["name", "datatype", "shape", "data", "parameters"]))] = draw(_JSON)
+    document = draw(
+        st.one_of(
+            st.just({"inputs": [tensor]}),
+            st.builds(lambda value: {"inputs": [tensor], "parameters": {"timeout": value}}, _JSON),
+            st.builds(lambda value: {"instances": value}, _JSON),
+            st.builds(lambda value: {"inputs": value}, _JSON),
+            _JSON,
+        )
+    )
+    return json.dumps(document).encode()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["GET", "POST", "PUT"]),
+    st.one_of(_PATHS, st.text(max_size=20)),
+    st.dictionaries(_NAMES, _VALUES, max_size=4),
+    st.one_of(_bodies(), st.binary(max_size=80)),
+)
+def test_whatever_is_sent_is_answered_without_a_500_and_counted_once(method, path, headers, body):
+    request = HttpRequest(method, _MODEL + path, headers, body)
+    tracing = Tracing(sampling_ratio=0.5)
+    tracer = Tracer(tracing, "digits", "r1", SimpleSpanProcessor(InMemorySpanExporter()))
+
+    async def scenario():
+        app = await _served()
+        app.reporter = Reporter(tracing, tracer, None)
+        direct = (await fetch(app, request))[0]
+        passed_on = (await app.respond(request)).status
+        return direct, passed_on, app
+
+    *statuses, app = asyncio.run(scenario())
+    assert not {status for status in statuses if status >= 500} - {501, 504}, statuses
+    assert app._metrics._recorder.value("model_requests") == 2
+    assert (app.request_faults.take(), app.report_faults.take(), app.in_flight) == (0, 0, 0)
 
 
 def test_requests_from_the_gateway_count_like_those_from_the_ingress():

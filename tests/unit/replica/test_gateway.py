@@ -4,11 +4,13 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import ActorDiedError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ray.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
+from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 
 from serve.edge.http import HttpRequest, HttpResponse
-from serve.errors import ModelNotReady
+from serve.errors import InvalidRequest, ModelNotReady, QueueFull
 from serve.replica import gateway
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
@@ -389,3 +391,73 @@ def test_a_client_that_hangs_up_gets_nothing_and_counts_nothing(gateway_of):
     asyncio.run(served(scope_of(_predict()), receive, send))
     assert sent == []
     assert _counted(served) == set()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ValueError("secret"), 500, "failed: ValueError"),
+        (InvalidRequest("index 30 is not in [0, 10)"), 400, "index 30 is not in [0, 10)"),
+    ],
+)
+def test_what_a_replica_raised_is_no_trace_but_an_error(serve_with, error, status, said):
+    fake = serve_with(FakeServe(RUNNING=1))
+    raised = RayTaskError("handle_http", "Traceback ...", error).as_instanceof_cause()
+    calls = Calls(error=raised)
+    fake.get_deployment_handle = lambda name, app_name: calls
+    served = Gateway(Recorder("gateway"))
+    served.apply(["digits"])
+    request = HttpRequest("POST", "/v1/models/digits:predict", {}, b"{}")
+    answered, _, body = asyncio.run(fetch(served, request))
+    assert (answered, "Traceback" in body.decode()) == (status, False)
+    assert said in json.loads(body)["error"]
+    assert _counted(served) == {("digits", "v1", str(status))}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (WorkerCrashedError(), ModelNotReady),
+        (RequestCancelledError("r"), ModelNotReady),
+        (BackPressureError(1, 1), QueueFull),
+    ],
+)
+def test_whatever_ray_raises_is_an_error_of_ours(serve_with, error, kind):
+    fake = serve_with(FakeServe(RUNNING=1))
+    fake.get_deployment_handle = lambda name, app_name: Calls(error=error)
+    with pytest.raises(kind):
+        asyncio.run(Gateway(Recorder("gateway"))._call("digits", "describe"))
+
+
+def test_what_nobody_foresaw_is_a_500_in_json_that_is_counted(serve_with, caplog):
+    fake = serve_with(FakeServe(RUNNING=1))
+    fake.get_deployment_handle = lambda name, app_name: Calls(error=ZeroDivisionError("injected"))
+    served = Gateway(Recorder("gateway"))
+    served.apply(["digits"])
+    headers = {b"x-request-id": b"seven"}
+    request = HttpRequest("POST", "/v1/models/digits:predict", headers, b"{}")
+    status, headers, body = asyncio.run(fetch(served, request))
+    assert (status, headers[b"content-type"]) == (500, b"application/json")
+    assert "(ZeroDivisionError); its log has the details of request seven" in body.decode()
+    assert _counted(served) == {("digits", "v1", "500")}
+    assert served.request_faults.take() == 1
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert "'seven'" in record.getMessage()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["GET", "POST", "PUT"]),
+    st.one_of(st.text(max_size=30), st.sampled_from(["/v2", "/v1/models/digits:predict", "/v2/x"])),
+    st.dictionaries(
+        st.sampled_from([b"content-length", b"content-encoding", b"x-request-id"]),
+        st.one_of(st.binary(max_size=30), st.just(b"9" * 5_000), st.just(b"gzip")),
+    ),
+    st.binary(max_size=40),
+)
+def test_whatever_is_sent_leaves_the_gateway_as_an_answer(method, path, headers, body):
+    served = Gateway(Recorder("gateway"))
+    served._states, served._states_until = {}, float("inf")
+    status, _, _ = asyncio.run(fetch(served, HttpRequest(method, path, headers, body)))
+    assert status < 500 or status in {501, 503}
+    assert served.request_faults.take() == 0
