@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from serve.errors import InferenceFailed, ServeError
+from serve.engines.tensorflow_errors import words
+from serve.errors import ServeError
 from serve.types import Array, RowsVerdict, Tensors
 
 Infer = Callable[[Tensors], Tensors]
@@ -101,7 +102,5 @@ def same(expected: Array, got: Array, tolerance: float = TOLERANCE) -> bool:
 
 
 def cause_of(err: ServeError) -> str:
-    """Return the first line of what the model raised."""
-    cause = err.__cause__ if isinstance(err, InferenceFailed) and err.__cause__ else err
-    lines = [line for line in str(cause).splitlines() if line.strip()]
-    return lines[0].strip()[:200] if lines else type(cause).__name__
+    """Return what the model says that it raised."""
+    return words(err.__cause__ or err)

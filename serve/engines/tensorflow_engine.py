@@ -16,8 +16,9 @@ from serve.engines.complexity import Complexity, complexity_of
 from serve.engines.engine import LayerMetrics, ModelOptions, NoLayers
 from serve.engines.own_samples import Samples
 from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
+from serve.engines.tensorflow_errors import client_mistake
 from serve.engines.trial import Trial
-from serve.errors import InferenceFailed, RepositoryError
+from serve.errors import InferenceFailed, InvalidRequest, RepositoryError
 from serve.types import Array, RowsVerdict, Signature, Tensors
 
 log = logging.getLogger("ray.serve")
@@ -66,7 +67,10 @@ class TensorFlowEngine:
         self._warm_traces = trace_count()
 
     def infer(self, signature: str, inputs: Tensors) -> Tensors:
-        """Compute checked inputs. Raises InferenceFailed with TensorFlow's error chained."""
+        """Compute checked inputs. Raises InvalidRequest where TensorFlow refuses their values.
+
+        Whatever else the model raises is chained to InferenceFailed.
+        """
         return _infer(self._functions[signature], inputs)
 
     def earn_batching(
@@ -129,6 +133,9 @@ def _infer(function: CompiledFunction, inputs: Tensors) -> Tensors:
         outputs = function.call(tensors)
         return {s.name: _to_array(outputs[s.name]) for s in function.signature.outputs}
     except (tf.errors.OpError, ValueError, TypeError) as err:
+        mistake = client_mistake(err)
+        if mistake is not None:
+            raise InvalidRequest(f"the model refused these inputs: {mistake}") from err
         raise InferenceFailed(
             f"the model raised {type(err).__name__} while computing signature "
             f"'{function.signature.name}'; the replica's log has the details"

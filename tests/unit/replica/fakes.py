@@ -10,7 +10,7 @@ from serve.config.schema import Model as ModelConfig
 from serve.config.sections import RayActorOptions, VersionPolicy
 from serve.edge.http import HttpRequest
 from serve.engines.engine import NoLayers
-from serve.errors import InferenceFailed
+from serve.errors import InferenceFailed, InvalidRequest
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.model import Model
 from serve.telemetry.request_metrics import RequestMetrics
@@ -22,7 +22,10 @@ Y = TensorSpec("y", "FP32", (-1,))
 
 
 class Doubler:
-    """An engine that doubles x, or takes it `factor` times, and refuses the number 13."""
+    """An engine that doubles x, or takes it `factor` times.
+
+    The number 13 makes it fail, and 30 is a value that it refuses.
+    """
 
     platform = "numpy"
     default_signature = "serving_default"
@@ -40,6 +43,8 @@ class Doubler:
     def infer(self, signature, inputs):
         if (inputs["x"] == 13).any():
             raise InferenceFailed("thirteen")
+        if (inputs["x"] == 30).any():
+            raise InvalidRequest("30 is not in [0, 10)")
         return {"y": inputs["x"] * self._factor}
 
     def warmup(self, batch_sizes):

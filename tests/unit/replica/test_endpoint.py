@@ -412,6 +412,25 @@ def test_a_body_that_cannot_be_received_is_a_500_and_counted(caplog):
     assert app._metrics._recorder.value("model_requests", code="500") == 2
 
 
+def test_a_value_that_the_model_refuses_is_a_400_for_its_sender_alone(caplog):
+    good = infer_request(1)
+    bad = infer_request(30)
+    over_v1 = HttpRequest("POST", _MODEL + "/v1:predict", {}, b'{"instances": [30]}')
+
+    async def scenario():
+        app = await endpoint()
+        asked = (app.respond(request) for request in (good, bad, over_v1, good))
+        return await asyncio.gather(*asked), app
+
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        answers, app = asyncio.run(scenario())
+    assert [answer.status for answer in answers] == [200, 400, 400, 200]
+    for answer in answers[1:3]:
+        assert orjson.loads(answer.body) == {"error": "30 is not in [0, 10)"}
+    assert app._metrics._recorder.value("model_requests", code="500") == 0
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("part", ["begin", "end", "record"])
 def test_what_fails_beside_a_request_leaves_its_answer_alone(part, caplog):
     def boom(*_):
