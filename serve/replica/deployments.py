@@ -27,6 +27,7 @@ from serve.replica.gateway import Gateway
 from serve.replica.model import Model, Source
 from serve.replica.version_sources import PipelineSource, RepositorySource, model_options
 from serve.repository.repository import Repository
+from serve.telemetry.faults import Faults
 from serve.telemetry.metrics_recorder import Recorder
 from serve.telemetry.request_metrics import RequestMetrics
 from serve.telemetry.request_reporter import Replica, Reporter, reporter_for
@@ -35,6 +36,8 @@ from serve.types import InferRequest, InferResponse, Signature
 log = logging.getLogger("ray.serve")
 
 _SAMPLE_PERIOD_S = 1.0
+_CATCH_UP_PERIOD_S = 10.0
+_MOST_SAID = 20  # different errors of one task in the log, until it works again
 
 # The engine's thread waits this long for the interpreter while the event loop is busy; Python's
 # default of 5 ms is several engine calls long (docs/performance.md).
@@ -59,36 +62,79 @@ class ModelDeployment:
         self._endpoint = ModelEndpoint(self._model, config.limits.max_body_bytes, self._metrics)
         self._recorder = recorder
         self._poll_interval_s = where.poll_interval_s
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._pending: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._taking = asyncio.Lock()
+        self._change_faults = Faults("change", f"a change of model '{config.name}'")
+        self._task_faults = Faults("task", f"a background task of model '{config.name}'")
 
     def __serve_build_asgi_app__(self) -> ModelEndpoint:
         return self._endpoint
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Apply a user_config, as applications makes it; the first call loads the model."""
+        """Apply a user_config, as applications makes it; the first call loads the model.
+
+        Its parts are taken one by one, and none keeps the others away. A part that fails is tried
+        again while the replica serves; a replica that has nothing to serve raises what failed.
+        """
+        self._pending = {
+            "metrics": partial(self._take_accounts, user_config),
+            "reporter": partial(self._take_reporter, user_config),
+        }
+        await self._take_pending()
+        await self._take_versions(user_config)
+        self._recorder.flush()  # a failed load, before Ray takes the replica away
+        self._model.require_ready()
+        self._start_tasks()
+
+    async def _take_pending(self) -> None:
+        async with self._taking:
+            for part, take in list(self._pending.items()):
+                with self._change_faults.noted():
+                    await take()
+                    if self._pending.get(part) is take:  # no newer change came meanwhile
+                        del self._pending[part]
+
+    async def _take_reporter(self, user_config: dict[str, Any]) -> None:
         self._endpoint.reporter = await _reporter(user_config, self._endpoint.reporter)
+
+    async def _take_accounts(self, user_config: dict[str, Any]) -> None:
         self._metrics.apply(
             Slo.model_validate(user_config["slo"]),
             Tenants.model_validate(user_config["tenants"]),
             Prices.model_validate(user_config["prices"]),
             user_config["max_replicas"],
         )
-        policy = VersionPolicy.model_validate(user_config["version_policy"])
+
+    async def _take_versions(self, user_config: dict[str, Any]) -> None:
+        """Have the model take policy and labels; it remembers what it cannot reach now."""
         try:
+            policy = VersionPolicy.model_validate(user_config["version_policy"])
             await self._model.apply(policy, user_config["version_labels"])
-        except ServeError as err:
-            # A replica that serves goes on serving; one that cannot start must say why.
+        except Exception as err:
             if not self._model.versions:
-                raise
-            log.error("model '%s': the change was not applied: %s", self._model.name, err)
-        self._recorder.flush()  # a failed load, before Ray takes the replica away
-        self._model.require_ready()
-        self._start_tasks()
+                self._recorder.flush()
+                raise  # a replica that cannot start must say why
+            if not isinstance(err, ServeError):
+                self._change_faults.note(err)
+                return
+            log.error(
+                "model '%s': the change was not applied yet, and is tried again: %s",
+                self._model.name,
+                err,
+            )
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose health check raises."""
-        if self._tasks and not self._model.versions:
-            raise ModelNotReady(f"model '{self._model.name}' has lost its versions")
+        name = self._model.name
+        if not self._tasks:
+            return  # it is being started
+        if not self._model.versions:
+            raise ModelNotReady(f"model '{name}' has lost its versions")
+        for task, running in self._tasks.items():
+            if running.done():
+                raise ModelNotReady(f"model '{name}': the background task '{task}' has ended")
+        self._model.require_quick()
 
     async def handle_http(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a request that the gateway passes on."""
@@ -114,23 +160,49 @@ class ModelDeployment:
         }
 
     def __del__(self) -> None:
-        """Ray Serve calls this once a stopping replica has handled its last request."""
-        _close(self._endpoint.reporter)
+        """Ray Serve calls this once a stopping replica has handled its last request.
+
+        And Python does for one whose __init__ raised, which has no endpoint.
+        """
+        endpoint: ModelEndpoint | None = getattr(self, "_endpoint", None)
+        if endpoint is not None:
+            _close(endpoint.reporter)
 
     def _start_tasks(self) -> None:
         if self._tasks:
             return
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # once imports and loading no longer suffer
-        self._tasks.append(asyncio.create_task(_repeat(self._sample, _SAMPLE_PERIOD_S)))
+        self._start("sample", self._sample, _SAMPLE_PERIOD_S)
+        self._start("catch up", self._catch_up, _CATCH_UP_PERIOD_S)
         if self._poll_interval_s:
-            poll = _repeat(self._model.refresh, self._poll_interval_s)
-            self._tasks.append(asyncio.create_task(poll))
+            self._start("watch", self._model.refresh, self._poll_interval_s)
+
+    def _start(self, name: str, action: Callable[[], Awaitable[None]], period_s: float) -> None:
+        task = asyncio.create_task(_repeat(action, period_s, self._task_faults))
+        self._tasks[name] = task
+
+    async def _catch_up(self) -> None:
+        """Take what a change left pending; without a watch, what could not be loaded then, too."""
+        await self._take_pending()
+        if not self._poll_interval_s:
+            await self._model.catch_up()
 
     async def _sample(self) -> None:
-        self._recorder.gauge("model_requests_in_flight", self._endpoint.in_flight)
-        self._model.sample()
-        self._metrics.sample(self._model.versions)
-        self._recorder.flush()
+        recorder, noted = self._recorder, self._task_faults.noted
+        with noted():
+            recorder.gauge("model_requests_in_flight", self._endpoint.in_flight)
+        with noted():
+            self._model.sample()
+        with noted():
+            self._metrics.sample(self._model.versions)
+        for faults in (
+            self._endpoint.request_faults,
+            self._endpoint.report_faults,
+            self._change_faults,
+            self._task_faults,
+        ):
+            recorder.count("internal_errors", faults.take(), place=faults.place)
+        recorder.flush()
 
 
 def _parse(
@@ -165,17 +237,23 @@ def _close(reporter: Reporter | None) -> None:
         reporter.close()
 
 
-async def _repeat(action: Callable[[], Awaitable[None]], period_s: float) -> None:
-    said = ""
+async def _repeat(
+    action: Callable[[], Awaitable[None]], period_s: float, faults: Faults | None = None
+) -> None:
+    """Do something every `period_s`, whatever it raises; each error is said once until it works."""
+    faults = faults or Faults("task", "a background task")
+    said: set[str] = set()
     while True:
         await asyncio.sleep(period_s)
         try:
             await action()
-            said = ""
+            said.clear()
         except ServeError as err:  # the repository is away; once is enough in the log
-            if str(err) != said:
+            if str(err) not in said and len(said) < _MOST_SAID:
                 log.warning("%s", err)
-            said = str(err)
+                said.add(str(err))
+        except Exception as err:
+            faults.note(err)
 
 
 @ray_serve.ingress()
@@ -186,20 +264,38 @@ class GatewayDeployment:
         self._recorder = Recorder("gateway")
         self._gateway = Gateway(self._recorder)
         self._flushing: asyncio.Task[None] | None = None
+        self._change_faults = Faults("change", "a change of the gateway")
+        self._task_faults = Faults("task", "a background task of the gateway")
 
     def __serve_build_asgi_app__(self) -> Gateway:
         return self._gateway
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Apply a user_config, as applications makes it: the models' names above all."""
-        self._gateway.reporter = await _reporter(user_config, self._gateway.reporter)
         self._gateway.apply(tuple(model["name"] for model in user_config["models"]))
+        with self._change_faults.noted():  # the models are reached without traces and log, too
+            self._gateway.reporter = await _reporter(user_config, self._gateway.reporter)
         if self._flushing is None:
-            self._flushing = asyncio.create_task(_repeat(self._flush, _SAMPLE_PERIOD_S))
+            flushing = _repeat(self._flush, _SAMPLE_PERIOD_S, self._task_faults)
+            self._flushing = asyncio.create_task(flushing)
+
+    async def check_health(self) -> None:
+        """Ray Serve replaces a replica whose health check raises."""
+        if self._flushing is not None and self._flushing.done():
+            raise ModelNotReady("the gateway: its background task has ended")
 
     def __del__(self) -> None:
         """Ray Serve calls this once a stopping replica has handled its last request."""
-        _close(self._gateway.reporter)
+        gateway: Gateway | None = getattr(self, "_gateway", None)
+        if gateway is not None:
+            _close(gateway.reporter)
 
     async def _flush(self) -> None:
+        for faults in (
+            self._gateway.request_faults,
+            self._gateway.report_faults,
+            self._change_faults,
+            self._task_faults,
+        ):
+            self._recorder.count("internal_errors", faults.take(), place=faults.place)
         self._recorder.flush()

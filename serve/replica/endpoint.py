@@ -38,7 +38,6 @@ from serve.telemetry.exchange import Exchange, server_timing
 from serve.telemetry.faults import Faults
 from serve.telemetry.request_metrics import RequestMetrics
 from serve.telemetry.request_reporter import Reporter
-from serve.telemetry.tracing import Traced
 from serve.types import InferRequest, InferResponse
 
 log = logging.getLogger("ray.serve")
@@ -105,7 +104,10 @@ class ModelEndpoint:
         """Return the response and record the exchange; `refused` is why there is no body."""
         read = time.perf_counter()
         reporter = self.reporter
-        traced = self._begin_report(reporter, request, started)
+        traced = None
+        if reporter is not None:
+            with self.report_faults.noted():
+                traced = reporter.begin(request, started)
         target = parse_path(request.path)
         exchange = self._exchange(request, target, started, read)
         try:
@@ -117,27 +119,13 @@ class ModelEndpoint:
         except Exception as err:
             self.request_faults.count()
             response = unforeseen(err, request, f"the replica of model '{self._model.name}'")
-        self._record(exchange, response)
-        self._end_report(reporter, traced, exchange)
-        return response
-
-    def _begin_report(
-        self, reporter: Reporter | None, request: HttpRequest, started: float
-    ) -> Traced | None:
-        try:
-            return None if reporter is None else reporter.begin(request, started)
-        except Exception as err:
-            self.report_faults.note(err)
-            return None
-
-    def _end_report(
-        self, reporter: Reporter | None, traced: Traced | None, exchange: Exchange
-    ) -> None:
-        try:
-            if reporter is not None:
+        exchange.end(response)
+        with self.report_faults.noted():
+            self._record(exchange, response)
+        if reporter is not None:
+            with self.report_faults.noted():
                 reporter.end(traced, exchange)
-        except Exception as err:
-            self.report_faults.note(err)
+        return response
 
     def _exchange(
         self, request: HttpRequest, target: Target, started: float, read: float
@@ -153,15 +141,11 @@ class ModelEndpoint:
         )
 
     def _record(self, exchange: Exchange, response: HttpResponse) -> None:
-        exchange.end(response)
-        try:
-            self._metrics.record(exchange)
-            if exchange.inferred is not None:
-                seconds = exchange.ended - exchange.started
-                header = server_timing(exchange.inferred.timing, seconds)
-                response.headers.append((b"server-timing", header))
-        except Exception as err:
-            self.report_faults.note(err)
+        self._metrics.record(exchange)
+        if exchange.inferred is not None:
+            seconds = exchange.ended - exchange.started
+            header = server_timing(exchange.inferred.timing, seconds)
+            response.headers.append((b"server-timing", header))
 
     def _failed(self, err: ServeError) -> HttpResponse:
         if isinstance(err, InferenceFailed):

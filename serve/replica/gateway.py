@@ -41,7 +41,6 @@ from serve.telemetry.faults import Faults
 from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
 from serve.telemetry.metrics_recorder import Recorder, Sum
 from serve.telemetry.request_reporter import Reporter
-from serve.telemetry.tracing import Traced
 
 _MAX_BODY_BYTES = 64 * 2**20
 _STATUS_TTL_S = 1.0
@@ -105,7 +104,10 @@ class Gateway:
     ) -> HttpResponse:
         """Return the response and report the exchange; `refused` is why there is no body."""
         reporter = self.reporter
-        traced = self._begin_report(reporter, request, started)
+        traced = None
+        if reporter is not None:
+            with self.report_faults.noted():
+                traced = reporter.begin(request, started)
         try:
             if refused is not None:
                 raise refused
@@ -124,24 +126,9 @@ class Gateway:
                 request=request,
             )
             exchange.end(response)
-            self._end_report(reporter, traced, exchange)
+            with self.report_faults.noted():
+                reporter.end(traced, exchange, line=not response.by_replica)
         return response
-
-    def _begin_report(
-        self, reporter: Reporter | None, request: HttpRequest, started: float
-    ) -> Traced | None:
-        try:
-            return None if reporter is None else reporter.begin(request, started)
-        except Exception as err:
-            self.report_faults.note(err)
-            return None
-
-    def _end_report(self, reporter: Reporter, traced: Traced | None, exchange: Exchange) -> None:
-        assert exchange.response is not None
-        try:
-            reporter.end(traced, exchange, line=not exchange.response.by_replica)
-        except Exception as err:
-            self.report_faults.note(err)
 
     def _model_of(self, target: Target) -> str | None:
         """Return the model that is asked for, None for no model's path; unknown ones are one."""

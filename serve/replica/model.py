@@ -3,7 +3,8 @@
 Built by deployments.ModelDeployment in every replica, called by endpoint.ModelEndpoint. Versions
 come from a source (sources); each is an engine with a batcher in front. They come and go while the
 others serve: one serves once it is verified, loaded and warm, and a newer one that cannot be
-loaded never takes a running one down.
+loaded never takes a running one down. Policy and labels are what is wanted; what could not be
+reached when they changed is reached by later looks into the source.
 """
 
 import asyncio
@@ -23,11 +24,16 @@ from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
 from serve.protocols.signature_check import check
 from serve.replica import version_metrics
+from serve.replica.version_failures import Failures
 from serve.replica.version_policy import resolve, select
 from serve.telemetry.metrics_recorder import Recorder
 from serve.types import InferRequest, InferResponse, Signature
 
 log = logging.getLogger("ray.serve")
+
+# An engine call that takes longer than this many requests wait for it does not come back.
+_STUCK_TIMEOUTS = 3
+_LEAST_STUCK_S = 60.0  # whatever short time requests wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +87,21 @@ class Model:
     def __init__(self, config: Served, source: Source, recorder: Recorder) -> None:
         self.name = config.name
         self.versions: dict[int, LoadedVersion] = {}
-        self.failures: dict[int, str] = {}
         self.labels: Mapping[str, int] = {}
         self._config = config
         self._policy = VersionPolicy(latest=1)
+        self._wanted_labels: Mapping[str, int] = {}
+        self._missing_labels: Mapping[str, int] = {}  # which the log has said to be missing
         self._source = source
         self._recorder = recorder
-        self._failed: dict[int, object] = {}  # the revisions that could not be loaded
+        self._failures = Failures()
+        self._has_looked = True  # the latest look into the source came to its end
         self._changing = asyncio.Lock()
+
+    @property
+    def failures(self) -> Mapping[int, str]:
+        """Why versions could not be loaded, by number."""
+        return self._failures.reasons
 
     def choose(self, version: int | None, label: str | None) -> LoadedVersion:
         """Return the version that serves a request. Raises ModelNotFound, ModelNotReady."""
@@ -133,74 +146,137 @@ class Model:
         )
 
     async def apply(self, policy: VersionPolicy, labels: Mapping[str, int]) -> None:
-        """Take a new version policy and new labels without a restart."""
-        self._policy = policy
+        """Take a new version policy and new labels without a restart.
+
+        They are wanted from now on, whatever is raised: a later `refresh` goes on with them.
+        """
+        self._policy, self._wanted_labels = policy, dict(labels)
+        self._settle_labels()
         await self.refresh()
-        self.labels = labels
 
     async def refresh(self) -> None:
         """Load what the policy asks for, then unload what it no longer asks for.
 
-        A version that cannot be loaded is remembered in `failures` and not tried again until
-        it disappears or has another revision; `latest` then falls back to the next lower one.
+        A version that cannot be loaded is remembered in `failures` and tried again later, or as
+        soon as it has another revision; `latest` falls back to the next lower one meanwhile.
         """
         async with self._changing:
+            self._has_looked = False
             revisions = await asyncio.to_thread(self._revisions)
-            self._forget_failures(revisions)
+            self._failures.keep(revisions)
             wanted = await self._load_wanted(revisions)
             if wanted:
                 self._unload_except(wanted)
+            self._report_missing_labels()
+            self._has_looked = True
+
+    async def catch_up(self) -> None:
+        """Refresh if the latest look failed, or a version that failed is due again."""
+        if not self._has_looked or self._failures.is_due:
+            await self.refresh()
 
     def _revisions(self) -> dict[int, object]:
-        return {number: self._source.revision(number) for number in self._source.versions()}
+        return {number: self._revision(number) for number in self._source.versions()}
 
-    def _forget_failures(self, revisions: Mapping[int, object]) -> None:
-        for number, revision in list(self._failed.items()):
-            if revisions.get(number) != revision:
-                del self._failed[number], self.failures[number]
+    def _revision(self, number: int) -> object:
+        """Return a version's revision; one that cannot be told leaves what is loaded as it is."""
+        try:
+            return self._source.revision(number)
+        except Exception as err:  # to load it says more
+            log.debug("model '%s' version %d: %s", self.name, number, err)
+            loaded = self.versions.get(number)
+            return None if loaded is None else loaded.revision
+
+    def _settle_labels(self) -> None:
+        """Move each label to the version that is wanted for it, once that is loaded."""
+        labels = {}
+        for label, wanted in self._wanted_labels.items():
+            now = self.labels.get(label)
+            stays = wanted not in self.versions and now is not None and now in self.versions
+            labels[label] = now if stays and now is not None else wanted
+        self.labels = labels
+
+    def _report_missing_labels(self) -> None:
+        missing = {
+            label: wanted
+            for label, wanted in self._wanted_labels.items()
+            if wanted not in self.versions
+        }
+        for label, wanted in missing.items():
+            if self._missing_labels.get(label) != wanted:
+                log.warning(
+                    "model '%s': label '%s' is to be version %d, which is not loaded; it becomes "
+                    "that version once it is",
+                    self.name,
+                    label,
+                    wanted,
+                )
+        self._missing_labels = missing
 
     def sample(self) -> None:
         """Set the gauges of the model and of each version; called every second."""
         self._recorder.gauge("model_failed_versions", len(self.failures))
         self._recorder.gauge("model_queue_limit", self._config.limits.max_queued_requests)
         for number, loaded in self.versions.items():
+            self._recorder.count("internal_errors", loaded.batcher.faults.take(), place="batch")
             version_metrics.sample(
                 self._recorder, str(number), loaded.batcher.queued, loaded.engine, loaded.monitor
             )
 
     async def _load_wanted(self, revisions: Mapping[int, object]) -> set[int]:
         """Load until the policy is satisfied; return the versions that satisfy it."""
+        failed = {number for number in revisions if self._failures.is_waiting(number)}
         while True:
-            candidates = [n for n in revisions if n in self.versions or n not in self._failed]
+            candidates = [n for n in revisions if n in self.versions or n not in failed]
             wanted = select(candidates, latest=self._policy.latest, specific=self._policy.specific)
-            missing = [number for number in wanted if self._is_missing(number, revisions[number])]
+            missing = [
+                number
+                for number in wanted
+                if number not in failed and self._is_missing(number, revisions[number])
+            ]
             if not missing:
                 return set(wanted)
-            await self._load(missing[0], revisions[missing[0]])
+            if not await self._load(missing[0], revisions[missing[0]]):
+                failed.add(missing[0])
 
     def _is_missing(self, number: int, revision: object) -> bool:
         loaded = self.versions.get(number)
-        return loaded is None or (loaded.revision != revision and number not in self._failed)
+        return loaded is None or loaded.revision != revision
 
-    async def _load(self, number: int, revision: object) -> None:
+    async def _load(self, number: int, revision: object) -> bool:
+        """Load a version and have it serve; tell whether that could be done."""
         started = time.perf_counter()
         version = str(number)
         version_metrics.begin(self._recorder, version)
         try:
             loaded = await asyncio.to_thread(self._load_blocking, number, revision)
-        except ServeError as err:
-            self.failures[number], self._failed[number] = str(err), revision
-            self._recorder.count("model_loads", version=version, outcome="failed")
-            log.error("model '%s' version %d cannot be loaded: %s", self.name, number, err)
-            return
+        except (Exception, SystemExit) as err:  # whatever its code raises, it is this one's
+            self._note_failure(number, revision, err)
+            return False
         before = self.versions.get(number)
         self.versions[number] = loaded
+        self._failures.forget(number)
+        self._settle_labels()
         if before is not None:
             before.close()
         seconds = time.perf_counter() - started
         self._recorder.count("model_loads", version=version, outcome="ok")
         self._recorder.observe("model_load_duration_seconds", seconds, version=version)
         log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
+        return True
+
+    def _note_failure(self, number: int, revision: object, err: BaseException) -> None:
+        is_ours = isinstance(err, ServeError)
+        reason = str(err) if is_ours else f"{type(err).__name__}: {err}"
+        self._recorder.count("model_loads", version=str(number), outcome="failed")
+        if self._failures.note(number, revision, reason):
+            log.error(
+                "model '%s' version %d cannot be loaded: %s; it is tried again from time to time",
+                self.name,
+                number,
+                reason,
+                exc_info=None if is_ours else err,
+            )
 
     def _load_blocking(self, number: int, revision: object) -> LoadedVersion:
         engine = self._source.load(number)
@@ -229,6 +305,7 @@ class Model:
         for number in [number for number in self.versions if number not in wanted]:
             loaded = self.versions.pop(number)
             loaded.close()
+            self._settle_labels()
             version_metrics.end(self._recorder, str(number))
             log.info("model '%s' version %d is unloaded", self.name, number)
 
@@ -237,6 +314,18 @@ class Model:
             number, reason = max(self.failures.items())
             return f"version {number}: {reason}"
         return "its repository folder holds no complete version; publish one"
+
+    def require_quick(self) -> None:
+        """Raise ModelNotReady if an engine has not come back within a bound."""
+        bound_s = max(_STUCK_TIMEOUTS * self._config.limits.request_timeout_s, _LEAST_STUCK_S)
+        for number, loaded in self.versions.items():
+            busy_s = loaded.batcher.busy_s
+            if busy_s > bound_s:
+                raise ModelNotReady(
+                    f"model '{self.name}' version {number}: its engine has been at one call for "
+                    f"{busy_s:.0f} s, and {bound_s:.0f} s are allowed "
+                    f"({_STUCK_TIMEOUTS} times limits.request_timeout_s)"
+                )
 
     def require_ready(self) -> None:
         """Raise RepositoryError unless at least one version is loaded."""

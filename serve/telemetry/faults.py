@@ -5,6 +5,8 @@ config. An error of a request is logged by the edge, once for each request.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from traceback import extract_tb
 
 log = logging.getLogger("ray.serve")
@@ -35,6 +37,14 @@ class Faults:
             self._said.clear()
         self._said.add(kind)
         log.error("%s: %s: %s; said once", self._where, type(err).__name__, err, exc_info=err)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note whatever Exception is raised inside, and go on after it."""
+        try:
+            yield
+        except Exception as err:
+            self.note(err)
 
     def take(self) -> int:
         """Return how many errors there were since this was last asked."""

@@ -36,6 +36,9 @@ PARTS = ("read", "decode", "queue", "batch_wait", "engine", "encode")
 # What the gateway counts a request for when no model has the name that was asked for.
 UNKNOWN_MODEL = "unknown"
 PROTOCOLS = ("v2", "v1")
+# Where an error that nobody foresaw was raised: answering a request, tracing, logging or counting
+# it, around the engine, in a background task, while a change was taken.
+PLACES = ("request", "report", "batch", "task", "change")
 CODES = tuple(sorted({200, 405, 413} | {code.value for code in Code}))
 
 # The most values that a tag has in one replica. None of them is a caller's to choose. Versions,
@@ -47,6 +50,7 @@ TAG_VALUES: Mapping[str, int] = {
     "code": len(CODES),
     "tenant": MAX_TENANTS + 2,
     "part": len(PARTS),
+    "place": len(PLACES),
     "slo": 2,
     "outcome": 4,
     "layer": 6,
@@ -173,6 +177,12 @@ METRICS: Mapping[str, Metric] = {
         "gauge",
         "Mean error of late with which an autoencoder redraws the inputs.",
         ("model", "version"),
+    ),
+    "internal_errors": Metric(
+        "counter",
+        "Errors that nobody foresaw, by place: request, report, batch, task or change; model is "
+        "gateway for the gateway's own.",
+        ("model", "place"),
     ),
     "gateway_requests": Metric(
         "counter",

@@ -8,7 +8,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from pydantic import ValidationError
 
+from serve.batching.batcher import Batcher
 from serve.config.schema import Config
 from serve.deploy.applications import deploy_config
 from serve.edge.http import HttpRequest
@@ -16,6 +18,7 @@ from serve.errors import ModelNotFound, ModelNotReady, RepositoryError
 from serve.pipelines import remote
 from serve.replica import deployments
 from serve.replica.deployments import GatewayDeployment, ModelDeployment
+from serve.telemetry.faults import Faults
 from serve.types import InferRequest, InferResponse, Signature
 from tests.receiver import Receiver
 from tests.unit.replica.fakes import X, Y, call, infer_request, until, x
@@ -89,9 +92,10 @@ async def _started(platform):
 
 
 async def _stop(replica):
-    for task in replica._tasks:
+    tasks = replica._tasks.values()
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*replica._tasks, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     replica.__del__()
 
 
@@ -160,7 +164,7 @@ def test_a_replica_that_cannot_start_says_why_and_tells_ray_first(models, platfo
         return replica
 
     replica = asyncio.run(scenario())
-    assert replica._tasks == []
+    assert replica._tasks == {}
     (flushed,) = replica._recorder.flushes
     assert ("model_loads" in flushed) == bool(put)
 
@@ -187,7 +191,7 @@ def test_a_later_change_that_fails_leaves_a_running_replica_alone(models, platfo
         return await _y(replica, 1), await replica.check_health()
 
     assert _run(platform(), use) == ([2], None)
-    assert "model 'digits': the change was not applied" in caplog.text
+    assert "model 'digits': the change was not applied yet" in caplog.text
 
 
 def test_a_version_that_cannot_be_loaded_is_described_and_the_others_serve(models, platform):
@@ -318,7 +322,7 @@ def test_gauges_are_told_again_and_again_by_one_task(models, platform, monkeypat
 
     async def use(replica):
         await replica.reconfigure(platform()[1])
-        assert len(replica._tasks) == 1
+        assert set(replica._tasks) == {"sample", "catch up"}
         recorder = replica._recorder
         for _ in range(2):
             recorder.gauges.clear()
@@ -336,7 +340,7 @@ def test_a_new_version_is_taken_up_by_looking_for_it(models, platform):
     models.put("digits", 3)
 
     async def use(replica):
-        assert len(replica._tasks) == 2
+        assert set(replica._tasks) == {"sample", "catch up", "watch"}
         models.put("digits", 4, factor=7)
         await until(lambda: set(replica._model.versions) == {4})
         return await _y(replica, 1)
@@ -405,7 +409,186 @@ def test_what_is_repeated_goes_on_after_an_error_that_is_logged_once(caplog, err
     with caplog.at_level(logging.WARNING, "ray.serve"):
         asyncio.run(scenario())
     said = [record.getMessage() for record in caplog.records]
-    assert said == ["away", "away", "elsewhere", "away"]
+    assert said == ["away", "away", "elsewhere"]
+
+
+def _boom(*_, **__):
+    raise ZeroDivisionError("injected")
+
+
+def test_a_task_goes_on_whatever_it_raises_and_each_kind_is_said_once(monkeypatch, caplog):
+    faults = Faults("task", "a task")
+    rounds = 0
+    done = asyncio.Event()
+
+    async def action():
+        nonlocal rounds
+        rounds += 1
+        if rounds > 5:
+            done.set()
+        raise [ZeroDivisionError("injected"), OSError(28, "No space")][rounds % 2]
+
+    async def scenario():
+        task = asyncio.create_task(deployments._repeat(action, 0, faults))
+        await asyncio.wait_for(done.wait(), 30)
+        task.cancel()
+
+    asyncio.run(scenario())
+    assert faults.take() >= 5
+    assert 1 <= caplog.text.count("said once") <= 2
+
+
+@pytest.mark.parametrize("broken", ["gauge", "model", "metrics"])
+def test_what_fails_in_a_sample_keeps_nothing_else_away(models, platform, monkeypatch, broken):
+    monkeypatch.setattr(deployments, "_SAMPLE_PERIOD_S", 0.001)
+    models.put("digits", 3)
+
+    async def use(replica):
+        recorder = replica._recorder
+        owner = {"model": replica._model, "metrics": replica._metrics}.get(broken, recorder)
+        monkeypatch.setattr(owner, "gauge" if owner is recorder else "sample", _boom)
+        before = len(recorder.flushes)
+        await until(lambda: len(recorder.flushes) > before + 3)
+        await until(lambda: recorder.value("internal_errors", place="task"))
+        await replica.check_health()
+        return await _y(replica, 1)
+
+    assert _run(platform(), use) == [2]
+
+
+def test_the_watch_goes_on_after_a_look_that_failed_in_an_unusual_way(
+    models, platform, monkeypatch
+):
+    models.put("digits", 3)
+
+    async def use(replica):
+        looked = []
+        source = replica._model._source
+        versions = source.versions
+
+        def fails():
+            looked.append(1)
+            _boom()
+
+        monkeypatch.setattr(source, "versions", fails)
+        await until(lambda: len(looked) > 2)
+        monkeypatch.setattr(source, "versions", versions)
+        models.put("digits", 4, factor=7)
+        await until(lambda: set(replica._model.versions) == {4})
+        await replica.check_health()
+        await replica._sample()
+        return await _y(replica, 1), replica._recorder.value("internal_errors", place="task") > 2
+
+    assert _run(platform(poll_interval_s=0.001), use) == ([7], True)
+
+
+@pytest.mark.parametrize("task", ["sample", "watch", "catch up"])
+def test_a_background_task_that_has_ended_makes_the_replica_unhealthy(models, platform, task):
+    models.put("digits", 3)
+
+    async def use(replica):
+        await replica.check_health()
+        replica._tasks[task].cancel()
+        await asyncio.wait([replica._tasks[task]])
+        with pytest.raises(ModelNotReady, match=f"'digits': the background task '{task}' has"):
+            await replica.check_health()
+
+    _run(platform(poll_interval_s=5), use)
+
+
+def test_an_engine_that_does_not_come_back_makes_the_replica_unhealthy(
+    models, platform, monkeypatch
+):
+    models.put("digits", 3)
+
+    async def use(replica):
+        monkeypatch.setattr(Batcher, "busy_s", 1_000)
+        with pytest.raises(ModelNotReady, match="version 3: its engine has been at one call"):
+            await replica.check_health()
+
+    _run(platform(), use)
+
+
+@pytest.mark.parametrize("part", ["reporter", "metrics"])
+def test_half_a_change_keeps_the_other_half_and_is_reached_later(
+    models, platform, monkeypatch, caplog, part
+):
+    monkeypatch.setattr(deployments, "_CATCH_UP_PERIOD_S", 0.001)
+    models.put("digits", 1, factor=10)
+    models.put("digits", 2)
+    change = {"version_policy": {"all": True}, "version_labels": {"old": 1}}
+    tenants = {"header": "x-team", "names": ["ada"]}
+
+    async def use(replica):
+        owner, name = {
+            "reporter": (deployments, "reporter_for"),
+            "metrics": (replica._metrics, "apply"),
+        }[part]
+        works = getattr(owner, name)
+        monkeypatch.setattr(owner, name, _boom)
+        await replica.reconfigure(platform(model=change, tenants=tenants, access_log=True)[1])
+        labelled = infer_request(1, path="/v2/models/digits/labels/old/infer", x_team="ada")
+        response = await replica.handle_http(labelled)
+        assert json.loads(response.body)["outputs"][0]["data"] == [10]
+        await replica.check_health()
+        assert set(replica._pending) == {part}
+        monkeypatch.setattr(owner, name, works)
+        await until(lambda: not replica._pending)
+        await replica.handle_http(labelled)
+        return replica._endpoint.reporter, replica._recorder
+
+    reporter, recorder = _run(platform(), use)
+    assert reporter is not None
+    assert recorder.value("model_requests", code="200", tenant="ada") >= 1
+    assert caplog.text.count("a change of model 'digits': ZeroDivisionError: injected") == 1
+
+
+def test_a_change_that_fails_in_an_unusual_way_leaves_a_running_replica_alone(
+    models, platform, monkeypatch
+):
+    models.put("digits", 3)
+
+    async def use(replica):
+        monkeypatch.setattr(replica._model._source, "versions", _boom)
+        await replica.reconfigure(platform(model={"version_labels": {"stable": 3}})[1])
+        await replica.check_health()
+        return await _y(replica, 1), (await replica.describe())["labels"]
+
+    assert _run(platform(), use) == ([2], {"stable": 3})
+
+
+def test_without_a_watch_a_change_is_reached_once_the_repository_is_back(
+    models, platform, monkeypatch
+):
+    monkeypatch.setattr(deployments, "_CATCH_UP_PERIOD_S", 0.001)
+    models.put("digits", 1, factor=10)
+    models.put("digits", 2)
+    away = models.root.with_name("away")
+
+    async def use(replica):
+        models.root.rename(away)
+        both = {"version_policy": {"all": True}, "version_labels": {"old": 1}}
+        await replica.reconfigure(platform(model=both)[1])
+        away.rename(models.root)
+        await until(lambda: set(replica._model.versions) == {1, 2})
+        return (await replica.describe())["labels"]
+
+    assert _run(platform(), use) == {"old": 1}
+
+
+def test_a_replica_whose_init_raised_ends_without_another_error(platform):
+    args, _ = platform()
+    plain = _undecorated(ModelDeployment)
+    replica = plain.__new__(plain)
+
+    async def scenario():
+        with pytest.raises(ValidationError):
+            await plain.__init__(replica, **{**args, "served": {"name": "digits", "limits": 1}})
+
+    asyncio.run(scenario())
+    replica.__del__()
+    gateway = _undecorated(GatewayDeployment)
+    gateway.__new__(gateway).__del__()
 
 
 def _gateway(use, **config):
@@ -453,3 +636,21 @@ def test_the_gateway_closes_its_access_log_when_it_ends(tmp_path):
     assert _gateway(use, access_log=True)[0] == 200
     (path,) = (tmp_path / "logs").iterdir()
     assert len(path.read_text().splitlines()) == 1
+
+
+def test_the_gateway_counts_its_faults_and_is_reached_without_traces(monkeypatch, caplog):
+    monkeypatch.setattr(deployments, "_SAMPLE_PERIOD_S", 0.001)
+    monkeypatch.setattr(deployments, "reporter_for", _boom)
+
+    async def use(replica, user_config):
+        listed = await replica.__serve_build_asgi_app__()._list()
+        await until(lambda: replica._recorder.value("internal_errors", place="change"))
+        await replica.check_health()
+        replica._flushing.cancel()
+        await asyncio.wait([replica._flushing])
+        with pytest.raises(ModelNotReady, match="the gateway: its background task has ended"):
+            await replica.check_health()
+        return json.loads(listed.body)
+
+    assert _gateway(use, models=[{"name": "digits"}]) == {"models": ["digits"]}
+    assert caplog.text.count("a change of the gateway: ZeroDivisionError: injected") == 1

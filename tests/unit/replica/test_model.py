@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 
+from serve.batching.batcher import Batcher
 from serve.config.schema import Model as ModelConfig
 from serve.config.sections import VersionPolicy
 from serve.errors import (
@@ -16,6 +17,7 @@ from serve.errors import (
     ModelNotReady,
     RepositoryError,
 )
+from serve.replica import version_failures
 from serve.replica.model import Model
 from serve.types import InferRequest, Signature
 from tests.unit.replica.fakes import Doubler, Held, Versions, X, Y, x
@@ -121,7 +123,7 @@ def test_latest_falls_back_over_all_that_cannot_be_loaded():
     assert set(model.versions) == {1, 2}
 
 
-def test_a_failure_is_not_tried_again_until_its_revision_changes():
+def test_a_failure_is_not_tried_at_each_look_but_as_soon_as_its_revision_changes():
     source = Versions({1: Doubler(), 2: _BROKEN})
     model = _model(source)
     _apply(model)
@@ -133,6 +135,192 @@ def test_a_failure_is_not_tried_again_until_its_revision_changes():
     source.put(2, Doubler(), revision=2)
     asyncio.run(model.refresh())
     assert (set(model.versions), model.failures) == ({2}, {})
+
+
+@pytest.fixture
+def retry_at_once(monkeypatch):
+    monkeypatch.setattr(version_failures, "FIRST_RETRY_S", 0.0)
+
+
+def test_a_load_that_failed_for_a_reason_that_passes_is_tried_again(retry_at_once, caplog):
+    source = Versions({1: Doubler(), 2: RepositoryError("the store is away")})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        for _ in range(3):
+            await model.refresh()
+        source.put(2, RepositoryError("access denied"))
+        await model.refresh()
+        failed = dict(model.failures), set(model.versions), await _y(model, 1)
+        source.put(2, Doubler(5))
+        await model.refresh()
+        return failed, dict(model.failures), set(model.versions), await _y(model, 1)
+
+    with caplog.at_level(logging.ERROR, "ray.serve"):
+        failed, *after = asyncio.run(scenario())
+    assert failed == ({2: "access denied"}, {1}, [2])
+    assert after == [{}, {2}, [5]]
+    assert source.loads == [2, 1, 2, 2, 2, 2, 2]
+    assert [record.getMessage().partition("loaded: ")[2][:12] for record in caplog.records] == [
+        "the store is",
+        "access denie",
+    ]
+
+
+def test_without_a_watch_only_what_failed_is_caught_up_with(retry_at_once):
+    source = Versions({1: Doubler(), 2: RepositoryError("the store is away")})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        source.put(2, Doubler(5))
+        await model.catch_up()
+        caught_up = set(model.versions)
+        source.put(3, Doubler(7))
+        await model.catch_up()
+        return caught_up, set(model.versions)
+
+    assert asyncio.run(scenario()) == ({2}, {2})
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+        (MemoryError(), "MemoryError: "),
+        (SystemExit(3), "SystemExit: 3"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_whatever_a_version_raises_is_its_own_failure(error, reason, caplog):
+    class Cold(Doubler):
+        def warmup(self, batch_sizes):
+            raise error
+
+    source = Versions({1: Doubler()})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        source.put(2, Cold())
+        await model.refresh()
+        running = set(model.versions), dict(model.failures)
+        source.put(3, Doubler(7))
+        await model.refresh()
+        return running, await _y(model, 1)
+
+    with caplog.at_level(logging.ERROR, "ray.serve"):
+        assert asyncio.run(scenario()) == (({1}, {2: reason}), [7])
+    (record,) = caplog.records
+    assert record.exc_info[1] is error
+    fresh = _model(source)
+    source.remove(3)
+    _apply(fresh)
+    assert set(fresh.versions) == {1}
+
+
+def test_a_version_whose_revision_cannot_be_told_takes_no_other_along():
+    source = Versions({1: Doubler(), 2: Doubler(5)})
+    model = _model(source)
+    _apply(model)
+    told = source.revision
+
+    def revision(version):
+        if version == 2:
+            raise PermissionError(13, "Permission denied")
+        return told(version)
+
+    source.revision = revision
+    source.put(3, Doubler(7))
+    asyncio.run(model.refresh())
+    assert asyncio.run(_y(model, 1)) == [7]
+    source.remove(3)
+    asyncio.run(model.refresh())
+    assert set(model.versions) == {2}
+
+
+def test_policy_and_labels_are_reached_though_the_repository_was_away_at_their_change():
+    source = Versions({1: Doubler(1), 2: Doubler(2), 3: Doubler(3)})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(VersionPolicy(specific=(1, 2)), {"stable": 1, "next": 2})
+        source.error = RepositoryError("the store is away")
+        with pytest.raises(RepositoryError):
+            await model.apply(_ALL, {"stable": 2, "next": 3})
+        away = dict(model.labels)
+        source.error = None
+        await model.refresh()
+        return away, dict(model.labels)
+
+    away, after = asyncio.run(scenario())
+    assert away == {"stable": 2, "next": 2}  # a label moves only to what is loaded
+    assert after == {"stable": 2, "next": 3}
+
+
+def test_a_label_waits_where_it_is_until_its_version_is_there(caplog):
+    source = Versions({1: Doubler(1), 2: Doubler(2)})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_ALL, {"stable": 1})
+        with caplog.at_level(logging.WARNING, "ray.serve"):
+            for _ in range(2):
+                await model.apply(_ALL, {"stable": 3})
+        waiting = model.choose(None, "stable").number
+        source.put(3, Doubler(3))
+        await model.refresh()
+        reached = model.choose(None, "stable").number
+        await model.apply(VersionPolicy(specific=(1, 3)), {"stable": 3})
+        source.remove(3)
+        await model.refresh()
+        return waiting, reached
+
+    assert asyncio.run(scenario()) == (1, 3)
+    record, again = (each for each in caplog.records if each.levelno == logging.WARNING)
+    assert again.getMessage() == record.getMessage()  # once it was there, and went
+    assert "label 'stable' is to be version 3, which is not loaded" in record.getMessage()
+    with pytest.raises(ModelNotFound, match="no version 3 loaded"):
+        model.choose(None, "stable")
+
+
+def test_a_change_while_the_newest_version_is_broken_leaves_what_serves():
+    source = Versions({1: Doubler(), 2: _BROKEN})
+    model = _model(source)
+    _apply(model)
+    for policy in (VersionPolicy(specific=(2,)), _LATEST, _ALL, VersionPolicy(latest=2)):
+        _apply(model, policy)
+        assert asyncio.run(_y(model, 1)) == [2]
+    fresh = _model(source)
+    _apply(fresh)
+    assert asyncio.run(_y(fresh, 1)) == [2]
+
+
+def test_an_engine_that_does_not_come_back_is_told_after_a_bound(monkeypatch):
+    engine = Held("infer")
+    model = _model(Versions({1: engine}), limits={"request_timeout_s": 40})
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        model.require_quick()
+        asked = asyncio.create_task(_y(model, 1))
+        await asyncio.to_thread(engine.entered.wait)
+        for busy_s in (119, 121):
+            monkeypatch.setattr(Batcher, "busy_s", busy_s)
+            if busy_s < 120:
+                model.require_quick()
+                continue
+            with pytest.raises(ModelNotReady, match=r"version 1: .* for 121 s, and 120 s"):
+                model.require_quick()
+        engine.goes_on.set()
+        await asked
+
+    asyncio.run(scenario())
+    model = _model(Versions({1: Doubler()}), limits={"request_timeout_s": 0.1})
+    _apply(model)
+    monkeypatch.setattr(Batcher, "busy_s", 59)
+    model.require_quick()
 
 
 def test_a_failure_is_forgotten_when_its_version_disappears():

@@ -78,7 +78,7 @@ def test_a_failed_request_says_why_in_one_line(told):
 
 
 def test_a_long_message_is_cut(told):
-    request = infer_request(1, inference_header_content_length="n" * 5_000)
+    request = infer_request(1, path=f"/v2/models/digits/labels/{'n' * 5_000}/infer")
     (line,) = told(request)
     assert len(line["error"]) == 500
 
