@@ -17,9 +17,9 @@ not finished, `_running`:
 Whatever is raised around the engine, by what observes it or traces it, ends here: its requests get
 an error, the thread counts as free again and the next batch runs (`faults`).
 
-A batch is formed in one place, `_run_next`, and only of requests at the head of the queue and those
-that may share a call with it. Entries are counted as queued until a batch takes them; those whose
-future is done, because their time was up or their client went, are dropped when they are met.
+A batch is formed in one place, `_run_next`, of the request whose turn it is and those that may
+share a call with it; queue says whose turn it is. A request is counted as queued, however large it
+is, until batches have taken all of it or nobody waits for it any more.
 """
 
 import asyncio
@@ -29,8 +29,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, run, show, total
-from serve.batching.merging import chunks, join, padded_size, rows_of, shape_key
+from serve.batching.estimates import Estimates
+from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, run, show
+from serve.batching.merging import rows_of, shape_key
 from serve.batching.queue import Queue
 from serve.config.sections import Batching
 from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
@@ -39,7 +40,6 @@ from serve.types import NO_TENANT, Tensors, Timing
 
 # Longest expected engine call that may block the event loop for a request that is alone.
 INLINE_LIMIT_S = 0.005
-_FORGET = 0.95  # a run, of how long the slowest one of late took
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Batcher:
         self._when_idle: Callable[[], None] | None = None
         self._next: asyncio.TimerHandle | asyncio.Handle | None = None
         self._free_since = 0.0
-        self._seconds_by_size: dict[int, float] = {}
+        self._estimates = Estimates(self._sizes)
 
     @property
     def queued(self) -> int:
@@ -133,12 +133,11 @@ class Batcher:
             if is_alone():
                 await asyncio.sleep(0)  # one turn of the loop shows who else has arrived
             self._check_room()
-            pieces = chunks(inputs, self._sizes[-1]) if batched else [inputs]
-            entries = [self._submit(signature, piece, batched, tenant) for piece in pieces]
-            if len(entries) == 1 and is_alone() and self._is_short(entries[0]):
+            entry = self._submit(signature, inputs, batched, tenant)
+            if is_alone() and self._may_run_inline(entry):
                 self._run_inline(timeout_s)
-            outputs = await self._outputs(entries, timeout_s)
-        return join(outputs), total([entry.timing for entry in entries])
+            outputs = await self._outputs(entry, timeout_s)
+        return outputs, entry.timing
 
     def close(self, then: Callable[[], None] = lambda: None) -> None:
         """End the engine's thread once the requests that are here are done, and call `then`."""
@@ -188,10 +187,14 @@ class Batcher:
         """
         return self._running == 1 and self._queue.rows >= self._sizes[-1]
 
-    def _is_short(self, entry: Entry) -> bool:
-        seconds = self._seconds_by_size.get(padded_size(entry.rows, self._sizes))
-        may_block = self._policy.may_block_loop and not self._running
-        return may_block and seconds is not None and seconds < INLINE_LIMIT_S
+    def _may_run_inline(self, entry: Entry) -> bool:
+        """Tell whether an entry is all that waits, one call, and expected to be a short one."""
+        if self._running or len(self._queue) > 1 or not self._policy.may_block_loop:
+            return False
+        if entry.rows > self._sizes[-1]:
+            return False
+        seconds = self._estimates.seconds(entry)
+        return seconds is not None and seconds < INLINE_LIMIT_S
 
     def _schedule(self, delay_s: float = 0.0) -> None:
         self._unschedule()
@@ -256,7 +259,7 @@ class Batcher:
         self._begin()
         results, batch_run = self._run(entries)
         if batch_run.engine_s > timeout_s:
-            _expire(entries, timeout_s)
+            _expire(entries[0], timeout_s)
         self._finish(entries, results, batch_run)
 
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop, entries: list[Entry]) -> None:
@@ -309,25 +312,23 @@ class Batcher:
     def _account(
         self, entries: list[Entry], results: list[Tensors | ServeError], batch_run: BatchRun
     ) -> None:
-        # The slowest of late, so that one quick run does not make slow ones look short.
-        size = batch_run.padded_rows
-        before = self._seconds_by_size.get(size, 0.0)
-        self._seconds_by_size[size] = max(batch_run.engine_s, before * _FORGET)
+        self._estimates.learn(entries, batch_run.engine_s)
         self._observe(batch_run, entries[0].timing)
         if self._watcher is not None and self._watcher.is_due():
             show(self._watcher, entries, results, self.faults)
 
-    async def _outputs(self, entries: list[Entry], timeout_s: float) -> list[Tensors]:
-        if len(entries) == 1 and entries[0].future.done():
-            return [entries[0].future.result()]
+    async def _outputs(self, entry: Entry, timeout_s: float) -> Tensors:
+        if entry.future.done():
+            return entry.future.result()
         loop = asyncio.get_running_loop()
-        alarm = loop.call_later(timeout_s, _expire, entries, timeout_s)
+        alarm = loop.call_later(timeout_s, _expire, entry, timeout_s)
         try:
-            return [await entry.future for entry in entries]
+            return await entry.future
         finally:
             alarm.cancel()
-            for entry in entries:
-                entry.abandon()
+            entry.abandon()
+            if self._queue.discard(entry):
+                self._release_if_idle()
 
 
 def _failed(err: BaseException) -> InferenceFailed:
@@ -352,7 +353,6 @@ def _stamp(entries: list[Entry], batch_run: BatchRun, free_since: float) -> None
         timing.layers = batch_run.layers
 
 
-def _expire(entries: list[Entry], timeout_s: float) -> None:
-    for entry in entries:
-        message = f"no answer within {timeout_s:g} s; allow more time or send less at once"
-        entry.finish(DeadlineExceeded(message))
+def _expire(entry: Entry, timeout_s: float) -> None:
+    message = f"no answer within {timeout_s:g} s; allow more time or send less at once"
+    entry.finish(DeadlineExceeded(message))

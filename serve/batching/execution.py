@@ -5,11 +5,11 @@ Called by the batcher, in the engine's thread or on the event loop; touches no s
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from serve.batching.merging import merge, padded_size, split
+from serve.batching.merging import join, merge, padded_size, split
 from serve.errors import InferenceFailed, ServeError
 from serve.telemetry.faults import Faults
 from serve.telemetry.trace_context import CURRENT, Carrier, following, is_sampled
@@ -18,6 +18,9 @@ from serve.types import NO_TENANT, Layer, Tensors, Timing
 Compute = Callable[[str, Tensors], Tensors]
 # Tells the layers of the engine's latest call.
 Layers = Callable[[], tuple[Layer, ...]]
+
+# Pieces of a request whose timings are kept one by one: a trace gets some spans for each.
+_PIECES_TOLD = 16
 
 
 class Watcher(Protocol):
@@ -47,9 +50,10 @@ class BatchRun:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Entry:
-    """A request, or a piece of one, that waits for the engine; `future` gets its outputs.
+    """A request, or a piece of one, that waits for the engine; `future` gets a request's outputs.
 
-    `key` is what entries of one batch have in common, None for one that must run by itself.
+    `key` is what entries of one batch have in common, None for one that must run by itself. A piece
+    has the future of the request that it was cut from, `whole`.
     """
 
     signature: str
@@ -61,18 +65,65 @@ class Entry:
     tenant: str = NO_TENANT
     timing: Timing = field(default_factory=Timing)
     trace: Carrier | None = field(default_factory=CURRENT.get)
+    whole: "Entry | None" = None
+    pieces: "list[Entry]" = field(default_factory=list)
+    outputs: Tensors | None = None
+    cut_rows: int = 0
+    missing: int = 0
+
+    @property
+    def left(self) -> int:
+        """The rows that no piece was cut of."""
+        return self.rows - self.cut_rows
+
+    def cut(self, rows: int) -> "Entry":
+        """Return the next piece: so many of the rows that are left."""
+        start = self.cut_rows
+        self.cut_rows += rows
+        piece = Entry(
+            signature=self.signature,
+            inputs={name: array[start : start + rows] for name, array in self.inputs.items()},
+            rows=rows,
+            key=self.key,
+            future=self.future,
+            arrived=self.arrived,
+            tenant=self.tenant,
+            trace=self.trace,
+            whole=self,
+        )
+        self.pieces.append(piece)
+        self.missing += 1
+        return piece
 
     def finish(self, result: Tensors | ServeError) -> None:
-        """Set the outputs or the error, unless it is too late for either."""
+        """Set the outputs or the error, unless it is too late for either.
+
+        A request has its outputs once all its pieces have theirs, and an error once one has one.
+        """
         if self.future.done():
             return
         if isinstance(result, ServeError):
             self.future.set_exception(result)
-        else:
+        elif self.whole is None:
             self.future.set_result(result)
+        else:
+            self.outputs = result
+            self.whole.missing -= 1
+            self.whole.join_pieces()
+
+    def join_pieces(self) -> None:
+        """Set the outputs and the timing of a request if no piece is missing."""
+        if self.left or self.missing:
+            return
+        self.timing = total([piece.timing for piece in self.pieces])
+        try:
+            self.finish(join([piece.outputs for piece in self.pieces if piece.outputs is not None]))
+        except ServeError as err:
+            self.finish(err)
 
     def abandon(self) -> None:
-        """Cancel the future if it waits; look at its error, which another piece's has hidden."""
+        """Cancel the future if it waits; look at its error, which nobody else may do."""
+        self.pieces.clear()  # each of which holds the request itself
         if not self.future.cancel() and not self.future.cancelled():
             self.future.exception()
 
@@ -157,13 +208,14 @@ def _look(
 
 
 def total(timings: Sequence[Timing]) -> Timing:
-    """Return the timing of a request from those of its pieces."""
+    """Return the timing of a request from those of its pieces, of which it names a few."""
     if len(timings) == 1:
         return timings[0]
     arrived = min(timing.arrived for timing in timings)
     computed = max(t.arrived + t.queue_s + t.batch_wait_s + t.engine_s for t in timings)
     batch_wait_s = timings[0].batch_wait_s
     engine_s = sum(timing.engine_s for timing in timings)
+    told = timings if len(timings) <= _PIECES_TOLD else [*timings[: _PIECES_TOLD - 1], timings[-1]]
     return Timing(
         # Whatever ran between the pieces was others' turn.
         queue_s=max(0.0, computed - arrived - batch_wait_s - engine_s),
@@ -172,6 +224,16 @@ def total(timings: Sequence[Timing]) -> Timing:
         arrived=arrived,
         rows=sum(timing.rows for timing in timings),
         batch_rows=max(timing.batch_rows for timing in timings),
-        layers=tuple(layer for timing in timings for layer in timing.layers),
-        pieces=tuple(timings),
+        layers=_by_label(layer for timing in timings for layer in timing.layers),
+        pieces=tuple(told),
     )
+
+
+def _by_label(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Return one layer for each label, with the seconds of all its calls."""
+    merged: dict[str, Layer] = {}
+    for layer in layers:
+        first = merged.get(layer.label)
+        seconds = layer.seconds + (first.seconds if first else 0.0)
+        merged[layer.label] = replace(first or layer, seconds=seconds)
+    return tuple(merged.values())

@@ -84,7 +84,21 @@ def split(outputs: Tensors, row_counts: Sequence[int], size: int) -> list[Tensor
 
 
 def join(outputs: Sequence[Tensors]) -> Tensors:
-    """Undo chunks: put the outputs for the pieces of one request together."""
+    """Undo chunks: put the outputs for the pieces of one request together.
+
+    Raises InferenceFailed where pieces differ in more than their rows.
+    """
     if len(outputs) == 1:
         return outputs[0]
-    return {name: np.concatenate([piece[name] for piece in outputs]) for name in outputs[0]}
+    return {name: _joined(name, [piece[name] for piece in outputs]) for name in outputs[0]}
+
+
+def _joined(name: str, arrays: Sequence[Array]) -> Array:
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        one, other = sorted(shapes, key=str)[:2]
+        raise InferenceFailed(
+            f"the request was larger than batching.max_batch_size, and output '{name}' has rows of "
+            f"shape {list(one)} in one batch and {list(other)} in another; send fewer rows at once"
+        )
+    return np.concatenate(arrays)

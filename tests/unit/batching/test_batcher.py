@@ -191,6 +191,106 @@ def test_any_exception_of_an_engine_reaches_the_caller_as_inference_failed():
         asyncio.run(_infer(_batcher(broken), 1))
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(10, 15), max_size=20), st.sampled_from(["answer", "leave", "late"])
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(1, 6),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_fails_or_leaves_each_gets_its_own_rows_or_its_own_error(
+    asked, max_batch_size, random
+):
+    async def scenario():
+        batcher = _batcher(Doubler(), max_batch_size=max_batch_size)
+        tasks = []
+        for values, fate in asked:
+            timeout_s = 1e-6 if fate == "late" else 10.0
+            tasks.append(asyncio.create_task(_infer(batcher, *values, timeout_s=timeout_s)))
+            for _ in range(random.randint(0, 3)):
+                await asyncio.sleep(0)
+            if fate == "leave":
+                tasks[-1].cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert batcher.queued == 0
+        assert batcher._queue.rows == 0
+        return answers
+
+    for (values, fate), answer in zip(asked, asyncio.run(scenario()), strict=True):
+        if isinstance(answer, InferenceFailed):
+            assert 13 in values
+        elif isinstance(answer, BaseException):
+            kind = {"leave": asyncio.CancelledError, "late": DeadlineExceeded}[fate]
+            assert isinstance(answer, kind)
+        else:
+            assert answer[0] == [2 * value for value in values]
+            assert 13 not in values
+
+
+def test_others_are_answered_between_the_pieces_of_a_large_request_and_not_refused():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_queued_requests=2, max_batch_size=2)
+        large = asyncio.create_task(_infer(batcher, *range(20, 420)))
+        await asyncio.to_thread(engine.entered.wait)
+        small = asyncio.create_task(_infer(batcher, 1))
+        while batcher.queued < 2:
+            await asyncio.sleep(0)
+        engine.gate.set()
+        assert (await small)[0] == [2]
+        assert not large.done()
+        assert len(engine.sizes) < 10
+        outputs, timing = await large
+        return outputs, timing.rows
+
+    outputs, rows = asyncio.run(scenario())
+    assert (outputs, rows) == ([2 * value for value in range(20, 420)], 400)
+    assert engine.sizes.count(2) == 200
+
+
+def test_a_large_request_whose_client_goes_away_is_not_computed_to_its_end():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=2)
+        large = asyncio.create_task(_infer(batcher, *range(20, 420)))
+        await asyncio.to_thread(engine.entered.wait)
+        large.cancel()
+        while batcher.queued:
+            await asyncio.sleep(0)
+        engine.gate.set()
+        return await _infer(batcher, 1)
+
+    assert asyncio.run(scenario())[0] == [2]
+    assert len(engine.sizes) <= 3
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_lonely_request_of_another_length_is_not_expected_to_be_as_short(monkeypatch, batched):
+    monkeypatch.setattr(module, "INLINE_LIMIT_S", math.inf)  # however busy the machine is
+    engine = Doubler()
+
+    async def infer(batcher, length):
+        engine.threads.clear()
+        inputs = {"x": np.ones((1, length), np.float32)}
+        await batcher.infer("serve", inputs, batched=batched, timeout_s=10.0, is_alone=lambda: True)
+        return engine.threads == {threading.get_ident()}
+
+    async def scenario():
+        batcher = _batcher(engine)
+        return [await infer(batcher, length) for length in (16, 16, 4096, 4096, 16)]
+
+    assert asyncio.run(scenario()) == [False, True, False, True, True]
+
+
 def test_a_full_queue_refuses_and_still_answers_the_others():
     engine = Doubler()
     engine.gate.clear()

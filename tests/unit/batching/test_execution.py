@@ -193,5 +193,46 @@ def test_the_pieces_of_a_request_make_one_timing():
     # Until all is computed at 10.9; what is not its own engine's or its wait was others' turn.
     assert whole.queue_s == pytest.approx(0.9 - 0.7 - 0.02)
     assert (whole.rows, whole.batch_rows) == (6, 6)
-    assert [layer.label for layer in whole.layers] == ["a", "a"]
+    assert [(layer.label, layer.seconds) for layer in whole.layers] == [("a", pytest.approx(0.7))]
     assert whole.pieces == (first, second)
+
+
+def test_a_request_of_many_pieces_tells_of_few_of_them_one_by_one():
+    timings = [Timing(engine_s=0.1, arrived=1.0, rows=2, queue_s=0.1 * n) for n in range(1000)]
+    whole = total(timings)
+    assert (whole.rows, whole.engine_s) == (2000, pytest.approx(100))
+    assert len(whole.pieces) == 16
+    assert (whole.pieces[0], whole.pieces[-1]) == (timings[0], timings[-1])
+
+
+def test_a_request_has_its_outputs_when_all_its_pieces_have_theirs_in_order(entry):
+    whole = entry(1, 2, 3, 4, 5)
+    pieces = [whole.cut(2), whole.cut(2)]
+    assert [piece.inputs["x"].tolist() for piece in pieces] == [[1, 2], [3, 4]]
+    pieces[1].finish({"y": np.array([6, 8])})
+    pieces[0].finish({"y": np.array([2, 4])})
+    assert not whole.future.done(), "a row is left"
+    last = whole.cut(1)
+    last.timing.rows = 1
+    last.finish({"y": np.array([10])})
+    assert whole.future.result()["y"].tolist() == [2, 4, 6, 8, 10]
+    assert whole.timing.rows == 1
+
+
+def test_a_request_fails_with_the_first_of_its_pieces_that_does(entry):
+    whole = entry(1, 2, 3)
+    first, second = whole.cut(2), whole.cut(1)
+    second.finish(InferenceFailed("second"))
+    first.finish({"y": np.array([2, 4])})
+    first.finish(InferenceFailed("too late"))
+    with pytest.raises(InferenceFailed, match="second"):
+        whole.future.result()
+
+
+def test_pieces_whose_outputs_differ_in_more_than_rows_are_no_answer(entry):
+    whole = entry(1, 2, 3)
+    first, second = whole.cut(2), whole.cut(1)
+    first.finish({"boxes": np.zeros((2, 7, 4))})
+    second.finish({"boxes": np.zeros((1, 5, 4))})
+    with pytest.raises(InferenceFailed, match=r"'boxes' has rows of shape \[5, 4\] .* \[7, 4\]"):
+        whole.future.result()
