@@ -134,6 +134,7 @@ class Batcher:
                 await asyncio.sleep(0)  # one turn of the loop shows who else has arrived
             self._check_room()
             entry = self._submit(signature, inputs, batched, tenant)
+            entry.deadline = entry.arrived + timeout_s
             if is_alone() and self._may_run_inline(entry):
                 self._run_inline(timeout_s)
             outputs = await self._outputs(entry, timeout_s)
@@ -354,5 +355,5 @@ def _stamp(entries: list[Entry], batch_run: BatchRun, free_since: float) -> None
 
 
 def _expire(entry: Entry, timeout_s: float) -> None:
-    message = f"no answer within {timeout_s:g} s; allow more time or send less at once"
+    message = f"no answer within {timeout_s:.3g} s; allow more time or send less at once"
     entry.finish(DeadlineExceeded(message))

@@ -4,11 +4,13 @@ Called by the batcher, in the engine's thread or on the event loop; touches no s
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from serve.batching.deadline import until
 from serve.batching.merging import join, merge, padded_size, split
 from serve.errors import InferenceFailed, ServeError
 from serve.telemetry.faults import Faults
@@ -52,8 +54,9 @@ class BatchRun:
 class Entry:
     """A request, or a piece of one, that waits for the engine; `future` gets a request's outputs.
 
-    `key` is what entries of one batch have in common, None for one that must run by itself. A piece
-    has the future of the request that it was cut from, `whole`.
+    `key` is what entries of one batch have in common, None for one that must run by itself; until
+    `deadline` (time.perf_counter) somebody waits. A piece has the future of the request that it was
+    cut from, `whole`.
     """
 
     signature: str
@@ -65,6 +68,7 @@ class Entry:
     tenant: str = NO_TENANT
     timing: Timing = field(default_factory=Timing)
     trace: Carrier | None = field(default_factory=CURRENT.get)
+    deadline: float = math.inf
     whole: "Entry | None" = None
     pieces: "list[Entry]" = field(default_factory=list)
     outputs: Tensors | None = None
@@ -89,6 +93,7 @@ class Entry:
             arrived=self.arrived,
             tenant=self.tenant,
             trace=self.trace,
+            deadline=self.deadline,
             whole=self,
         )
         self.pieces.append(piece)
@@ -137,7 +142,7 @@ def run(
     if not entries:
         return [], BatchRun(0, 0, started, 0.0)
     size = rows if entries[0].key is None else padded_size(rows, sizes)
-    with following(_trace_of(entries)):
+    with following(_trace_of(entries)), until(max(entry.deadline for entry in entries)):
         results = _attempt(compute, entries, size)
         if len(entries) > 1 and isinstance(results[0], ServeError):
             # One of them may be the cause: alone, it fails alone.

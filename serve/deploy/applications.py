@@ -22,6 +22,8 @@ from serve.config.sections import Served
 _BATCHES_IN_FLIGHT = 2
 _BEING_REFUSED = 64
 _GATEWAY = "gateway"
+# The limits that the gateway keeps: it reads bodies, and begins the time that a request may take.
+_IN_GATEWAY = {"max_body_bytes", "request_timeout_s"}
 
 
 def deploy_config(config: Config) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def _replicas(model: Served) -> dict[str, Any]:
 
 
 def _gateway_application(config: Config) -> dict[str, Any]:
-    models = [{"name": served.name} for served in config.served]
+    models = [_for_gateway(served) for served in config.served]
     return {
         "name": _GATEWAY,
         "route_prefix": "/",
@@ -148,6 +150,12 @@ def _gateway_application(config: Config) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _for_gateway(served: Served) -> dict[str, Any]:
+    """Return what the gateway knows of a model: its name, and its limits where they are its own."""
+    limits = served.limits.model_dump(mode="json", include=_IN_GATEWAY, exclude_defaults=True)
+    return {"name": served.name, **({"limits": limits} if limits else {})}
 
 
 def build_model(args: dict[str, Any]) -> Application:

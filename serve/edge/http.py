@@ -4,11 +4,15 @@ The values pickle, so the gateway can pass a request on to a model's replica as 
 A web framework's request parsing would cost more than the model does (docs/performance.md).
 """
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serve.errors import BodyTooLarge, InvalidRequest, ServeError
+from serve.edge import deadlines
+from serve.edge.off_loop import COMPRESS_BYTES, DECOMPRESS_BYTES, off_loop
+from serve.errors import BodyTooLarge, DeadlineExceeded, InvalidRequest, ServeError
 from serve.protocols import content_encoding
 from serve.protocols.json_documents import encode_error
 
@@ -51,14 +55,36 @@ class Disconnected(Exception):
     """The client hung up before its request was complete; nobody waits for a response."""
 
 
-async def read_request(scope: Scope, receive: Receive, max_body_bytes: int) -> HttpRequest:
-    """Read and decompress one request; raises BodyTooLarge before holding more than allowed."""
+async def read_request(
+    scope: Scope,
+    receive: Receive,
+    max_body_bytes: int,
+    max_s: float = math.inf,
+) -> HttpRequest:
+    """Read and decompress one request; raises BodyTooLarge before holding more than allowed.
+
+    A client may allow less than `max_s` for its request, by a header. Raises DeadlineExceeded if
+    the body is not there by then.
+    """
     headers = dict(scope["headers"])
     method = scope["method"]
-    body = b"" if method == "GET" else await _read_body(headers, receive, max_body_bytes)
+    if method == "GET":
+        return HttpRequest(method, scope["path"], headers)
+    allowed_s = min(max_s, deadlines.timeout_s(headers))
+    try:
+        async with asyncio.timeout(None if allowed_s == math.inf else allowed_s):
+            body = await _read_body(headers, receive, max_body_bytes)
+    except TimeoutError as err:
+        raise DeadlineExceeded(f"the body was not here within {allowed_s:.3g} s") from err
     encoding = headers.get(b"content-encoding")
     if encoding is not None and body:
-        body = content_encoding.decompress(body, encoding.decode("latin-1"), max_body_bytes)
+        body = await off_loop(
+            len(body) >= DECOMPRESS_BYTES,
+            content_encoding.decompress,
+            body,
+            encoding.decode("latin-1"),
+            max_body_bytes,
+        )
     return HttpRequest(method, scope["path"], headers, body)
 
 
@@ -103,7 +129,8 @@ async def send_response(response: HttpResponse, request: HttpRequest | None, sen
         accepted = request.headers.get(b"accept-encoding", b"").decode("latin-1")
         encoding = content_encoding.choose_encoding(accepted)
         if encoding is not None:
-            body = content_encoding.compress(body, encoding)
+            is_large = len(body) >= COMPRESS_BYTES
+            body = await off_loop(is_large, content_encoding.compress, body, encoding)
             response.headers.append((b"content-encoding", encoding.encode()))
             response.headers.append((b"vary", b"accept-encoding"))
     response.headers.append((b"content-length", str(len(body)).encode()))
@@ -126,6 +153,11 @@ def error_response(err: ServeError) -> HttpResponse:
     if err.http_status in {429, 503}:
         response.headers.append((b"retry-after", b"1"))
     return response
+
+
+def client_closed_request() -> HttpResponse:
+    """Return what is recorded where a client did not wait for its response; nobody gets it."""
+    return HttpResponse(499, encode_error("the client hung up before its response was there"))
 
 
 def not_found() -> HttpResponse:

@@ -4,6 +4,7 @@ Row by row: only rows that did not exit go on, so a batch shrinks on its way. Th
 layer answered each row, and whether a later layer that should have had it was late or failed.
 """
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serve.batching.deadline import until
 from serve.errors import ConfigError, DeadlineExceeded, InferenceFailed, ServeError
 from serve.pipelines.exits import exits
 from serve.pipelines.member import Member
@@ -111,9 +113,12 @@ class CascadeKind(Kind):
         with self._recorder.time(layer.label):
             if deadline_s is None:
                 return layer.wired.compute(values, rows)
-            # In the same context, so that a member elsewhere learns of the trace.
-            work = self._threads.submit(copy_context().run, layer.wired.compute, values, rows)
+            # In the same context, so that a member elsewhere learns of the trace and the deadline,
+            # by which it ends what it does; one in this process that has not begun does not.
+            with until(time.perf_counter() + deadline_s):
+                work = self._threads.submit(copy_context().run, layer.wired.compute, values, rows)
             if not wait([work], deadline_s).done:
+                work.cancel()
                 # Before what it raises is looked at: that may be a TimeoutError of its own.
                 raise DeadlineExceeded(f"layer '{layer.label}' took longer than {deadline_s:g} s")
             return work.result()

@@ -3,11 +3,14 @@
 Used by the kinds; a member is a colocated engine here, and a model's own replicas in remote.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
+from serve.batching.deadline import left_s
 from serve.batching.merging import chunks, has_rows, join, merge, padded_size, rows_of
 from serve.engines.engine import Engine
+from serve.errors import DeadlineExceeded
 from serve.types import Signature, Tensors
 
 
@@ -48,6 +51,8 @@ class ColocatedMember:
         return join([self._compute_piece(piece) for piece in chunks(inputs, self._sizes[-1])])
 
     def _compute_piece(self, piece: Tensors) -> Tensors:
+        if left_s(math.inf) <= 0:
+            raise DeadlineExceeded(f"no time is left to compute '{self.label}'")
         rows = rows_of(piece)
         padded = merge([piece], padded_size(rows, self._sizes)) if rows else piece
         outputs = self._engine.infer(self.signature.name, padded)

@@ -14,6 +14,7 @@ from ray import serve as ray_serve
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from serve.batching.deadline import left_s
 from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
 from serve.telemetry.trace_context import CURRENT
 from serve.types import InferRequest, InferResponse, Signature, Tensors
@@ -45,10 +46,13 @@ class RemoteMember:
 
     def compute(self, inputs: Tensors) -> Tensors:
         """Return the outputs. Raises what the model's replica raised, ModelNotReady, or late."""
+        timeout_s = left_s(self._timeout_s)
+        if timeout_s <= 0:
+            raise DeadlineExceeded(f"no time is left to ask model '{self._model}'")
         request = InferRequest(
-            inputs, version=self._version, timeout_s=self._timeout_s, trace=CURRENT.get()
+            inputs, version=self._version, timeout_s=timeout_s, trace=CURRENT.get()
         )
-        response: InferResponse = self._wait(self._infer(request), self._timeout_s)
+        response: InferResponse = self._wait(self._infer(request), timeout_s)
         return response.outputs
 
     def warmup(self) -> None:
@@ -68,15 +72,15 @@ class RemoteMember:
     async def _ask(self, method: Any, argument: Any) -> Any:
         """Return what a replica answers; if it dies meanwhile, another one is asked, once."""
         with contextlib.suppress(RayActorError):
-            return await method.remote(argument)
-        return await method.remote(argument)
+            return await outcome(method.remote(argument))
+        return await outcome(method.remote(argument))
 
     def _wait(self, call: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         if not wait([future], timeout_s).done:
             # Before what it raises is looked at: that may be a TimeoutError of the model's own.
             future.cancel()
-            raise DeadlineExceeded(f"model '{self._model}' did not answer within {timeout_s:g} s")
+            raise DeadlineExceeded(f"model '{self._model}' did not answer within {timeout_s:.3g} s")
         try:
             return future.result()
         except (RayError, RayServeException) as err:
@@ -96,3 +100,15 @@ def translated(err: RayError | RayServeException, model: str) -> ServeError:
     if isinstance(err, BackPressureError):
         return QueueFull(f"model '{model}' has too many requests; try again later")
     return ModelNotReady(f"model '{model}' has no replica that answers")
+
+
+async def outcome(response: Any) -> Any:
+    """Return what a call through a Ray Serve handle gives; cancelled here, it is cancelled there.
+
+    Ray leaves a call alone whose response nobody waits for any more.
+    """
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise

@@ -4,36 +4,52 @@ Called by the edge around every protocol. "deflate" is a zlib stream, as the RFC
 """
 
 import gzip
+import io
 import zlib
 
 from serve.errors import BodyTooLarge, InvalidRequest, Unsupported
 
-_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _LEVEL = 1  # on tensors higher levels cost time and save little
 
 
 def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
     """Return the decompressed body. Raises BodyTooLarge, InvalidRequest, Unsupported.
 
-    It stops at `limit_bytes`, so that a few bytes cannot fill the memory.
+    It stops at `limit_bytes`, so that a few bytes cannot fill the memory. A gzip body may have
+    several members (RFC 1952, section 2.2), as parallel compressors write.
     """
     encoding = encoding.strip().lower()
     if encoding in {"", "identity"}:
         return body
-    if encoding not in _WINDOW_BITS:
+    readers = {"gzip": _gunzip, "x-gzip": _gunzip, "deflate": _inflate}
+    if encoding not in readers:
         raise Unsupported(f"Unsupported compression type '{encoding}'; send gzip or deflate")
-    stream = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
-        plain = stream.decompress(body, limit_bytes + 1)
-    except zlib.error as err:
+        plain = readers[encoding](body, limit_bytes + 1)
+    except EOFError as err:
+        raise InvalidRequest(f"the {encoding} body ends too early") from err
+    except (gzip.BadGzipFile, zlib.error) as err:
         raise InvalidRequest(f"the body is not {encoding}: {err}") from err
     if len(plain) > limit_bytes:
         raise BodyTooLarge(
             f"the body decompresses to more than {limit_bytes} bytes; send fewer rows at once "
             "or raise limits.max_body_bytes"
         )
-    if not stream.eof:
-        raise InvalidRequest(f"the {encoding} body ends too early")
+    return plain
+
+
+def _gunzip(body: bytes, most_bytes: int) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+        return file.read(most_bytes)
+
+
+def _inflate(body: bytes, most_bytes: int) -> bytes:
+    stream = zlib.decompressobj()
+    plain = stream.decompress(body, most_bytes)
+    if not stream.eof and len(plain) < most_bytes:
+        raise EOFError
+    if stream.unused_data:
+        raise zlib.error(f"{len(stream.unused_data)} bytes follow its end")
     return plain
 
 

@@ -18,7 +18,7 @@ from ray.serve._private.logging_utils import get_serve_logs_dir
 from serve.config.pipelines import PIPELINE, Pipeline
 from serve.config.schema import Model as ModelConfig
 from serve.config.schema import Repository as RepositoryConfig
-from serve.config.sections import Prices, Served, Slo, Tenants, VersionPolicy
+from serve.config.sections import Limits, Prices, Served, Slo, Tenants, VersionPolicy
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import ModelNotReady, ServeError
 from serve.pipelines.remote import RemoteMember
@@ -272,7 +272,13 @@ class GatewayDeployment:
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Apply a user_config, as applications makes it: the models' names above all."""
-        self._gateway.apply(tuple(model["name"] for model in user_config["models"]))
+        models = user_config["models"]
+        limits = {
+            model["name"]: Limits.model_validate(model["limits"])
+            for model in models
+            if "limits" in model
+        }
+        self._gateway.apply(tuple(model["name"] for model in models), limits)
         with self._change_faults.noted():  # the models are reached without traces and log, too
             self._gateway.reporter = await _reporter(user_config, self._gateway.reporter)
         if self._flushing is None:

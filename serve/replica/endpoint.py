@@ -10,10 +10,13 @@ nothing: what was not foreseen is a 500 in JSON, and what fails beside a request
     *    /v1[...]                 what TensorFlow Serving has under /v1/models/<name>[...]
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from serve.edge import deadlines
 from serve.edge.http import (
     JSON,
     OCTETS,
@@ -23,11 +26,14 @@ from serve.edge.http import (
     Receive,
     Scope,
     Send,
+    client_closed_request,
     error_response,
     read_request,
     send_response,
     v2_json_length,
 )
+from serve.edge.off_loop import CODEC_BYTES, off_loop
+from serve.edge.presence import Presence
 from serve.edge.routes import Target, parse_path
 from serve.edge.unforeseen import unforeseen
 from serve.errors import InferenceFailed, ServeError
@@ -43,6 +49,7 @@ from serve.types import InferRequest, InferResponse
 log = logging.getLogger("ray.serve")
 
 Encode = Callable[[InferResponse], HttpResponse]
+_STRING_BYTES = 64
 
 
 class ModelEndpoint:
@@ -79,8 +86,11 @@ class ModelEndpoint:
         started = time.perf_counter()
         request = None
         try:
-            request = await read_request(scope, receive, self._max_body_bytes)
-            response = await self._respond(request, started)
+            request = await read_request(
+                scope, receive, self._max_body_bytes, self._model.request_timeout_s
+            )
+            with Presence(receive):
+                response = await self._respond(request, started)
         except Disconnected:
             return
         except Exception as err:  # the body could not be read
@@ -116,16 +126,29 @@ class ModelEndpoint:
             response = await self._handle(target, exchange)
         except ServeError as err:
             response = self._failed(err)
+        except asyncio.CancelledError:  # the client has gone, which the metrics shall say
+            self._end(exchange, client_closed_request(), reporter, traced)
+            raise
         except Exception as err:
             self.request_faults.count()
             response = unforeseen(err, request, f"the replica of model '{self._model.name}'")
+        self._end(exchange, response, reporter, traced)
+        return response
+
+    def _end(
+        self,
+        exchange: Exchange,
+        response: HttpResponse,
+        reporter: Reporter | None,
+        traced: Any,
+    ) -> None:
+        """Record an exchange, whatever fails about that."""
         exchange.end(response)
         with self.report_faults.noted():
             self._record(exchange, response)
         if reporter is not None:
             with self.report_faults.noted():
                 reporter.end(traced, exchange)
-        return response
 
     def _exchange(
         self, request: HttpRequest, target: Target, started: float, read: float
@@ -165,12 +188,23 @@ class ModelEndpoint:
         exchange.version = str(loaded.number)
         assert exchange.request is not None
         decode = _decode_v1 if target.protocol == "v1" else _decode_v2
-        with loaded.batcher.held():
-            request, encode = decode(exchange.request, loaded, exchange.tenant)
-            inferred = await self._model.infer_with(loaded, request, self._is_alone)
-        response = encode(inferred)
+        is_large = len(exchange.request.body) >= CODEC_BYTES
+        request, encode = await off_loop(
+            is_large, decode, exchange.request, loaded, exchange.tenant
+        )
+        request.timeout_s = self._left_s(request, exchange)
+        inferred = await self._model.infer_with(loaded, request, self._is_alone)
+        response = await off_loop(_size(inferred) >= CODEC_BYTES, encode, inferred)
         exchange.inferred = inferred
         return response
+
+    def _left_s(self, request: InferRequest, exchange: Exchange) -> float:
+        """Return the seconds that are left of a request's time. Raises DeadlineExceeded."""
+        assert exchange.request is not None
+        by_header_s = deadlines.timeout_s(exchange.request.headers)
+        by_body_s = by_header_s if request.timeout_s is None else request.timeout_s
+        allowed_s = min(self._model.request_timeout_s, by_header_s, by_body_s)
+        return deadlines.left_s(allowed_s, exchange.started)
 
     async def _metadata_v2(self, target: Target, exchange: Exchange) -> HttpResponse:
         loaded = self._model.choose(target.version, target.label)
@@ -198,6 +232,14 @@ class ModelEndpoint:
             chosen = self._model.choose(target.version, target.label).number
             states, failures = {chosen: "AVAILABLE"}, {}
         return HttpResponse(200, encode_json(rest_v1.status(self._model.name, states, failures)))
+
+
+def _size(inferred: InferResponse) -> int:
+    """Return about how many bytes the outputs are; strings are taken as some words each."""
+    return sum(
+        array.size * _STRING_BYTES if array.dtype.hasobject else array.nbytes
+        for array in inferred.outputs.values()
+    )
 
 
 def _decode_v2(

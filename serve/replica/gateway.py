@@ -11,7 +11,8 @@ a route prefix cannot express, so they come here and go on to the model's replic
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ray import serve as ray_serve
@@ -19,6 +20,8 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 
 from serve import __version__
+from serve.config.sections import Limits
+from serve.edge import deadlines
 from serve.edge.http import (
     Disconnected,
     HttpRequest,
@@ -30,10 +33,11 @@ from serve.edge.http import (
     read_request,
     send_response,
 )
+from serve.edge.presence import Presence
 from serve.edge.routes import Target, parse_path
 from serve.edge.unforeseen import unforeseen
 from serve.errors import ModelNotFound, ModelNotReady, ServeError
-from serve.pipelines.remote import translated
+from serve.pipelines.remote import outcome, translated
 from serve.protocols import metadata_v2
 from serve.protocols.json_documents import encode_json
 from serve.telemetry.exchange import Exchange
@@ -42,14 +46,16 @@ from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
 from serve.telemetry.metrics_recorder import Recorder, Sum
 from serve.telemetry.request_reporter import Reporter
 
-_MAX_BODY_BYTES = 64 * 2**20
+_DEFAULT_LIMITS = Limits()
 _STATUS_TTL_S = 1.0
 _STATUS_TIMEOUT_S = 1.0
 _RETRIES = 2
 # Replicas that take requests: also while they take a new user_config, leave a draining node, or
 # while a new controller gets to know them.
 _ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION", "RECOVERING"}
-_FORWARD_TIMEOUT_S = 30.0
+_CALL_TIMEOUT_S = 30.0
+# A replica says itself that a request's time is up; it is waited for so much longer.
+_GRACE_S = 1.0
 # Counted from 0 on, so that the first one shows in a rate.
 _CODES_FROM_THE_START = (429, 503)
 
@@ -59,6 +65,7 @@ class Gateway:
 
     def __init__(self, recorder: Recorder) -> None:
         self.models: Sequence[str] = ()
+        self._limits: Mapping[str, Limits] = {}
         self._recorder = recorder
         self.reporter: Reporter | None = None
         # Of requests that got a 500 for it, and of what is reported about requests.
@@ -76,8 +83,12 @@ class Gateway:
         target = parse_path(scope["path"])
         request = None
         try:
-            request = await read_request(scope, receive, _MAX_BODY_BYTES)
-            response = await self._respond(request, target, started)
+            limits = self._limits_of(target)
+            request = await read_request(
+                scope, receive, limits.max_body_bytes, limits.request_timeout_s
+            )
+            with Presence(receive):
+                response = await self._respond(request, target, started)
         except Disconnected:
             return
         except Exception as err:  # the body could not be read
@@ -87,9 +98,12 @@ class Gateway:
             self._count(target, response.status)
         await send_response(response, request, send)
 
-    def apply(self, models: Sequence[str]) -> None:
-        """Take the names of the models."""
+    def apply(
+        self, models: Sequence[str], limits: Mapping[str, Limits] = MappingProxyType({})
+    ) -> None:
+        """Take the names of the models, and what those accept whose limits are not the default."""
         self.models = models
+        self._limits = limits
         for name in models:
             for protocol in PROTOCOLS:
                 for code in _CODES_FROM_THE_START:
@@ -111,7 +125,7 @@ class Gateway:
         try:
             if refused is not None:
                 raise refused
-            response = await self._handle(request, target)
+            response = await self._handle(request, target, started)
         except ServeError as err:
             response = error_response(err)
         except Exception as err:
@@ -145,10 +159,13 @@ class Gateway:
     def _requests(self, name: str, protocol: str, code: int) -> Sum:
         return self._recorder.sum("gateway_requests", model=name, protocol=protocol, code=str(code))
 
-    async def _handle(self, request: HttpRequest, target: Target) -> HttpResponse:
+    def _limits_of(self, target: Target) -> Limits:
+        return self._limits.get(target.model or "", _DEFAULT_LIMITS)
+
+    async def _handle(self, request: HttpRequest, target: Target, started: float) -> HttpResponse:
         """Return the response to a request for the platform, or that of the model it is for."""
         if target.model is not None:
-            return await self._to_model(request, target, target.model)
+            return await self._to_model(request, target, target.model, started)
         refusal = target.refusal(request.method)
         if refusal is not None:
             return refusal
@@ -198,25 +215,35 @@ class Gateway:
         ]
         return ready + failed
 
-    async def _to_model(self, request: HttpRequest, target: Target, model: str) -> HttpResponse:
+    async def _to_model(
+        self, request: HttpRequest, target: Target, model: str, started: float
+    ) -> HttpResponse:
+        path = request.path
         if target.protocol == "v2":  # without a route of its own: unknown, or behind Ray's proxy
             if model not in self.models:
                 raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
-            return await self._forward(model, request)
-        target.refusal(request.method)  # malformed before unknown
-        if model not in self.models:
-            raise ModelNotFound(f"Servable not found for request: Latest({model})")
-        path = target.inside_model()
-        return await self._forward(
-            model, HttpRequest(request.method, path, request.headers, request.body)
-        )
+        else:
+            target.refusal(request.method)  # malformed before unknown
+            if model not in self.models:
+                raise ModelNotFound(f"Servable not found for request: Latest({model})")
+            path = target.inside_model()
+        limit_s = self._limits_of(target).request_timeout_s
+        left_s = deadlines.left_s(min(limit_s, deadlines.timeout_s(request.headers)), started)
+        # The time that is left, so that the replica's own begins where the request's did.
+        headers = {**request.headers, deadlines.HEADER: deadlines.header_value(left_s)}
+        forwarded = HttpRequest(request.method, path, headers, request.body)
+        return await self._forward(model, forwarded, left_s)
 
-    async def _forward(self, name: str, request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = await self._call(name, "handle_http", request)
+    async def _forward(self, name: str, request: HttpRequest, left_s: float) -> HttpResponse:
+        response: HttpResponse = await self._call(
+            name, "handle_http", request, timeout_s=left_s + _GRACE_S
+        )
         response.by_replica = True
         return response
 
-    async def _call(self, name: str, method: str, *args: Any) -> Any:
+    async def _call(
+        self, name: str, method: str, *args: Any, timeout_s: float = _CALL_TIMEOUT_S
+    ) -> Any:
         """Call a method of a model's replica; Ray's errors become ours here."""
         states = await self._application_states()
         state = "RUNNING" if states is None else states.get(name)
@@ -224,7 +251,7 @@ class Gateway:
             raise ModelNotReady(f"model '{name}' is {state or 'not deployed'}; see strata status")
         handle = ray_serve.get_deployment_handle("model", app_name=name)
         try:
-            async with asyncio.timeout(_FORWARD_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 return await _call_replica(getattr(handle, method), args)
         except (RayError, RayServeException) as err:
             raise translated(err, name) from err
@@ -270,8 +297,8 @@ async def _call_replica(method: Any, args: tuple[Any, ...]) -> Any:
     """Call a replica; if it dies meanwhile another one is called, twice at most."""
     for _ in range(_RETRIES):
         with contextlib.suppress(RayActorError):
-            return await method.remote(*args)
-    return await method.remote(*args)
+            return await outcome(method.remote(*args))
+    return await outcome(method.remote(*args))
 
 
 def _json(value: Any, status: int = 200) -> HttpResponse:

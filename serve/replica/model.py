@@ -103,6 +103,11 @@ class Model:
         """Why versions could not be loaded, by number."""
         return self._failures.reasons
 
+    @property
+    def request_timeout_s(self) -> float:
+        """The longest that a request may take, whatever its client allows."""
+        return self._config.limits.request_timeout_s
+
     def choose(self, version: int | None, label: str | None) -> LoadedVersion:
         """Return the version that serves a request. Raises ModelNotFound, ModelNotReady."""
         if not self.versions:

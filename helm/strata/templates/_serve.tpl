@@ -146,7 +146,10 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $_ := set $config.http_options "port" $http.port -}}
 {{- $served := concat .Values.models .Values.pipelines -}}
 {{- $names := list -}}
-{{- range $served }}{{ $names = append $names (dict "name" .name) }}{{ end -}}
+{{- range $served -}}
+{{- $limits := pick (default dict .limits) "max_body_bytes" "request_timeout_s" -}}
+{{- $names = append $names (merge (dict "name" .name) (ternary (dict "limits" $limits) dict (gt (len $limits) 0))) -}}
+{{- end -}}
 {{- $gateway := first $config.applications -}}
 {{- $_ := set (first $gateway.deployments) "user_config" (merge (dict "models" $names) (include "strata.reports" . | fromJson)) -}}
 {{- $applications := list $gateway -}}

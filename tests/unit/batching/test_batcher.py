@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from serve.batching import batcher as module
 from serve.batching import execution
 from serve.batching.batcher import Batcher, BatchPolicy
+from serve.batching.deadline import left_s
 from serve.config.sections import Batching
 from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull
 from serve.telemetry.trace_context import following
@@ -328,6 +329,18 @@ def test_a_request_past_its_deadline_is_told_so_and_is_not_computed():
     assert engine.sizes == [1, 1]
 
 
+@pytest.mark.parametrize("rows", [1, 5])
+def test_the_engine_is_told_until_when_somebody_waits(rows):
+    seen = []
+
+    def compute(signature, inputs):
+        seen.append(left_s(math.inf))
+        return {"y": inputs["x"]}
+
+    asyncio.run(_infer(_batcher(compute, max_batch_size=2), *range(rows), timeout_s=50))
+    assert all(40 < left <= 50 for left in seen)
+
+
 def test_a_caller_that_goes_away_leaves_the_others_alone():
     engine = Doubler()
     engine.gate.clear()
@@ -537,7 +550,7 @@ def test_whatever_is_raised_beside_the_engine_ends_with_its_batch(
 
     async def scenario():
         batcher = _broken_at(place, monkeypatch)
-        batcher._seconds_by_size[1] = 0.0  # known to be short
+        batcher._estimates.seconds = lambda entry: 0.0  # known to be short
         asked = [await asyncio.gather(ask(batcher), return_exceptions=True) for _ in range(2)]
         asked.append(await asyncio.gather(ask(batcher), ask(batcher), return_exceptions=True))
         await asyncio.sleep(0)  # until the watcher has been shown the last ones

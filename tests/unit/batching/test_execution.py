@@ -2,10 +2,13 @@
 
 import asyncio
 import gc
+import math
+import time
 
 import numpy as np
 import pytest
 
+from serve.batching.deadline import left_s
 from serve.batching.execution import Entry, run, show, total
 from serve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest
 from serve.telemetry.faults import Faults
@@ -132,6 +135,20 @@ def test_a_batch_works_for_the_recorded_trace_of_those_in_it(entry):
     run(compute, [entry(1)], (4,))
     assert seen == [recorded, not_recorded, None]
     assert CURRENT.get() is None
+
+
+def test_a_batch_has_until_the_last_of_its_requests_is_given_up(entry):
+    seen = []
+
+    def compute(signature, inputs):
+        seen.append(left_s(math.inf))
+        return double(signature, inputs)
+
+    now = time.perf_counter()
+    run(compute, [entry(1, deadline=now + 10), entry(2, deadline=now + 100)], (2,))
+    run(compute, [entry(1, deadline=now + 50)], (2,))
+    assert 90 < seen[0] <= 100
+    assert 40 < seen[1] <= 50
 
 
 def test_nothing_to_run_is_no_call():

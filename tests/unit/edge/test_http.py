@@ -1,5 +1,7 @@
 import asyncio
 import gzip
+import random
+import threading
 
 import pytest
 
@@ -12,7 +14,14 @@ from serve.edge.http import (
     read_request,
     send_response,
 )
-from serve.errors import BodyTooLarge, InvalidRequest, ModelNotReady, QueueFull
+from serve.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotReady,
+    QueueFull,
+)
+from serve.protocols import content_encoding
 
 
 def _read(messages, headers=(), limit=100, method="POST"):
@@ -49,6 +58,41 @@ def test_a_length_that_is_no_number_is_refused():
 def test_a_client_that_hangs_up_is_noticed():
     with pytest.raises(Disconnected):
         _read([_chunk(b"a", True), {"type": "http.disconnect"}])
+
+
+@pytest.mark.parametrize(("headers", "max_s"), [([], 0.01), ([(b"grpc-timeout", b"10m")], 60.0)])
+def test_a_body_that_does_not_come_in_time_is_not_waited_for(headers, max_s):
+    async def receive():
+        await asyncio.Event().wait()
+
+    scope = {"method": "POST", "path": "/p", "headers": headers}
+    with pytest.raises(DeadlineExceeded, match=r"the body was not here within 0\.01 s"):
+        asyncio.run(read_request(scope, receive, 100, max_s))
+
+
+def _threads_of(monkeypatch, name):
+    """Return the list of whether each call of a codec was on the event loop's thread."""
+    done, original = [], getattr(content_encoding, name)
+
+    def noted(*args):
+        done.append(threading.current_thread() is threading.main_thread())
+        return original(*args)
+
+    monkeypatch.setattr(content_encoding, name, noted)
+    return done
+
+
+def test_large_bodies_are_inflated_and_compressed_beside_the_event_loop(monkeypatch):
+    inflated = _threads_of(monkeypatch, "decompress")
+    compressed = _threads_of(monkeypatch, "compress")
+    noise = random.Random(0).randbytes(100_000)
+    gzipped = [(b"content-encoding", b"gzip")]
+    assert _read([_chunk(gzip.compress(b"few"))], gzipped).body == b"few"
+    assert _read([_chunk(gzip.compress(noise))], gzipped, limit=200_000).body == noise
+    accepts = HttpRequest("GET", "/", {b"accept-encoding": b"gzip"})
+    _send(HttpResponse(200, noise[:COMPRESS_FROM_BYTES]), accepts)
+    _send(HttpResponse(200, noise), accepts)
+    assert (inflated, compressed) == ([True, False], [True, False])
 
 
 def test_a_compressed_body_is_decompressed():

@@ -1,3 +1,4 @@
+import math
 import threading
 
 import numpy as np
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from serve.batching.deadline import left_s
 from serve.config.pipelines import PIPELINE
 from serve.errors import (
     ConfigError,
@@ -116,6 +118,25 @@ def test_a_late_layer_is_not_waited_for():
     with pytest.raises(DeadlineExceeded, match="'large' took longer than"):
         infer(strict, [1])
     gate.set()
+
+
+def test_a_late_layer_knows_when_it_is_given_up_and_one_that_did_not_begin_never_does():
+    gate, began, seen = threading.Event(), [], []
+
+    def late(x):
+        began.append(len(x))
+        seen.append(left_s(math.inf))
+        gate.wait(5)
+        return one_hot(np.zeros(len(x)))
+
+    layers = ({"model": "small", "exit": _RULE}, {"model": "large", "deadline_s": 0.02})
+    engine = assemble(_cascade(*layers), Fake("small", sure_of()), Fake("large", late))
+    for _ in range(5):  # more than there are threads
+        assert infer(engine, [1])["degraded"].tolist() == [True]
+    gate.set()
+    engine.kind._threads.shutdown(wait=True)
+    assert all(0 < left <= 0.02 for left in seen)
+    assert len(began) == 2
 
 
 def test_a_failing_layer_fails_the_request_where_nobody_can_answer():

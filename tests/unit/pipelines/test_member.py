@@ -1,8 +1,12 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve.batching.deadline import until
+from serve.errors import DeadlineExceeded
 from serve.pipelines.member import ColocatedMember
 from serve.types import Signature
 from tests.unit.pipelines.fakes import IN, NUMBER, RowEngine
@@ -31,6 +35,14 @@ def test_more_rows_than_the_largest_size_come_in_pieces_and_only_the_last_is_pad
     engine = RowEngine()
     ColocatedMember("m", engine, [1, 2, 4]).compute(_x(11))
     assert [seen.tolist() for seen in engine.seen] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 8]]
+
+
+def test_a_member_computes_no_further_pieces_once_nobody_waits():
+    engine = RowEngine()
+    late = until(time.perf_counter())
+    with late, pytest.raises(DeadlineExceeded, match="no time is left to compute 'm'"):
+        ColocatedMember("m", engine, [1, 2, 4]).compute(_x(11))
+    assert engine.seen == []
 
 
 def test_an_engine_without_rows_is_given_its_inputs_as_they_are():

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,12 +11,14 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
 from serve import errors
+from serve.batching.deadline import until
 from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
 from serve.pipelines import remote
 from serve.pipelines.remote import RemoteMember
 from serve.telemetry.trace_context import following
 from serve.types import InferResponse, Signature
 from tests.unit.pipelines.fakes import IN, NUMBER
+from tests.unit.replica.fakes import Called
 
 _SIGNATURE = Signature("serving_default", (IN,), (NUMBER,), True)
 _CARRIER = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -46,8 +49,8 @@ class Replica:
         self.requests, self.versions, self.loops = [], [], set()
         self.hangs = False
         self.was_cancelled = threading.Event()
-        self.infer = SimpleNamespace(remote=self._infer)
-        self.signature = SimpleNamespace(remote=self._signature)
+        self.infer = SimpleNamespace(remote=lambda it: Called(self._infer(it)))
+        self.signature = SimpleNamespace(remote=lambda it: Called(self._signature(it)))
 
     async def _signature(self, version):
         self.versions.append(version)
@@ -116,6 +119,24 @@ def test_a_member_asks_for_its_version_and_that_versions_signature(loop, replica
 def test_a_replica_is_told_how_long_the_pipeline_waits(loop, replica):
     _member(loop, timeout_s=7.5).compute(_X)
     assert replica.requests[0].timeout_s == 7.5
+
+
+def test_a_replica_has_no_more_time_than_those_who_wait_for_the_batch(loop, replica):
+    member = _member(loop, timeout_s=7.5)
+    with until(time.perf_counter() + 3):
+        member.compute(_X)
+    assert 2 < replica.requests[0].timeout_s <= 3
+    replica.hangs = True
+    with until(time.perf_counter() + 0.05), pytest.raises(DeadlineExceeded):
+        member.compute(_X)
+    assert replica.was_cancelled.wait(30)
+
+
+def test_a_replica_is_not_asked_once_nobody_waits(loop, replica):
+    member = _member(loop)
+    with until(time.perf_counter()), pytest.raises(DeadlineExceeded, match="no time is left"):
+        member.compute(_X)
+    assert replica.requests == []
 
 
 def test_a_replica_is_told_of_the_trace_if_there_is_one(loop, replica):

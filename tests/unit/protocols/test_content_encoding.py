@@ -1,4 +1,5 @@
 import gzip
+import time
 import zlib
 
 import pytest
@@ -14,6 +15,16 @@ def test_what_is_compressed_comes_back(body, encoding):
     assert decompress(compress(body, encoding), encoding, 2000) == body
 
 
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=5), st.integers(0, 9))
+def test_all_members_of_a_gzip_body_are_read_and_count(members, padding):
+    body = b"".join(map(gzip.compress, members)) + b"\0" * padding
+    plain = b"".join(members)
+    assert decompress(body, "gzip", len(plain)) == plain
+    if plain:
+        with pytest.raises(BodyTooLarge):
+            decompress(body, "gzip", len(plain) - 1)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_bomb_stops_at_the_limit(encoding):
     bomb = compress(b"\0" * 10_000_000, encoding)
@@ -23,11 +34,31 @@ def test_a_bomb_stops_at_the_limit(encoding):
 
 @pytest.mark.parametrize(
     ("body", "encoding"),
-    [(b"no", "gzip"), (b"no", "deflate"), (gzip.compress(b"x" * 99)[:-9], "gzip")],
+    [
+        (b"no", "gzip"),
+        (b"no", "deflate"),
+        (gzip.compress(b"x" * 99)[:-9], "gzip"),
+        (zlib.compress(b"x" * 99)[:-5], "deflate"),
+        (gzip.compress(b"x") + b"behind it", "gzip"),
+        (zlib.compress(b"x") + b"behind it", "deflate"),
+        (gzip.compress(b"x") + gzip.compress(b"y")[:-3], "gzip"),
+        (gzip.compress(b"x" * 99)[:-1] + b"?", "gzip"),
+    ],
 )
 def test_a_corrupt_body_is_refused(body, encoding):
     with pytest.raises(InvalidRequest):
         decompress(body, encoding, 1000)
+
+
+def test_many_small_members_are_read_in_time_that_grows_with_them():
+    one = gzip.compress(b"")
+    seconds = []
+    for count in (5_000, 50_000):
+        body = one * count
+        started = time.process_time()
+        assert decompress(body, "gzip", 10) == b""
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 40 * seconds[0]
 
 
 def test_an_unknown_encoding_is_named():

@@ -126,6 +126,19 @@ async def endpoint(engine=None, *, versions=None, labels=(), **config):
     return ModelEndpoint(model, 10_000, RequestMetrics(recorder, RayActorOptions()))
 
 
+class Called:
+    """What a Ray Serve handle returns: awaited for its result, and ended by `cancel` alone."""
+
+    def __init__(self, work):
+        self._task = asyncio.ensure_future(work)
+
+    def __await__(self):
+        return asyncio.shield(self._task).__await__()
+
+    def cancel(self):
+        self._task.cancel()
+
+
 def infer_request(*values, path="/v2/models/digits/infer", **headers):
     tensor = {"name": "x", "datatype": "FP32", "shape": [len(values)], "data": values}
     body = json.dumps({"inputs": [tensor]}).encode()

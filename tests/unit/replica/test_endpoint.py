@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from serve.config.sections import Tracing
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import RepositoryError
+from serve.protocols import rest_v1, rest_v2
 from serve.telemetry.request_reporter import Reporter
 from serve.telemetry.tracing import Tracer
 from tests.unit.replica.fakes import (
@@ -291,6 +293,112 @@ def test_a_request_that_takes_too_long_is_a_504():
 
     (status, *_), in_flight = asyncio.run(scenario())
     assert (status, in_flight) == (504, 0)
+
+
+def test_a_client_may_allow_less_time_by_a_header_in_both_protocols():
+    engine = Held("infer")
+
+    async def scenario():
+        app = await endpoint(engine)
+        try:
+            v2 = infer_request(1, grpc_timeout="10m")
+            v1 = HttpRequest("POST", _MODEL + "/v1:predict", {b"grpc-timeout": b"10m"}, _V1_BODY)
+            return [await fetch(app, v2), await fetch(app, v1)]
+        finally:
+            engine.goes_on.set()
+
+    for status, _, body in asyncio.run(scenario()):
+        assert status == 504
+        assert "no answer within" in orjson.loads(body)["error"]
+
+
+def test_a_header_of_the_client_that_cannot_be_read_is_a_400():
+    assert _post("/infer", _V2_BODY, grpc_timeout="soon")[0] == 400
+
+
+def test_the_time_that_a_body_takes_counts():
+    async def scenario():
+        app = await endpoint(limits={"request_timeout_s": 0.05})
+        statuses = []
+
+        async def receive():
+            await asyncio.to_thread(threading.Event().wait, 0.03)
+            return {"type": "http.request", "body": b"{", "more_body": True}
+
+        async def send(message):
+            statuses.append(message.get("status"))
+
+        await app(scope_of(infer_request(1)), receive, send)
+        return statuses[0], app.in_flight
+
+    assert asyncio.run(scenario()) == (504, 0)
+
+
+def test_a_client_that_hangs_up_is_not_computed_for():
+    engine = Held("infer")
+
+    async def scenario():
+        app = await endpoint(engine, batching={"max_batch_size": 1})
+        running = asyncio.create_task(fetch(app, infer_request(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        messages = [{"type": "http.request", "body": _V2_BODY}, {"type": "http.disconnect"}]
+
+        async def receive():
+            return messages.pop(0)
+
+        batcher = app._model.versions[3].batcher
+        gone = asyncio.create_task(app(scope_of(infer_request(7)), receive, None))
+        await gone  # without an answer, which nobody would hear
+        waiting = batcher.queued
+        engine.goes_on.set()
+        await running
+        recorder = app._model._recorder
+        counted = recorder.value(
+            "model_requests", code="499", protocol="v2", version="3", tenant="none"
+        )
+        return waiting, app.in_flight, counted
+
+    assert asyncio.run(scenario()) == (0, 0, 1)
+
+
+@pytest.fixture
+def codecs(monkeypatch):
+    """Return, of each call of a codec, whether it was on the event loop's thread."""
+    on_loop = []
+
+    def note(module, name):
+        work = getattr(module, name)
+
+        def noted(*args, **more):
+            on_loop.append(threading.current_thread() is threading.main_thread())
+            return work(*args, **more)
+
+        monkeypatch.setattr(module, name, noted)
+
+    for module, names in (
+        (rest_v2, ("decode_request", "encode_response")),
+        (rest_v1, ("decode_predict", "encode_predict")),
+    ):
+        for name in names:
+            note(module, name)
+    return on_loop
+
+
+@pytest.mark.parametrize(("rows", "on_loop"), [(2, True), (100_000, False)])
+@pytest.mark.parametrize("path", ["/infer", "/v1:predict"])
+def test_large_bodies_are_read_and_written_beside_the_event_loop(codecs, path, rows, on_loop):
+    values = range(40, 40 + rows)
+    body = infer_request(*values).body
+    if path != "/infer":
+        body = json.dumps({"instances": list(values)}).encode()
+
+    async def scenario():
+        app = await endpoint()
+        app._max_body_bytes = 10**7
+        return await fetch(app, HttpRequest("POST", _MODEL + path, {}, body))
+
+    assert asyncio.run(scenario())[0] == 200
+    assert codecs == [on_loop, on_loop]
 
 
 def test_a_model_that_fails_is_a_500_and_its_cause_is_in_the_log_alone(caplog):

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 
+from serve.config.sections import Limits
+from serve.edge import deadlines
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import InvalidRequest, ModelNotReady, QueueFull
 from serve.replica import gateway
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
-from tests.unit.replica.fakes import fetch, scope_of, until
+from tests.unit.replica.fakes import Called, fetch, scope_of, until
 
 
 class FakeServe:
@@ -193,8 +195,8 @@ class Calls:
         self.goes_on, self.was_cancelled = asyncio.Event(), False
         self.hangs = False
         self._described, self._error = described, error
-        self.handle_http = SimpleNamespace(remote=self._handle_http)
-        self.describe = SimpleNamespace(remote=self._describe)
+        self.handle_http = SimpleNamespace(remote=lambda it: Called(self._handle_http(it)))
+        self.describe = SimpleNamespace(remote=lambda: Called(self._describe()))
 
     async def _handle_http(self, request):
         self.requests.append(request)
@@ -250,15 +252,76 @@ def _get(served, path, method="GET"):
 def test_a_replica_that_does_not_answer_in_time_is_a_503_and_its_call_is_given_up(
     gateway_of, monkeypatch
 ):
-    monkeypatch.setattr(gateway, "_FORWARD_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(gateway, "_GRACE_S", 0.0)
     calls = Calls()
     calls.hangs = True
     served = gateway_of({"digits": calls})
-    status, headers, body = asyncio.run(fetch(served, _predict()))
+    served.apply(["digits"], {"digits": Limits(request_timeout_s=0.01)})
+
+    async def scenario():
+        answer = await fetch(served, _predict())
+        await until(lambda: calls.was_cancelled)
+        return answer
+
+    status, headers, body = asyncio.run(scenario())
     assert (status, headers[b"retry-after"]) == (503, b"1")
     assert json.loads(body)["error"] == "model 'digits' has no replica that answers"
-    assert calls.was_cancelled
     assert _counted(served) == {("digits", "v1", "503")}
+
+
+def test_a_client_that_hangs_up_has_its_call_given_up(gateway_of):
+    calls = Calls()
+    calls.hangs = True
+    served = gateway_of({"digits": calls})
+
+    async def scenario():
+        messages = [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
+
+        async def receive():
+            await until(lambda: len(messages) == 2 or calls.requests)
+            return messages.pop(0)
+
+        await served(scope_of(_predict()), receive, None)  # which sends nothing
+        await until(lambda: calls.was_cancelled)
+
+    asyncio.run(scenario())
+    assert _counted(served) == set()
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "least_s", "most_s"),
+    [
+        ({}, None, 29, 30),
+        ({"request_timeout_s": 300}, None, 299, 300),
+        ({"request_timeout_s": 300}, b"100S", 99, 100),
+        ({"request_timeout_s": 3}, b"100S", 2, 3),
+    ],
+)
+def test_the_time_that_is_left_goes_on_to_the_model(gateway_of, limits, asked, least_s, most_s):
+    calls = Calls()
+    served = gateway_of({"digits": calls})
+    served.apply(["digits"], {"digits": Limits(**limits)})
+    request = _predict()
+    if asked is not None:
+        request.headers[b"grpc-timeout"] = asked
+    assert asyncio.run(fetch(served, request))[0] == 200
+    (sent,) = calls.requests
+    assert least_s < deadlines.timeout_s(sent.headers) <= most_s
+
+
+def test_a_request_without_time_left_goes_nowhere(gateway_of):
+    calls = Calls()
+    request = _predict()
+    request.headers[b"grpc-timeout"] = b"1n"
+    status, *_ = asyncio.run(fetch(gateway_of({"digits": calls}), request))
+    assert (status, calls.requests) == (504, [])
+
+
+@pytest.mark.parametrize(("limit", "status"), [(18, 200), (17, 413), (None, 200)])
+def test_a_model_s_own_limit_holds_for_bodies_that_come_by_the_gateway(gateway_of, limit, status):
+    served = gateway_of({"digits": Calls()})
+    served.apply(["digits"], {} if limit is None else {"digits": Limits(max_body_bytes=limit)})
+    assert asyncio.run(fetch(served, _predict()))[0] == status
 
 
 def test_nobody_else_waits_for_a_replica_that_does_not_answer(gateway_of):
@@ -324,14 +387,19 @@ def test_a_v1_request_goes_on_below_the_models_own_prefix_as_it_came(gateway_of)
     status, _, body = asyncio.run(fetch(served, sent))
     assert (status, json.loads(body)) == (200, {"by": "replica"})
     path = "/v2/models/digits/v1/versions/3:predict"
-    assert calls.requests == [HttpRequest("POST", path, headers, b"body")]
+    (got,) = calls.requests
+    assert deadlines.timeout_s(got.headers) <= 30
+    del got.headers[deadlines.HEADER]
+    assert got == HttpRequest("POST", path, headers, b"body")
 
 
 def test_a_v2_request_that_reaches_the_gateway_goes_on_unchanged(gateway_of):
     calls = Calls()
     sent = HttpRequest("GET", "/v2/models/digits/ready", {})
     assert asyncio.run(fetch(gateway_of({"digits": calls}), sent))[0] == 200
-    assert calls.requests == [sent]
+    (got,) = calls.requests
+    del got.headers[deadlines.HEADER]
+    assert got == sent
 
 
 def test_the_platforms_own_paths_tell_of_it(gateway_of):
