@@ -33,6 +33,9 @@ _ALWAYS = {
     # User code on the replica's main loop, buffered logs: fewer threads, fewer switches.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge.middleware:middlewares",
+    # What the gateway and pipelines send to replicas, and what comes back: bodies are bounded by
+    # each model's limits.max_body_bytes, before Ray's own bound of 4 MiB ends a call with an error.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
     # Replicas compete with nothing that should come before them.
     "RAY_worker_niceness": "0",
     # A platform of many models starts many processes at once; Ray would warn of it on the terminal.

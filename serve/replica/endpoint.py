@@ -36,7 +36,7 @@ from serve.edge.off_loop import CODEC_BYTES, off_loop
 from serve.edge.presence import Presence
 from serve.edge.routes import Target, parse_path
 from serve.edge.unforeseen import unforeseen
-from serve.errors import InferenceFailed, ServeError
+from serve.errors import DeadlineExceeded, InferenceFailed, ServeError
 from serve.protocols import metadata_v2, rest_v1, rest_v2
 from serve.protocols.json_documents import encode_json
 from serve.replica.model import LoadedVersion, Model
@@ -192,19 +192,23 @@ class ModelEndpoint:
         request, encode = await off_loop(
             is_large, decode, exchange.request, loaded, exchange.tenant
         )
-        request.timeout_s = self._left_s(request, exchange)
-        inferred = await self._model.infer_with(loaded, request, self._is_alone)
+        allowed_s = self._allowed_s(request, exchange.request)
+        request.timeout_s = deadlines.left_s(allowed_s, exchange.started)
+        try:
+            inferred = await self._model.infer_with(loaded, request, self._is_alone)
+        except DeadlineExceeded:
+            # The batcher knows what was left, not what was allowed; a layer has less of its own.
+            deadlines.left_s(allowed_s, exchange.started)
+            raise
         response = await off_loop(_size(inferred) >= CODEC_BYTES, encode, inferred)
         exchange.inferred = inferred
         return response
 
-    def _left_s(self, request: InferRequest, exchange: Exchange) -> float:
-        """Return the seconds that are left of a request's time. Raises DeadlineExceeded."""
-        assert exchange.request is not None
-        by_header_s = deadlines.timeout_s(exchange.request.headers)
+    def _allowed_s(self, request: InferRequest, http: HttpRequest) -> float:
+        """Return the seconds from its first byte that a request may take."""
+        by_header_s = deadlines.timeout_s(http.headers)
         by_body_s = by_header_s if request.timeout_s is None else request.timeout_s
-        allowed_s = min(self._model.request_timeout_s, by_header_s, by_body_s)
-        return deadlines.left_s(allowed_s, exchange.started)
+        return min(self._model.request_timeout_s, by_header_s, by_body_s)
 
     async def _metadata_v2(self, target: Target, exchange: Exchange) -> HttpResponse:
         loaded = self._model.choose(target.version, target.label)

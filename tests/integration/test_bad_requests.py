@@ -186,6 +186,43 @@ def test_a_request_that_takes_too_long_is_a_504(served):
     assert "no answer within 0.05 s" in answer.json()["error"]
 
 
+def _hung_up(served, protocol):
+    """Return how many requests of the model busy were given up by their clients."""
+    text = requests.get(served.metrics_url, timeout=60).text
+    lines = [line for line in text.splitlines() if line.startswith("ray_model_requests_total{")]
+    tags = ('model="busy"', f'protocol="{protocol}"', 'code="499"')
+    return sum(float(line.split()[-1]) for line in lines if all(tag in line for tag in tags))
+
+
+@pytest.mark.parametrize("path", ["/v2/models/busy/infer", "/v1/models/busy:predict"])
+def test_a_request_whose_client_hangs_up_is_given_up(served, eventually, path):
+    protocol = path[1:3]
+    before = _hung_up(served, protocol)
+    tensor = {"name": "steps", "datatype": "INT32", "shape": [1], "data": [1]}
+    body = json.dumps({"inputs": [tensor]} if protocol == "v2" else {"instances": [1]}).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    host, port = served.url.removeprefix("http://").split(":")
+    with ThreadPoolExecutor(1) as others:
+        running = others.submit(_busy, served, 6_000)
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            client.sendall(head + body)
+            client.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                client.recv(1)  # it waits for the engine, which computes for seconds
+        assert running.result().status_code in {200, 504}
+    assert eventually(lambda: _hung_up(served, protocol) > before)
+    assert _busy(served, 1).status_code == 200
+
+
+def test_a_v1_body_of_megabytes_goes_through_the_gateway_and_comes_back(served):
+    long = "a" * 6_000_000
+    sent = requests.post(
+        f"{served.url}/v1/models/text:predict", json={"instances": [long]}, timeout=60
+    )
+    assert sent.status_code == 200, sent.text[:200]
+    assert sent.json() == {"predictions": [{"upper": long.upper(), "length": len(long)}]}
+
+
 def test_a_row_that_the_model_refuses_fails_alone(served):
     with ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(lambda steps: _busy(served, steps), [1, 13, 2]))

@@ -15,3 +15,9 @@ def test_haproxy_is_on_unless_it_is_turned_off():
 def test_connections_are_bounded_by_open_files(files, connections):
     assert connections_allowed(files) == connections
     assert ray_environment(Http(), files)["RAY_SERVE_HAPROXY_MAXCONN"] == str(connections)
+
+
+@pytest.mark.parametrize("haproxy", [True, False])
+def test_a_call_between_replicas_may_be_as_large_as_any_body(haproxy):
+    environment = ray_environment(Http(haproxy=haproxy), 65536)
+    assert int(environment["RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"]) == 2**31 - 1

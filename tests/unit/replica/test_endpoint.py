@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from serve.config.sections import Tracing
 from serve.edge.http import HttpRequest, HttpResponse
-from serve.errors import RepositoryError
+from serve.errors import DeadlineExceeded, RepositoryError
 from serve.protocols import rest_v1, rest_v2
 from serve.telemetry.request_reporter import Reporter
 from serve.telemetry.tracing import Tracer
@@ -309,7 +309,16 @@ def test_a_client_may_allow_less_time_by_a_header_in_both_protocols():
 
     for status, _, body in asyncio.run(scenario()):
         assert status == 504
-        assert "no answer within" in orjson.loads(body)["error"]
+        assert "no answer within 0.01 s" in orjson.loads(body)["error"]
+
+
+def test_a_part_of_the_model_that_was_late_is_named():
+    class Late(Doubler):
+        def infer(self, signature, inputs):
+            raise DeadlineExceeded("layer 'large' took longer than 0.05 s")
+
+    status, _, body = _fetch(infer_request(1), endpoint(Late()))
+    assert (status, orjson.loads(body)["error"]) == (504, "layer 'large' took longer than 0.05 s")
 
 
 def test_a_header_of_the_client_that_cannot_be_read_is_a_400():
