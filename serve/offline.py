@@ -21,7 +21,7 @@ from serve.datatypes import DATATYPES
 from serve.errors import ConfigError, InvalidRequest, ServeError
 from serve.evaluation.subject import Reference, find_served, load_subject
 from serve.protocols.signature_check import check
-from serve.repository.repository import Repository
+from serve.repository.repository import configured
 from serve.types import Array, Signature, Tensors
 
 ROW = "row"  # the column that says which row of an .npz an output belongs to
@@ -32,7 +32,7 @@ class Predictor:
 
     def __init__(self, config: Mapping[str, Any], model: str, version: int | None) -> None:
         tree = Config.model_validate(config)
-        repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
+        repository = configured(tree.repository)
         self._model = model
         self._member = load_subject(tree, repository, Reference(model, version)).member
         if not self._member.signature.batched:

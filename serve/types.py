@@ -13,6 +13,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
 
+MAX_VERSION = 2**63 - 1  # TensorFlow Serving's versions are 64-bit integers
+
 # Whose a request is where it does not say.
 NO_TENANT = "none"
 

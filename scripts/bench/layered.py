@@ -25,7 +25,7 @@ from serve.evaluation.dataset import HELD_OUT
 from serve.evaluation.subject import Reference, load_subject
 from serve.learn.data import digits
 from serve.protocols import rest_v2
-from serve.repository.repository import Repository
+from serve.repository.repository import configured
 from serve.types import Array, InferRequest
 
 _ALONE, _LAYERED, _SEQUENCE = "digits-large", "digits-layered", "digits-redrawn"
@@ -147,7 +147,7 @@ def _accuracy(url: str) -> float:
 
 def _sequence_ratio(tree: Config) -> float:
     """Return the time of a colocated sequence over the sum of its stages', 32 rows, in turns."""
-    repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
+    repository = configured(tree.repository)
     with quiet_tensorflow():
         whole = load_subject(tree, repository, Reference(_SEQUENCE))
     first, second = whole.models

@@ -9,13 +9,13 @@ from serve.cli.publish import try_version
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.deploy.preflight import check_pipelines
-from serve.repository.repository import Repository
+from serve.repository.repository import configured
 
 
 def load_checked(path: Path) -> Config:
     """Return the config. Raises ConfigError, also for pipelines that do not fit their models."""
     tree = load(path)
-    repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
+    repository = configured(tree.repository)
     check_pipelines(
         tree,
         repository,

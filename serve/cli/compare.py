@@ -13,7 +13,7 @@ from serve.config.file import load
 from serve.evaluation.comparison import Compared, parse_references
 from serve.evaluation.comparison import compare as compare_all
 from serve.evaluation.dataset import HELD_OUT
-from serve.repository.repository import Repository
+from serve.repository.repository import configured
 
 _COLUMNS = (
     "MODEL", "ACCURACY", "ROWS/S", "P50\nMS", "P99\nMS", "PARAMS", "FLOPS\n/ROW", "MB", "COST\n/M",
@@ -46,7 +46,7 @@ def compare(
       strata compare digits-layerwise@all digits-end-to-end@all
     """
     tree = load(config)
-    repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
+    repository = configured(tree.repository)
     references = parse_references(names, repository)
     with progress_bar("comparing") as progress:
         compared = compare_all(tree, config, references, data, progress)

@@ -67,7 +67,11 @@ def predict(
 def _selector(version: int | None, label: str | None) -> str:
     if version is not None and label is not None:
         raise InvalidRequest("give either --version or --label")
-    return f"/versions/{version}" if version else f"/labels/{label}" if label else ""
+    if label == "":
+        raise InvalidRequest("--label is empty; leave it out for the newest version")
+    if version is not None:
+        return f"/versions/{version}"
+    return "" if label is None else f"/labels/{label}"
 
 
 def _input_specs(path: str) -> list[TensorSpec]:

@@ -16,7 +16,7 @@ from serve.evaluation.dataset import read_arrays
 from serve.repository.layout import BASELINE, SAMPLE
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
-from serve.repository.repository import Repository
+from serve.repository.repository import configured
 from serve.types import Signature
 
 if TYPE_CHECKING:  # it brings TensorFlow
@@ -51,16 +51,15 @@ def publish(
       strata publish my_saved_model --name ocr --sample a_few_inputs.npz
     """
     tree = load(config)
-    source = tree.repository
-    repository = Repository(source.root, Path(source.cache_dir))
+    repository = configured(tree.repository)
     if baseline is None and reconstruction_error is not None:
         raise ConfigError("--reconstruction-error needs --baseline, whose rows have that error")
     examples = read_examples(baseline, reconstruction_error) if baseline else None
-    configured = next((model.signature for model in tree.models if model.name == name), None)
+    named = next((model.signature for model in tree.models if model.name == name), None)
     validate = partial(
         try_version,
         model=name,
-        signature=signature or configured,
+        signature=signature or named,
         sample=sample,
         examples=examples,
     )
@@ -106,7 +105,7 @@ def _engine(path: Path, signature: str | None) -> "TensorFlowEngine":
 
 
 def report(published: Published) -> None:
-    """Print what was published, and where it is."""
+    """Print what was published, where it is, and what it changes for clients."""
     manifest = published.manifest
     watched = ", with a drift baseline" if BASELINE in manifest.files else ""
     default = manifest.signature
@@ -118,5 +117,12 @@ def report(published: Published) -> None:
     if default is not None and not default.batched:
         out.print(
             f"its requests are computed one by one, not in batches: {default.batched_reason}",
+            markup=False,
+        )
+    if published.changes:
+        out.print(
+            f"clients of version {published.before} may have to change: "
+            f"{'; '.join(published.changes)} (names that the model's code gives its inputs and "
+            "outputs stay the same)",
             markup=False,
         )

@@ -143,13 +143,14 @@ def _versions(entries: list[dict[str, Any]], state: str) -> list[str]:
 
 
 def _problems(states: Mapping[str, ApplicationState], index: Index) -> Iterator[str]:
-    """Yield a line for each model that does not run and each version that is not served."""
+    """Yield a line for each model that does not run and each version with a fault."""
     for name, state in states.items():
         if state.status != "RUNNING" and state.message:
             yield f"{name}: {state.reason}"
         for entry in index.get(name, []):
-            if entry["state"] != "READY" and "version" in entry:
-                yield f"{name} version {entry['version']} is not served: {entry['reason']}"
+            if "version" in entry and "reason" in entry:
+                served = "served as it was loaded" if entry["state"] == "READY" else "not served"
+                yield f"{name} version {entry['version']} is {served}: {entry['reason']}"
 
 
 def _index(url: str) -> Index:

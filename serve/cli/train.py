@@ -16,7 +16,7 @@ from serve.evaluation.dataset import HELD_OUT, held_out
 from serve.learn.recipes import RECIPES, prepare
 from serve.learn.recipes import train as train_recipe
 from serve.repository.publish import publish
-from serve.repository.repository import Repository
+from serve.repository.repository import Repository, configured
 
 
 def train(
@@ -33,7 +33,7 @@ def train(
     Example: strata train digits
     """
     source = load(config).repository
-    repository = Repository(source.root, Path(source.cache_dir))
+    repository = configured(source)
     if if_missing and _has_version(repository, name):
         return
     with tempfile.TemporaryDirectory(prefix="strata-train-") as folder:

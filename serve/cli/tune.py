@@ -19,7 +19,7 @@ from serve.evaluation.dataset import HELD_OUT
 from serve.evaluation.measure import dataset_for
 from serve.evaluation.subject import Reference, load_subject
 from serve.evaluation.thresholds import TUNED, Point, candidates, choose, evaluate
-from serve.repository.repository import Repository
+from serve.repository.repository import configured
 from serve.types import Array
 
 _SEED = 0
@@ -93,7 +93,7 @@ def _cascade(tree: Config, name: str) -> Cascade:
 def _compute_layers(
     tree: Config, cascade: Cascade, data: str
 ) -> tuple[list[LayerPredictions], Array]:
-    repository = Repository(tree.repository.root, Path(tree.repository.cache_dir))
+    repository = configured(tree.repository)
     with progress_bar(f"tuning {cascade.name}") as progress:
         progress(0.1, "loading the layers")
         with quiet_tensorflow():

@@ -55,6 +55,19 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _construct_int(loader: _UniqueKeyLoader, node: yaml.ScalarNode) -> int:
+    """Refuse a number with a zero in front: 00000123, a version's folder, would be octal 83."""
+    digits = node.value.lstrip("+-").replace("_", "")
+    if len(digits) > 1 and digits[0] == "0" and digits.isdecimal():
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{node.value} would be octal; write it without zeros", node.start_mark
+        )
+    return int(loader.construct_yaml_int(node))
+
+
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
 def _explain(path: Path, err: ValidationError) -> str:
     return f"{path}: " + "; ".join(map(_problem, err.errors(include_url=False)))
 

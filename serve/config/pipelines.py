@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from serve.config.sections import Name, Positive, Section, Served
+from serve.config.sections import Name, Section, Served, Version
 from serve.errors import ConfigError
 
 _LARGEST_ENTROPY = math.log(2) * 64  # of more classes than any model has
@@ -20,7 +20,7 @@ class Member(Section):
     """A model or another pipeline inside a pipeline."""
 
     model: Name = Field(description="name of a model in the repository, or of another pipeline")
-    version: Positive | None = Field(None, description="a version; the newest if left out")
+    version: Version | None = Field(None, description="a version; the newest if left out")
     name: Name | None = Field(None, description="name within the pipeline; the model's if left out")
     inputs: dict[str, str] = Field(
         default_factory=dict,
@@ -88,7 +88,7 @@ class Layer(Member):
 
 
 class _Pipeline(Served):
-    version: Positive = Field(1, description="the version that answers say they come from")
+    version: Version = Field(1, description="the version that answers say they come from")
     placement: Literal["colocated", "deployment"] = Field(
         "colocated",
         description=(

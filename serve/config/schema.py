@@ -19,6 +19,7 @@ from serve.config.sections import (
     Served,
     Tenants,
     Tracing,
+    Version,
     VersionPolicy,
 )
 from serve.errors import ConfigError
@@ -41,7 +42,7 @@ class Model(Served):
             "with, `serving_default`, `serve`, or the only one"
         ),
     )
-    version_labels: dict[Name, Positive] = Field(
+    version_labels: dict[Name, Version] = Field(
         default_factory=dict, description="names for versions, such as stable: 3"
     )
 
@@ -56,6 +57,13 @@ class Repository(Section):
     )
     cache_dir: str = Field(
         "~/.cache/strata", description="folder for copies of versions from object stores"
+    )
+    cache_max_bytes: Positive = Field(
+        8 * 10**9,
+        description=(
+            "bytes of the copies in cache_dir; beyond that those go first that were not used for "
+            "longest, never one that a replica of the machine has loaded"
+        ),
     )
     poll_interval_s: float = Field(
         5.0,

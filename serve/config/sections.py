@@ -8,11 +8,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from serve.types import NO_TENANT
+from serve.types import MAX_VERSION, NO_TENANT
 
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
 Positive = Annotated[int, Field(ge=1)]
+Version = Annotated[int, Field(ge=0, le=MAX_VERSION)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 # At least 50, so that a ratio (0.999) where a percentage (99.9) is meant is refused.
 Percentage = Annotated[float, Field(ge=50, lt=100)]
@@ -33,7 +34,7 @@ class VersionPolicy(Section):
 
     latest: Positive | None = Field(None, description="load this many of the highest versions")
     all: Literal[True] | None = Field(None, description="load every version")
-    specific: tuple[Positive, ...] | None = Field(
+    specific: tuple[Version, ...] | None = Field(
         None, min_length=1, description="load exactly these versions"
     )
 

@@ -17,17 +17,18 @@ from functools import lru_cache
 
 from serve.edge.http import HttpResponse, method_not_allowed, not_found
 from serve.errors import InvalidRequest, Unsupported
+from serve.types import MAX_VERSION
 
 _V1_MODEL = re.compile(r"/v1/models/(?P<model>[^/:]+)(?P<below>.*)", re.IGNORECASE | re.DOTALL)
 _V2_MODEL = re.compile(r"/v2/models/(?P<model>[^/]+)(?P<below>.*)", re.DOTALL)
 _V1_IN_V2 = re.compile(r"/v1(?P<below>(?:[/:].*)?)", re.DOTALL)
 _V1_BELOW = re.compile(
-    r"(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
+    r"(?:/versions/(?P<version>0*[0-9]{1,19})|/labels/(?P<label>[^/:]+))?"
     r"(?P<verb>/metadata|:predict|:classify|:regress)?",
     re.IGNORECASE,
 )
 _V2_BELOW = re.compile(
-    r"(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/]+))?(?P<verb>/ready|/infer)?"
+    r"(?:/versions/(?P<version>0*[0-9]{1,19})|/labels/(?P<label>[^/]+))?(?P<verb>/ready|/infer)?"
 )
 _UNSUPPORTED = {"classify", "regress"}
 # What a path without a verb asks for.
@@ -129,8 +130,8 @@ def parse_path(path: str) -> Target:
 
 def _below_model(path: str, protocol: str, model: str, below: str) -> Target:
     match = (_V1_BELOW if protocol == "v1" else _V2_BELOW).fullmatch(below)
-    if match is None:
+    version = int(match["version"][-19:]) if match and match["version"] else None
+    if match is None or (version is not None and version > MAX_VERSION):
         return Target(path, protocol, model=model, below=below)
     verb = match["verb"][1:].lower() if match["verb"] else _NO_VERB[protocol]
-    version = None if match["version"] is None else int(match["version"])
     return Target(path, protocol, verb, _METHODS[verb], model, below, version, match["label"])

@@ -5,6 +5,7 @@ function, which never traces again.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,8 @@ def why_no_tensor(spec: Any) -> str | None:
 
 
 def _compiled(name: str, function: Any) -> CompiledFunction:
-    # A SavedModel keeps its tensors in maps without an order; by name it is the same at each load.
+    # A SavedModel keeps its tensors in maps without an order. By name it is the same at each load;
+    # by the numbers in names it is the model's own where Keras counted: output_2, output_10.
     inputs = _specs(function.structured_input_signature[1])
     outputs = _specs(function.structured_outputs)
     signature = Signature(name, inputs, outputs, is_batched(inputs, outputs))
@@ -151,8 +153,14 @@ def _compiled(name: str, function: Any) -> CompiledFunction:
 def _specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(name, datatype_of(spec.dtype), shape_of(spec.shape))
-        for name, spec in sorted(tensors.items())
+        for name, spec in sorted(tensors.items(), key=lambda item: _counted(item[0]))
     )
+
+
+def _counted(name: str) -> tuple[list[str | int], str]:
+    """Return a key that sorts names by the numbers in them as numbers."""
+    parts = re.split("([0-9]+)", name)  # text and number in turn, so that keys can be compared
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def datatype_of(dtype: Any) -> str:

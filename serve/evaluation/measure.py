@@ -22,7 +22,7 @@ from serve.evaluation.dataset import HELD_OUT, Dataset, held_out, read_npz
 from serve.evaluation.predictions import predicted
 from serve.evaluation.subject import Reference, Subject, load_subject
 from serve.pipelines.rows import choose
-from serve.repository.repository import Repository
+from serve.repository.repository import configured
 from serve.types import Tensors
 
 BATCH_ROWS = 32
@@ -60,7 +60,7 @@ class Figures:
 def measure(task: Task) -> Figures:
     """Load what the task names, compute all rows for accuracy, then some again for time."""
     config = load(Path(task.config))
-    repository = Repository(config.repository.root, Path(config.repository.cache_dir))
+    repository = configured(config.repository)
     subject = load_subject(config, repository, Reference(task.name, task.version))
     data = dataset_for(task.data, subject)
     inputs = data.inputs_of(subject.member.signature, task.name)

@@ -26,7 +26,7 @@ from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
 from serve.replica.model import Model, Source
 from serve.replica.version_sources import PipelineSource, RepositorySource, model_options
-from serve.repository.repository import Repository
+from serve.repository.repository import configured
 from serve.telemetry.faults import Faults
 from serve.telemetry.metrics_recorder import Recorder
 from serve.telemetry.request_metrics import RequestMetrics
@@ -156,7 +156,7 @@ class ModelDeployment:
         return {
             "versions": sorted(self._model.versions),
             "labels": dict(self._model.labels),
-            "failures": dict(self._model.failures),
+            "failures": self._model.unavailable(),
         }
 
     def __del__(self) -> None:
@@ -208,7 +208,7 @@ class ModelDeployment:
 def _parse(
     served: dict[str, Any], where: RepositoryConfig, pipelines: list[dict[str, Any]]
 ) -> tuple[Served, Source]:
-    repository = Repository(where.root, Path(where.cache_dir))
+    repository = configured(where)
     if "kind" not in served:
         model = ModelConfig.model_validate(served)
         return model, RepositorySource(

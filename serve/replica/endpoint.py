@@ -231,7 +231,8 @@ class ModelEndpoint:
 
     async def _status_v1(self, target: Target, exchange: Exchange) -> HttpResponse:
         states = dict.fromkeys(self._model.versions, "AVAILABLE")
-        failures = self._model.failures
+        unavailable = self._model.unavailable().items()
+        failures = {number: why for number, why in unavailable if number not in states}
         if target.version is not None or target.label is not None:
             chosen = self._model.choose(target.version, target.label).number
             states, failures = {chosen: "AVAILABLE"}, {}

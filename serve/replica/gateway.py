@@ -205,13 +205,15 @@ class Gateway:
             described = await self._call(name, "describe")
         except ServeError as err:
             return [{"name": name, "state": "UNAVAILABLE", "reason": str(err)}]
+        failures = described["failures"]
         ready = [
-            {"name": name, "version": str(number), "state": "READY"}
+            {"name": name, "version": str(number), "state": "READY", **_reason(failures, number)}
             for number in described["versions"]
         ]
         failed = [
             {"name": name, "version": str(number), "state": "UNAVAILABLE", "reason": reason}
-            for number, reason in described["failures"].items()
+            for number, reason in failures.items()
+            if number not in described["versions"]
         ]
         return ready + failed
 
@@ -299,6 +301,11 @@ async def _call_replica(method: Any, args: tuple[Any, ...]) -> Any:
         with contextlib.suppress(RayActorError):
             return await outcome(method.remote(*args))
     return await outcome(method.remote(*args))
+
+
+def _reason(failures: Mapping[int, str], number: int) -> dict[str, str]:
+    """Return what is wrong with the folder of a version that serves as it was loaded before."""
+    return {"reason": failures[number]} if number in failures else {}
 
 
 def _json(value: Any, status: int = 200) -> HttpResponse:

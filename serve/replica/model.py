@@ -74,6 +74,12 @@ class Source(Protocol):
     def revision(self, version: int) -> object:
         """Return what a version would be loaded from now; another value has it loaded again."""
 
+    def problems(self) -> Mapping[int | str, str]:
+        """Return why other versions and folders could not be loaded, at the last look."""
+
+    def absence(self) -> str:
+        """Return why there was no version at the last look, empty if there was one."""
+
     def load(self, version: int) -> Engine:
         """Return a version's engine, not yet warm. Raises ServeError."""
 
@@ -218,6 +224,11 @@ class Model:
                 )
         self._missing_labels = missing
 
+    def unavailable(self) -> dict[int, str]:
+        """Return why versions cannot be served: not whole in the repository, or not loadable."""
+        found = self._source.problems().items()
+        return {**{key: why for key, why in found if isinstance(key, int)}, **self.failures}
+
     def sample(self) -> None:
         """Set the gauges of the model and of each version; called every second."""
         self._recorder.gauge("model_failed_versions", len(self.failures))
@@ -318,7 +329,7 @@ class Model:
         if self.failures:
             number, reason = max(self.failures.items())
             return f"version {number}: {reason}"
-        return "its repository folder holds no complete version; publish one"
+        return self._source.absence() or "its version policy asks for versions that are not there"
 
     def require_quick(self) -> None:
         """Raise ModelNotReady if an engine has not come back within a bound."""

@@ -10,11 +10,11 @@ from serve.config.schema import Model
 from serve.config.sections import RayActorOptions, Served
 from serve.drift.baseline import Baseline, parse_baseline
 from serve.engines.engine import UNSET, Engine, EngineOptions, ModelOptions
-from serve.engines.loading import load
 from serve.errors import RepositoryError
 from serve.pipelines.build import FindModel, build
 from serve.pipelines.member import ColocatedMember, Member
 from serve.pipelines.pipeline_engine import PipelineEngine
+from serve.replica.watched_model import WatchedModel, chosen
 from serve.repository.repository import Repository
 from serve.types import Signature
 
@@ -31,19 +31,22 @@ class RepositorySource:
     ) -> None:
         self._repository = repository
         self._model = model
-        self._options = engine_options(options)
-        self._model_options = model_options
+        self._watched = WatchedModel(repository, model, engine_options(options), model_options)
 
     def versions(self) -> list[int]:
-        return self._repository.versions(self._model)
+        return sorted(self._watched.look())
 
     def revision(self, version: int) -> object:
-        return version  # versions never change
+        return self._watched.found.get(version)
+
+    def problems(self) -> Mapping[int | str, str]:
+        return self._watched.problems
+
+    def absence(self) -> str:
+        return self._watched.absence
 
     def load(self, version: int) -> Engine:
-        return load(
-            self._repository.fetch(self._model, version), self._options, self._model_options
-        )
+        return self._watched.load(version)
 
     def baseline(self, version: int, signatures: Mapping[str, Signature]) -> Baseline | None:
         data = self._repository.baseline(self._model, version)
@@ -69,21 +72,33 @@ class PipelineSource:
         self._pipeline = pipeline
         self._pipelines = pipelines
         self._options = engine_options(pipeline.ray_actor_options)
+        self._watched: dict[str, WatchedModel] = {}
 
     def versions(self) -> list[int]:
         return [self._pipeline.version]
 
     def revision(self, version: int) -> object:
-        """Return the versions of all colocated members: a newer one is taken up."""
+        """Return the versions and revisions of all colocated members: newer ones are taken up."""
         if self._pipeline.placement == "deployment":
             return ()
         inside = [self._pipeline, *nested_in(self._pipeline, self._pipelines)]
-        return tuple(
-            (member.model, self._number(member.model, member.version))
+        members = [
+            member
             for pipeline in inside
             for member in members_of(pipeline)
             if member.model not in self._pipelines
+        ]
+        found = {model: self._of(model).look() for model in {member.model for member in members}}
+        return tuple(
+            (member.model, *chosen(found[member.model], member.version)) for member in members
         )
+
+    def problems(self) -> Mapping[int | str, str]:
+        """Return nothing: what is wrong with its members, `load` says."""
+        return {}
+
+    def absence(self) -> str:
+        return "its only version cannot be loaded"
 
     def load(self, version: int) -> PipelineEngine:
         if self._pipeline.placement == "deployment":
@@ -99,14 +114,15 @@ class PipelineSource:
             number = self._repository.choose(model, version)
         except RepositoryError as err:
             raise RepositoryError(f"pipeline '{self._pipeline.name}': {err}") from err
-        folder = self._repository.fetch(model, number)
-        engine = load(folder, self._options, model_options(self._pipeline))
+        engine = self._of(model).load(number)
         return ColocatedMember(label, engine, self._pipeline.batching.sizes)
 
-    def _number(self, model: str, version: int | None) -> int | None:
-        available = self._repository.versions(model)
-        number = version or max(available, default=0)
-        return number if number in available else None
+    def _of(self, model: str) -> WatchedModel:
+        if model not in self._watched:
+            self._watched[model] = WatchedModel(
+                self._repository, model, self._options, model_options(self._pipeline)
+            )
+        return self._watched[model]
 
 
 def engine_options(options: RayActorOptions) -> EngineOptions:

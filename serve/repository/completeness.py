@@ -8,6 +8,7 @@ saved_model_files.
 
 import io
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -18,12 +19,14 @@ from serve.repository.layout import (
     SAVED_MODEL,
     Listing,
     ModelFile,
+    belongs_to,
     find_model,
     missing,
 )
+from serve.repository.local_files import unreadable
 from serve.repository.manifest import Manifest, parse_manifest
 from serve.repository.saved_model_files import needs_variables, shard_bytes
-from serve.repository.store import Store
+from serve.repository.store import Store, is_denied, reason
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -37,34 +40,76 @@ class Contents:
     problem: str | None
 
 
-def examine(store: Store, folder: str) -> Contents:
-    """Look at a version folder as it is now. Raises RepositoryError if the store is away."""
-    listing = store.walk(folder)
+def examine(store: Store, folder: str, listing: Listing) -> Contents:
+    """Judge a version folder by its listing. Raises RepositoryError if the store is away."""
+    try:
+        return _examine(store, folder, listing)
+    except RepositoryError as err:
+        if not is_denied(err) and not store.is_local:
+            raise
+        cause = err.__cause__
+        why = reason(cause) if isinstance(cause, Exception) else str(err)
+        return Contents(listing, None, unreadable_part(listing) or f"it cannot be read: {why}")
+
+
+def _examine(store: Store, folder: str, listing: Listing) -> Contents:
     if MANIFEST in listing.files:
+        data = store.read(f"{folder}/{MANIFEST}")
         try:
-            manifest = parse_manifest(store.read(f"{folder}/{MANIFEST}"))
+            manifest = parse_manifest(data)
         except RepositoryError as err:
             return Contents(listing, None, str(err))
-        return Contents(listing, manifest, _differs(listing, manifest))
+        return Contents(listing, manifest, _differs(store, folder, listing, manifest))
     if PUBLISHING in store.children(folder):
         problem: str | None = (
             "a publish is under way or was interrupted; if none runs, delete the folder"
         )
     else:
-        problem = missing(listing) or _cut_off(store, folder, listing)
+        problem = (
+            unreadable_part(listing)
+            or missing(listing)
+            or _closed(store, folder, listing, listing.files)
+            or _cut_off(store, folder, listing)
+        )
     return Contents(listing, None, problem)
 
 
-def _differs(listing: Listing, manifest: Manifest) -> str | None:
+def unreadable_part(listing: Listing) -> str | None:
+    """Name what of the model cannot be read, None if all can."""
+    model = find_model(listing.files)
+    for path, problem in sorted(listing.problems.items()):
+        if belongs_to(model, path):
+            return f"{path or 'the folder'} cannot be read: {problem}"
+    return None
+
+
+def _closed(store: Store, folder: str, listing: Listing, paths: Iterable[str]) -> str | None:
+    """Name the first of the model's files on a disk that may not be opened, None if all may."""
+    if not store.is_local:
+        return None
+    model = find_model(listing.files)
+    for path in paths:
+        problem = unreadable(store.local_path(f"{folder}/{path}"))
+        if problem and belongs_to(model, path):
+            return f"{path} cannot be read: {problem}"
+    return None
+
+
+def _differs(store: Store, folder: str, listing: Listing, manifest: Manifest) -> str | None:
     for path, record in manifest.files.items():
+        if path in listing.problems:
+            return f"{path} cannot be read: {listing.problems[path]}"
         if path not in listing.files:
-            return f"{path} is missing"
+            return unreadable_part(listing) or f"{path} is missing"
         size = listing.files[path]
         if size is not None and size != record.bytes:
-            return f"{path} has {size} bytes instead of {record.bytes}"
+            return (
+                f"{path} is not the file that was published: it has {size} bytes instead of "
+                f"{record.bytes}; if nobody is copying it, publish it as a new version"
+            )
     if find_model(listing.files) != find_model(manifest.files):
-        return f"it holds another model than {MANIFEST} lists"
-    return None
+        return f"it holds another model than {MANIFEST} lists; publish that one as a new version"
+    return _closed(store, folder, listing, manifest.files)
 
 
 def _cut_off(store: Store, folder: str, listing: Listing) -> str | None:
@@ -80,7 +125,7 @@ def _cut_off(store: Store, folder: str, listing: Listing) -> str | None:
         return _cut_off_saved_model(store, place, listing, model)
     with store.open(place) as file:
         whole = zipfile.is_zipfile(file) if model.format == "keras" else _is_whole_hdf5(file)
-    return None if whole else f"{model.path} is cut off or no {model.format} file"
+    return None if whole else f"{model.path} is cut off, corrupt or no {model.format} file"
 
 
 def _cut_off_saved_model(
@@ -90,14 +135,14 @@ def _cut_off_saved_model(
         try:
             wanted = needs_variables(file)
         except ValueError as err:
-            return f"{SAVED_MODEL} is cut off: {err}"
+            return f"{SAVED_MODEL} is cut off or corrupt: {err}"
     below = f"{model.path}/variables/".lstrip("/")
     if f"{below}variables.index" not in listing.files:
         return f"{below}variables.index is missing" if wanted else None
     try:
         lengths = shard_bytes(store.read(f"{place}/variables/variables.index".lstrip("/")))
     except ValueError as err:
-        return f"{below}variables.index is cut off: {err}"
+        return f"{below}variables.index is cut off or corrupt: {err}"
     return _short_shard(listing, below, lengths)
 
 

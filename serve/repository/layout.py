@@ -5,31 +5,73 @@ a folder about to be published. The layout is the one of TensorFlow Serving (a S
 version folder) and of Triton (`model.savedmodel/` inside it), and Keras files beside them.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from serve.errors import RepositoryError
+from serve.types import MAX_VERSION
 
 MANIFEST = "manifest.json"
 BASELINE = "drift-baseline.json"
 SAMPLE = "sample.npz"  # inputs that the model computes, given by whoever published it
 PUBLISHING = ".publishing"  # says that a version is being uploaded to an object store
 SAVED_MODEL = "saved_model.pb"
+WEIGHTS = ".weights.h5"  # what Keras calls files of weights alone
 NESTED = "model.savedmodel"
 NO_MODEL = "no model: saved_model.pb, model.savedmodel/, one .keras or one .h5 file"
+NO_NUMBER = (
+    "its name is no version: a version folder is called by a number, such as 1 or 00000123, of at "
+    "most 9223372036854775807"
+)
+
+# Beside a SavedModel's graph: folders and files that belong to it (saved_model/constants.py).
+_SAVED_MODEL_PARTS = ("variables", "assets", "assets.extra", "fingerprint.pb", "keras_metadata.pb")
+_SYSTEM_FOLDERS = {"lost+found"}
 
 Format = Literal["savedmodel", "keras", "h5"]
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a folder; `stamp` changes with the content of a file, as far as the store tells.
+
+    `problem` says why it can be used neither as a file nor as a folder, None if it can.
+    """
+
+    is_folder: bool
+    bytes: int | None
+    stamp: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
-    """What a version folder holds, by relative path; a size in bytes is None where unknown."""
+    """What a version folder holds, by relative path; a size in bytes is None where unknown.
+
+    `stamps` change with a file's content, as far as the store tells. `problems` says of what cannot
+    be read why not: a file, a folder, or the version folder itself (`""`).
+    """
 
     files: Mapping[str, int | None]
     folders: frozenset[str]
+    stamps: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> str:
+        """A text that changes when a file of the model does; other files are left out."""
+        model = find_model(self.files)
+        lines = (
+            f"{path} {size} {self.stamps.get(path)}"
+            for path, size in sorted(self.files.items())
+            if belongs_to(model, path)
+        )
+        text = "\n".join(lines).encode(errors="surrogateescape")
+        return hashlib.sha256(text).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +83,33 @@ class ModelFile:
 
 
 def version_number(name: str) -> int | None:
-    """Return the version that a folder name stands for, None if it stands for none."""
-    return int(name) if re.fullmatch("[1-9][0-9]{0,17}", name) else None
+    """Return the version that a folder name stands for, None if it stands for none.
+
+    As TensorFlow Serving reads them: decimal digits, zeros in front, up to MAX_VERSION. Its
+    negative versions cannot be named in a URL and are none here.
+    """
+    number = int(name) if re.fullmatch("0*[0-9]{1,19}", name) else MAX_VERSION + 1
+    return number if number <= MAX_VERSION else None
+
+
+def version_folders(names: Iterable[str]) -> tuple[dict[int, str], dict[str, str]]:
+    """Return the folder of each version, and why the other folders of a model are none.
+
+    Of several names for one number TensorFlow Serving takes the one that sorts last, which has the
+    fewest zeros in front; so does this.
+    """
+    versions: dict[int, str] = {}
+    others: dict[str, str] = {}
+    for name in sorted(names):
+        number = version_number(name)
+        if number is None:
+            if not is_hidden(name) and name not in _SYSTEM_FOLDERS:
+                others[name] = NO_NUMBER
+            continue
+        if number in versions:
+            others[versions[number]] = f"it is ignored for '{name}', the same version {number}"
+        versions[number] = name
+    return versions, others
 
 
 def find_model(files: Iterable[str]) -> ModelFile | None:
@@ -73,6 +140,23 @@ def model_path(folder: Path) -> Path:
     return folder / found.path
 
 
+def belongs_to(model: ModelFile | None, path: str) -> bool:
+    """Tell whether a file or folder of a version is the model's or Strata's own.
+
+    Others, such as a training's logs, may change and be unreadable while the version is served.
+    """
+    if path in ("", MANIFEST, BASELINE):
+        return True
+    if model is None or path == model.path:
+        return True
+    if model.format != "savedmodel":
+        return False
+    if model.path and not path.startswith(f"{model.path}/"):
+        return False
+    first = path.removeprefix(f"{model.path}/").partition("/")[0]
+    return first == SAVED_MODEL or first in _SAVED_MODEL_PARTS
+
+
 def missing(listing: Listing) -> str | None:
     """Say what a version folder lacks, judged by names alone; None if nothing."""
     model = find_model(listing.files)
@@ -100,7 +184,7 @@ def is_inside(path: str) -> bool:
 def _single_file(names: set[str], ending: Literal["keras", "h5"]) -> ModelFile | None:
     # Weights alone (Keras names them model.weights.h5) are no model.
     fitting = [name for name in names if name.endswith(f".{ending}") and "/" not in name]
-    fitting = [name for name in fitting if not name.endswith(".weights.h5")]
+    fitting = [name for name in fitting if not name.endswith(WEIGHTS)]
     if f"model.{ending}" in fitting:
         return ModelFile(ending, f"model.{ending}")
     return ModelFile(ending, fitting[0]) if len(fitting) == 1 else None

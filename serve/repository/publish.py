@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,24 +18,27 @@ from typing import Any
 
 from serve.config.schema import RESERVED_NAMES, is_name
 from serve.config.sections import NAME_PATTERN
-from serve.errors import RepositoryError
+from serve.errors import RepositoryError, ServeError
 from serve.repository import manifest as manifests
-from serve.repository.completeness import examine
+from serve.repository.changes import for_clients
+from serve.repository.completeness import examine, unreadable_part
 from serve.repository.layout import (
     BASELINE,
     MANIFEST,
     NO_MODEL,
     SAMPLE,
+    WEIGHTS,
     find_model,
-    is_hidden,
     version_number,
 )
+from serve.repository.local_files import unreadable
 from serve.repository.manifest import FileRecord, Manifest, record
 from serve.repository.repository import Repository
 from serve.repository.store import Store, reason
 from serve.repository.upload import upload
-from serve.types import RowsVerdict, Signature
+from serve.types import MAX_VERSION, RowsVerdict, Signature
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ATTEMPTS = 100  # publishers that may take the next number before this one gives up
 
 
@@ -45,6 +48,8 @@ class Published:
 
     path: str
     manifest: Manifest
+    changes: tuple[str, ...] = ()  # for the clients of `before`
+    before: int | None = None  # the version with which it was compared
 
 
 def publish(
@@ -60,12 +65,12 @@ def publish(
     `version` None takes the next number. `validate` gets the staged folder and returns its
     signatures, the default one first, for the manifest, or raises if it cannot be served; it may
     put a baseline and a sample there.
-    Raises RepositoryError; then there is no new version.
+    Raises RepositoryError, or the ServeError that `validate` did; then there is no new version.
     """
     _check_names(repository, name, version)
     with _staging(repository, name) as staging:
         records = _stage(source, staging)
-        signatures = validate(staging) if validate else ()
+        signatures = _validated(validate, staging, source) if validate else ()
         for added in (BASELINE, SAMPLE):
             if (staging / added).is_file():
                 records[added] = record(staging / added)
@@ -77,7 +82,7 @@ def _check_names(repository: Repository, name: str, version: int | None) -> None
     if not is_name(name) or name in RESERVED_NAMES:
         raise RepositoryError(f"'{name}' cannot name a model; a name matches {NAME_PATTERN}")
     if version is not None and version_number(str(version)) is None:
-        raise RepositoryError(f"version {version} must be a positive integer of at most 18 digits")
+        raise RepositoryError(f"version {version} must be a number from 0 to {MAX_VERSION}")
     if repository.store.is_http:
         raise RepositoryError(
             f"repository '{repository.root}' is read-only over HTTP; publish to the store behind it"
@@ -94,21 +99,49 @@ def _staging(repository: Repository, name: str) -> Iterator[Path]:
         yield staging
     except OSError as err:
         raise RepositoryError(
-            f"model '{name}' cannot be published to '{repository.root}': {_explain(err, parent)}"
+            f"model '{name}' cannot be published to '{repository.root}': "
+            f"{_explain(err, parent, staging)}"
         ) from err
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _stage(source: Path, staging: Path) -> dict[str, FileRecord]:
-    files = _source_files(source)
-    if find_model(files) is None:
-        raise RepositoryError(f"'{source}' cannot be published: it holds {NO_MODEL}")
-    records = {path: copy_file(file, staging / path) for path, file in files.items()}
-    problem = examine(Store(str(staging.parent)), staging.name).problem
+    try:
+        files = _source_files(source)
+        if find_model(files) is None:
+            raise RepositoryError(f"'{source}' cannot be published: it holds {NO_MODEL}")
+        records = {path: copy_file(file, staging / path) for path, file in files.items()}
+    except OSError as err:
+        if err.errno in _FULL:
+            raise
+        raise RepositoryError(f"'{source}' cannot be published: {reason(err)}") from err
+    store = Store(str(staging.parent))
+    problem = examine(store, staging.name, store.walk(staging.name)).problem
     if problem:
-        raise RepositoryError(f"'{source}' cannot be published: {problem}")
+        said = (
+            problem.replace(f"model{_ending(source)}", source.name) if len(files) == 1 else problem
+        )
+        raise RepositoryError(f"'{source}' cannot be published: {said}")
     return records
+
+
+def _validated(
+    validate: Callable[[Path], Sequence[Signature]], staging: Path, source: Path
+) -> Sequence[Signature]:
+    """Return what `validate` does; what it raises becomes a sentence about the source."""
+    try:
+        return validate(staging)
+    except ServeError as err:
+        said = str(err)
+        if source.is_file():
+            said = said.replace(str(staging / f"model{_ending(source)}"), str(source))
+        raise type(err)(said.replace(str(staging), str(source))) from err
+    except Exception as err:  # TensorFlow and Keras raise many kinds for what they cannot do
+        raise RepositoryError(
+            f"'{source}' cannot be published, loading or running it fails: "
+            f"{type(err).__name__}: {reason(err)[:300].replace(str(staging), str(source))}"
+        ) from err
 
 
 def copy_file(source: Path, target: Path) -> FileRecord:
@@ -121,14 +154,30 @@ def copy_file(source: Path, target: Path) -> FileRecord:
 def _source_files(source: Path) -> dict[str, Path]:
     """Return what is published: paths in the version to files; hidden files are left out."""
     if source.is_file():
-        ending = ".h5" if source.suffix == ".hdf5" else source.suffix
-        return {f"model{ending}": source}
+        if source.name.endswith(WEIGHTS):
+            raise RepositoryError(
+                f"'{source}' cannot be published: it holds weights alone; save the whole model "
+                "with model.save('model.keras')"
+            )
+        return {f"model{_ending(source)}": source}
     if not source.is_dir():
-        raise RepositoryError(f"'{source}' cannot be published: no such file or folder")
-    paths = Store(str(source)).walk("").files
-    return {
-        path: source / path for path in sorted(paths) if path != MANIFEST and not is_hidden(path)
-    }
+        said = unreadable(source) or "it is neither a file nor a folder"
+        raise RepositoryError(f"'{source}' cannot be published: {said}")
+    listing = Store(str(source)).walk("")
+    problem = unreadable_part(listing)
+    if problem:
+        raise RepositoryError(f"'{source}' cannot be published: {problem}")
+    for path in listing.files:
+        if (
+            not path.isprintable()
+        ):  # bytes that are not UTF-8 are not, and no manifest can list them
+            raise RepositoryError(f"'{source}' cannot be published: rename its file {path!a}")
+    return {path: source / path for path in sorted(listing.files) if path != MANIFEST}
+
+
+def _ending(source: Path) -> str:
+    ending = source.suffix.lower()
+    return ".h5" if ending == ".hdf5" else ending
 
 
 def _draft(
@@ -150,18 +199,36 @@ def _commit(
     staging: Path, repository: Repository, draft: Manifest, version: int | None
 ) -> Published:
     write = _rename if repository.is_local else upload
-    for _ in range(1 if version else _ATTEMPTS):
-        number = version or max(repository.numbers(draft.model), default=0) + 1
+    for _ in range(_ATTEMPTS if version is None else 1):
+        taken = repository.numbers(draft.model)
+        number = max(taken, default=0) + 1 if version is None else version
+        if number > MAX_VERSION:
+            raise RepositoryError(
+                f"model '{draft.model}' has a version {MAX_VERSION}, after which there is no next "
+                "number; give a free one with --version"
+            )
         manifest = replace(draft, version=number)
         (staging / MANIFEST).write_bytes(manifest.to_json())
-        if write(staging, repository.store, manifest):
-            return Published(repository.path(draft.model, number), manifest)
+        if number not in taken and write(staging, repository.store, manifest):
+            return _compared(repository, manifest)
     if version is None:
         raise RepositoryError(f"model '{draft.model}': others keep taking the next number; retry")
     raise RepositoryError(
         f"model '{draft.model}' has a version {version} already, and versions never change; "
         "leave the version out to take the next number"
     )
+
+
+def _compared(repository: Repository, manifest: Manifest) -> Published:
+    """Return what was published, and what changes for clients of the version before it."""
+    path = repository.path(manifest.model, manifest.version)
+    with suppress(RepositoryError):  # it is published, whatever the version before is like
+        earlier = [n for n in repository.versions(manifest.model) if n < manifest.version]
+        before = repository.manifest(manifest.model, max(earlier)) if earlier else None
+        if before and before.signature and manifest.signature:
+            changes = for_clients(before.signature, manifest.signature)
+            return Published(path, manifest, changes, before.version)
+    return Published(path, manifest)
 
 
 def _rename(staging: Path, store: Store, manifest: Manifest) -> bool:
@@ -178,7 +245,7 @@ def _rename(staging: Path, store: Store, manifest: Manifest) -> bool:
     return True
 
 
-def _explain(err: OSError, folder: Path) -> str:
-    if err.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return reason(err)
-    return f"no space is left on the disk of '{folder}'; nothing was published"
+def _explain(err: OSError, folder: Path, staging: Path) -> str:
+    if err.errno in _FULL:
+        return f"no space is left on the disk of '{folder}'; nothing was published"
+    return reason(err).replace(str(staging), str(folder))

@@ -1,19 +1,49 @@
 """A repository of models: which versions are whole, and a local folder to load one from.
 
-Called by model (which versions, fetch one), by publish and by the CLI. Calls completeness to
-judge a version, store to read it, cache to keep copies of remote ones.
+Called by version_sources (which versions, read one), by publish and by the CLI. Calls folders to
+find the versions, completeness to judge one, store to read it, cache to keep copies of remote ones.
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from serve.config.schema import is_name
+from serve.config import schema as config
 from serve.errors import RepositoryError
-from serve.repository.cache import cached
+from serve.repository.cache import Cache
 from serve.repository.completeness import Contents, examine
-from serve.repository.layout import BASELINE, MANIFEST, version_number
+from serve.repository.folders import ModelFolder, VersionFolder, absence, look, top_level
+from serve.repository.layout import BASELINE, MANIFEST
 from serve.repository.manifest import FileRecord, Manifest, require_same, verify
 from serve.repository.store import Store, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a model's folder holds at one moment.
+
+    `revisions` are the complete versions, each with a text that changes with its files. `problems`
+    say why other versions, by number, and other folders, by name, cannot be served.
+    """
+
+    revisions: Mapping[int, str]
+    problems: Mapping[int | str, str]
+    absence: str  # why there is no complete version; empty if there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A local folder with a version, and the revision that lies there."""
+
+    path: Path
+    revision: str
+
+
+def configured(section: config.Repository) -> "Repository":
+    """Return the repository of a config. Raises RepositoryError."""
+    return Repository(section.root, Path(section.cache_dir), section.cache_max_bytes)
 
 
 class Repository:
@@ -22,11 +52,12 @@ class Repository:
     Every method asks the store anew and raises RepositoryError where that fails.
     """
 
-    def __init__(self, root: str, cache_dir: Path) -> None:
+    def __init__(self, root: str, cache_dir: Path, cache_max_bytes: int = 8 * 10**9) -> None:
         self.root = root
         self.store = Store(root)
         self.cache_dir = cache_dir
-        self._whole: dict[str, object] = {}  # version folder to its stamp; whole versions stay so
+        self._cache = Cache(cache_dir, cache_max_bytes)
+        self._whole: dict[str, str] = {}  # version folder to the revision that was found whole
 
     @property
     def is_local(self) -> bool:
@@ -34,136 +65,216 @@ class Repository:
 
     def models(self) -> list[str]:
         """Return the names of the models that have a version folder, sorted."""
-        names = [name for name, entry in self.store.children("").items() if entry.is_folder]
-        return sorted(name for name in names if is_name(name) and self.numbers(name))
+        return [name for name, problem in self.folders().items() if problem is None]
+
+    def folders(self) -> dict[str, str | None]:
+        """Return the folders of the repository by name, sorted, and why one is no model's."""
+        return {
+            name: problem or self._no_model(name) for name, problem in top_level(self.store).items()
+        }
+
+    def look(self, model: str) -> Look:
+        """Return which versions of a model are complete, and why others are not."""
+        folder = look(self.store, model)
+        revisions: dict[int, str] = {}
+        problems: dict[int | str, str] = {}
+        for number, version in sorted(folder.versions.items()):
+            problem = self._problem(version)
+            if problem is None:
+                revisions[number] = version.revision
+            else:
+                problems[number] = problem
+        self._forget(model, {version.path for version in folder.versions.values()})
+        problems.update(sorted(folder.others.items()))
+        return Look(
+            revisions, problems, "" if revisions else self._absence(model, folder, problems)
+        )
 
     def versions(self, model: str) -> list[int]:
         """Return the complete versions of a model, ascending; none if there is no such model."""
-        problems = self._problems(model)
-        return sorted(number for number, problem in problems.items() if problem is None)
+        return list(self.look(model).revisions)
 
     def choose(self, model: str, version: int | None) -> int:
         """Return a complete version, the newest for None. Raises RepositoryError."""
-        available = self.versions(model)
-        number = version or max(available, default=0)
-        if number in available:
+        found = self.look(model)
+        available = list(found.revisions)
+        number = max(available, default=None) if version is None else version
+        if number is not None and number in available:
             return number
-        if not available:
-            known = ", ".join(self.models()) or "none"
+        if number is not None and number in found.problems:
             raise RepositoryError(
-                f"there is no model or pipeline '{model}' (models in the repository: {known})"
+                f"model '{model}' version {number} cannot be served: {found.problems[number]}"
+            )
+        if not available:
+            raise RepositoryError(
+                f"there is no model or pipeline '{model}' to serve: {found.absence}"
             )
         raise RepositoryError(
-            f"model '{model}' has no version {version} "
-            f"(available: {', '.join(map(str, available))})"
+            f"model '{model}' has no version {number} (available: {', '.join(map(str, available))})"
         )
 
-    def incomplete(self, model: str) -> dict[int, str]:
-        """Return why each version that cannot be served yet cannot be."""
-        problems = self._problems(model)
-        return {number: problem for number, problem in sorted(problems.items()) if problem}
+    def incomplete(self, model: str) -> dict[int | str, str]:
+        """Return why versions, by number, and other folders, by name, cannot be served."""
+        return dict(self.look(model).problems)
 
     def numbers(self, model: str) -> list[int]:
         """Return the version numbers that have a folder, complete or not, ascending."""
-        return sorted(self._stamps(model))
+        return sorted(look(self.store, model).versions)
 
     def manifest(self, model: str, version: int) -> Manifest | None:
         """Return a version's manifest, None if it was copied here without one."""
-        return self._contents(model, version).manifest
+        return self._contents(model, version)[1].manifest
 
     def path(self, model: str, version: int) -> str:
-        """Return the path or URL of a version's folder."""
-        return self.store.url(f"{model}/{version}")
+        """Return the path or URL of a version's folder, which may not be there yet."""
+        found = look(self.store, model).versions.get(version)
+        return self.store.url(found.path if found else f"{model}/{version}")
+
+    @contextmanager
+    def reading(self, model: str, version: int) -> Iterator[Fetched]:
+        """Yield the folder of a version as `fetch` does, and fail if the version changed meanwhile.
+
+        So nothing is loaded from half of one content and half of another. Where the block fails,
+        the folder is let go; else the caller does that with `release`.
+        """
+        fetched = self._fetch(model, version)
+        try:
+            yield fetched
+            self._require_unchanged(model, version, fetched)
+        except Exception:
+            self.release(fetched.path)
+            self._require_unchanged(model, version, fetched)  # if it did, that is why
+            raise
 
     def fetch(self, model: str, version: int) -> Path:
-        """Return a local folder with a complete version whose hashes were just compared.
+        """Return a local folder with a complete version, as it was published.
 
-        A version of a local repository is not copied: its own folder is returned.
+        A version of a local repository is not copied: the folder that it lies in is returned, past
+        all links, so that one which is swapped does not give half of another version. The copy of
+        another one is kept until `release`, or for as long as this object lives.
         """
-        contents = self._contents(model, version)
+        return self._fetch(model, version).path
+
+    def release(self, folder: Path) -> None:
+        """Let go of a folder that `fetch` returned: a copy may be removed from now on."""
+        self._cache.release(folder)
+
+    def drop_copies(self, model: str) -> None:
+        """Remove the copies of a model's versions that no process on this machine holds."""
         if not self.is_local:
-            return self._copied(model, version, contents)
-        folder = self.store.local_path(f"{model}/{version}")
-        self._verify(folder, contents.manifest)
-        return folder
+            self._cache.drop(model)
 
     def baseline(self, model: str, version: int) -> bytes | None:
         """Return a version's drift baseline as it was published, None if there is none."""
-        contents = self._contents(model, version)
+        found, contents = self._contents(model, version)
         if BASELINE not in contents.listing.files:
             return None
-        path = f"{model}/{version}/{BASELINE}"
+        path = f"{found.path}/{BASELINE}"
         data = self.store.read(path)
         if contents.manifest and BASELINE in contents.manifest.files:
-            found = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
-            require_same(contents.manifest.files[BASELINE], found, self.store.url(path))
+            record = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
+            require_same(contents.manifest.files[BASELINE], record, self.store.url(path))
         return data
 
-    def _problems(self, model: str) -> dict[int, str | None]:
-        stamps = self._stamps(model)
-        problems: dict[int, str | None] = {}
-        for number, stamp in stamps.items():
-            folder = f"{model}/{number}"
-            if self._whole.get(folder) == stamp:
-                problems[number] = None
-                continue
-            problems[number] = examine(self.store, folder).problem
-            if problems[number] is None:
-                self._whole[folder] = stamp
-        self._forget(model, set(stamps))
-        return problems
+    def _no_model(self, name: str) -> str | None:
+        try:
+            folder = look(self.store, name)
+        except RepositoryError as err:
+            return str(err)
+        others: dict[int | str, str] = dict(folder.others.items())
+        return None if folder.versions else self._absence(name, folder, others)
 
-    def _stamps(self, model: str) -> dict[int, object]:
-        entries = self.store.children(model).items()
-        numbers = {version_number(name): entry for name, entry in entries if entry.is_folder}
-        return {number: entry.stamp for number, entry in numbers.items() if number is not None}
-
-    def _forget(self, model: str, present: set[int]) -> None:
-        known = [folder for folder in self._whole if folder.rpartition("/")[0] == model]
-        for folder in known:
-            if int(folder.rpartition("/")[2]) not in present:
-                del self._whole[folder]
-
-    def _contents(self, model: str, version: int) -> Contents:
-        contents = examine(self.store, f"{model}/{version}")
-        if not contents.listing.files:
-            available = ", ".join(map(str, self.versions(model))) or "none"
-            raise RepositoryError(
-                f"model '{model}' has no version {version} in '{self.root}' "
-                f"(available: {available})"
+    def _absence(self, model: str, folder: ModelFolder, problems: Mapping[int | str, str]) -> str:
+        if not folder.exists:
+            return absence(self.store, model)
+        place = self.store.url(model)
+        if folder.misplaced:
+            return (
+                f"'{place}' holds {folder.misplaced} itself; move what is in it into a version "
+                f"folder, '{place}/1'"
             )
-        if contents.problem:
-            place = self.path(model, version)
-            raise RepositoryError(f"'{place}' is incomplete: {contents.problem}")
-        return contents
+        if not problems:
+            return f"'{place}' holds no complete version; publish one"
+        newest = sorted((key for key in problems if isinstance(key, int)), reverse=True)
+        names = [key for key in problems if isinstance(key, str)]
+        keys: list[int | str] = [*newest, *names]
+        some = "; ".join(f"'{key}': {problems[key]}" for key in keys[:3])
+        more = f"; and {len(keys) - 3} more" if len(keys) > 3 else ""
+        return f"'{place}' holds no complete version ({some}{more})"
 
-    def _copied(self, model: str, version: int, contents: Contents) -> Path:
-        folder = f"{model}/{version}"
+    def _problem(self, version: VersionFolder) -> str | None:
+        if self._whole.get(version.path) == version.revision and not version.listing.problems:
+            return None
+        problem = examine(self.store, version.path, version.listing).problem
+        if problem is None:
+            self._whole[version.path] = version.revision
+        return problem
+
+    def _forget(self, model: str, present: set[str]) -> None:
+        for path in [path for path in self._whole if path.rpartition("/")[0] == model]:
+            if path not in present:
+                del self._whole[path]
+
+    def _version(self, model: str, version: int) -> VersionFolder:
+        folder = look(self.store, model)
+        if version in folder.versions:
+            return folder.versions[version]
+        available = ", ".join(map(str, sorted(folder.versions))) or "none"
+        raise RepositoryError(
+            f"model '{model}' has no version {version} in '{self.root}' (available: {available})"
+        )
+
+    def _require_unchanged(self, model: str, version: int, fetched: Fetched) -> None:
+        if not self.is_local:
+            return  # it was compared when it was copied, and copies never change
+        if self._version(model, version).revision != fetched.revision:
+            raise RepositoryError(
+                f"'{fetched.path}' changed while it was read; publish a new version instead, of "
+                "which nobody sees half"
+            )
+
+    def _fetch(self, model: str, version: int) -> Fetched:
+        found, contents = self._contents(model, version)
+        if not self.is_local:
+            return Fetched(self._copied(model, version, found, contents), found.revision)
+        folder = self.store.local_path(found.path).resolve()
+        self._verify(folder, contents.manifest)
+        return Fetched(folder, found.revision)
+
+    def _contents(self, model: str, version: int) -> tuple[VersionFolder, Contents]:
+        found = self._version(model, version)
+        contents = examine(self.store, found.path, found.listing)
+        if contents.problem:
+            place = self.store.url(found.path)
+            raise RepositoryError(f"'{place}' cannot be served: {contents.problem}")
+        return found, contents
+
+    def _copied(self, model: str, version: int, found: VersionFolder, contents: Contents) -> Path:
         manifest = contents.manifest
-        paths = sorted(manifest.files if manifest else contents.listing.files)
+        paths = sorted({*manifest.files, MANIFEST} if manifest else contents.listing.files)
 
         def fill(staging: Path) -> None:
-            for path in [*paths, MANIFEST] if manifest else paths:
-                self.store.download(f"{folder}/{path}", staging / path)
+            for path in paths:
+                self.store.download(f"{found.path}/{path}", staging / path)
+            self._verify(staging, manifest)
+            if self._version(model, version).revision != found.revision:
+                raise RepositoryError(
+                    f"'{self.store.url(found.path)}' changed while it was copied; publish a new "
+                    "version instead of changing one"
+                )
 
-        key = self._key(folder, paths, manifest)
-        target = self.cache_dir / model / f"{version}-{key}"
-        return cached(target, fill, lambda copy: self._verify(copy, manifest))
-
-    def _key(self, folder: str, paths: list[str], manifest: Manifest | None) -> str:
-        """Return a text that differs for different content, so that a copy can be reused."""
-        if manifest:
-            content = manifest.to_json()
-        else:
-            stamps = (f"{path} {self.store.stamp(f'{folder}/{path}')}" for path in paths)
-            content = "\n".join(stamps).encode()
-        return hashlib.sha256(self.root.encode() + content).hexdigest()[:16]
+        # With its revision: what is put there anew under the same number is another copy.
+        content = f"{self.root}\n{found.path}\n{found.revision}"
+        key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        size = sum(size or 0 for size in contents.listing.files.values())
+        return self._cache.get(model, f"{version}-{key}", size, fill)
 
     def _verify(self, folder: Path, manifest: Manifest | None) -> None:
         if manifest is None:
-            problem = examine(Store(str(folder.parent)), folder.name).problem
+            store = Store(str(folder.parent))
+            problem = examine(store, folder.name, store.walk(folder.name)).problem
             if problem:
-                raise RepositoryError(f"'{folder}' is incomplete: {problem}")
+                raise RepositoryError(f"'{folder}' cannot be served: {problem}")
             return
         try:
             verify(manifest, folder)

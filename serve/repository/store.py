@@ -7,29 +7,23 @@ becomes a RepositoryError that names the root and the reason. Paths are relative
 
 import errno
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote
 
 import fsspec
 
 from serve.errors import RepositoryError, ServeError
-from serve.repository.layout import Listing, is_hidden, is_inside
+from serve.repository import local_files
+from serve.repository.layout import MANIFEST, Entry, Listing, is_hidden, is_inside
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
-_MAX_DEPTH = 8  # folders in a version; ends the walk where links form a circle
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A name in a folder; `stamp` changes when a local folder is replaced or changed."""
-
-    is_folder: bool
-    bytes: int | None
-    stamp: object
+_MAX_DEPTH = 8  # folders in a version; ends the walk where the links of web pages form a circle
+# What stores call the things that change with a file's content.
+_STAMPS = ("ETag", "etag", "md5Hash", "generation", "Content-MD5")
+_TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "created", "mtime")
 
 
 class Store:
@@ -61,11 +55,19 @@ class Store:
                 return {}
 
     def walk(self, path: str) -> Listing:
-        """List all files and folders below a folder, hidden ones left out."""
+        """List all files and folders below a folder, hidden ones left out.
+
+        Of a local folder that cannot be read the listing says why; other stores raise. An object
+        store is asked once, however deep the folder is.
+        """
+        if self.is_local:
+            return local_files.walk(self.local_path(path))
+        if not self.is_http:
+            return self._objects(path)
         files: dict[str, int | None] = {}
         folders: set[str] = set()
-        self._walk(path, "", files, folders)
-        return Listing(files, frozenset(folders))
+        self._pages(path, "", files, folders)
+        return Listing(files, frozenset(folders), self._page_stamps(path, files))
 
     def exists(self, path: str) -> bool:
         with self._translated():
@@ -80,13 +82,6 @@ class Store:
         """Open a file for reading at any position; what the block raises is translated too."""
         with self._translated(), self._fs.open(self._full(path), "rb") as file:
             yield file
-
-    def stamp(self, path: str) -> str:
-        """Return a text that changes with a file's content, as far as the store tells."""
-        with self._translated():
-            info = self._fs.info(self._full(path))
-        keys = ("ETag", "etag", "md5Hash", "LastModified", "created", "mtime", "size")
-        return "|".join(str(info.get(key)) for key in keys)
 
     def download(self, path: str, target: Path) -> None:
         with self._translated():
@@ -136,6 +131,8 @@ class Store:
         return f"{self._base}/{quote(path) if self.is_http else path}"
 
     def _children(self, path: str) -> dict[str, Entry]:
+        if self.is_local:
+            return local_files.children(self.local_path(path))
         full = self._full(path)
         entries = (self._entry(full, info) for info in self._fs.ls(full, detail=True))
         return {name: entry for name, entry in entries if name and is_inside(name)}
@@ -144,9 +141,8 @@ class Store:
         name = str(info["name"]).rstrip("/").removeprefix(folder.rstrip("/")).lstrip("/")
         if self.is_http:
             name = "" if set("?#") & set(name) else unquote(name)  # a page has other links too
-        stamp = (info.get("ino"), info.get("mtime"))
         name = name if "/" not in name else ""
-        return name, Entry(info["type"] == "directory", info.get("size"), stamp)
+        return name, Entry(info["type"] == "directory", info.get("size"), _stamp(info))
 
     def _require_root(self, path: str) -> None:
         """Tell a missing folder, which is normal, from a missing root or bucket."""
@@ -158,7 +154,31 @@ class Store:
         else:
             raise FileNotFoundError(errno.ENOENT, "no such bucket")
 
-    def _walk(self, root: str, below: str, files: dict[str, int | None], folders: set[str]) -> None:
+    def _objects(self, path: str) -> Listing:
+        full = self._full(path)
+        with self._translated():
+            try:
+                found = self._fs.find(full, detail=True, withdirs=True)
+            except FileNotFoundError:
+                self._require_root(path)
+                found = {}
+        files, stamps, folders = dict[str, int | None](), dict[str, str](), set[str]()
+        for key, info in found.items():
+            name = key.removeprefix(full).removeprefix("/")
+            is_folder = name.endswith("/") or info["type"] == "directory"
+            name = name.rstrip("/")
+            if not is_inside(name):
+                continue
+            parents = {str(parent) for parent in PurePosixPath(name).parents} - {"."}
+            within = parents | {name} if is_folder else parents
+            folders |= {path for path in within if not is_hidden(path)}
+            if not is_folder and not is_hidden(name):
+                files[name], stamps[name] = info.get("size"), _stamp(info)
+        return Listing(files, frozenset(folders), stamps)
+
+    def _pages(
+        self, root: str, below: str, files: dict[str, int | None], folders: set[str]
+    ) -> None:
         for name, entry in self.children(f"{root}/{below}" if below else root).items():
             path = f"{below}/{name}" if below else name
             if is_hidden(name):
@@ -167,7 +187,19 @@ class Store:
                 files[path] = entry.bytes
             elif path.count("/") < _MAX_DEPTH:
                 folders.add(path)
-                self._walk(root, path, files, folders)
+                self._pages(root, path, files, folders)
+
+    def _page_stamps(self, root: str, files: Iterable[str]) -> dict[str, str]:
+        """Ask for each file's own head: pages name files and nothing else.
+
+        The manifest of a published version stands for all its files, whose hashes it has.
+        """
+        stamps = {}
+        with self._translated():
+            for path in [MANIFEST] if MANIFEST in files else files:
+                info = self._fs.info(self._full(f"{root}/{path}"))
+                stamps[path] = f"{info.get('size')} {_stamp(info)}"
+        return stamps
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -179,6 +211,19 @@ class Store:
             raise RepositoryError(
                 f"repository '{self.root}' cannot be used: {reason(err)}"
             ) from err
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
+    """Return what a store says of a file's content; its times only where it says no more."""
+    strong = [str(info[key]) for key in _STAMPS if info.get(key) is not None]
+    times = [str(info[key]) for key in _TIMES if info.get(key) is not None]
+    return "|".join(strong or times)
+
+
+def is_denied(err: RepositoryError) -> bool:
+    """Tell whether a file may not be read, while the store as a whole may be there."""
+    cause = err.__cause__
+    return isinstance(cause, PermissionError) or getattr(cause, "status", None) in (401, 403)
 
 
 def reason(err: Exception) -> str:

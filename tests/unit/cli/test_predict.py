@@ -91,6 +91,7 @@ def test_predict_takes_json_from_a_file_and_from_standard_input(strata, url, tmp
     [
         ([], "/v2/models/tiny"),
         (["--version", "3"], "/v2/models/tiny/versions/3"),
+        (["--version", "0"], "/v2/models/tiny/versions/0"),
         (["--label", "stable"], "/v2/models/tiny/labels/stable"),
     ],
 )
@@ -113,6 +114,7 @@ def test_predict_finds_the_platform_by_the_port_in_the_file(strata, url, tmp_pat
         ([], "give either --image or --json"),
         (["--json", "{}", "--image", "a.png"], "give either --image or --json"),
         (["--json", "{}", "--version", "1", "--label", "a"], "give either --version or --label"),
+        (["--json", "{}", "--label", ""], "--label is empty"),
         (["--json", "{}", "--url", "http://127.0.0.1:9"], "strata up"),
     ],
 )

@@ -63,6 +63,44 @@ def test_what_cannot_be_published_is_refused(refused, config, arguments, said):
     assert said in refused("publish", *arguments, "-c", config)
 
 
+def _keras_model(path, name, width=2):
+    import keras
+
+    x = keras.Input((width,), name=name)
+    keras.Model(x, keras.layers.Dense(1, name="y")(x)).save(path)
+    return path
+
+
+def test_names_and_shapes_that_clients_know_otherwise_are_said(strata, config, tmp_path):
+    publish = ["--name", "tiny", "-c", config]
+    for file in (_keras_model(tmp_path / "a.keras", "keras_tensor_3"), tmp_path / "a.keras"):
+        code, printed, _ = strata("publish", file, *publish)
+        assert (code, "clients" in printed) == (0, False)
+    code, printed, _ = strata(
+        "publish", _keras_model(tmp_path / "b.keras", "keras_tensor_6"), *publish
+    )
+    said = " ".join(printed.split())
+    assert code == 0
+    assert "clients of version 2 may have to change: input 'keras_tensor_3' is now" in said
+    _, printed, _ = strata(
+        "publish", _keras_model(tmp_path / "c.keras", "keras_tensor_6", width=3), *publish
+    )
+    said = " ".join(printed.split())
+    assert "input 'keras_tensor_6' was FP32 [-1, 2] and is FP32 [-1, 3]" in said
+
+
+def test_a_model_that_does_not_load_is_named_by_its_own_path(refused, config, keras_file, tmp_path):
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes(keras_file.read_bytes().replace(b"config.json", b"gonfic.json"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "some.keras").write_bytes(broken.read_bytes())
+    for source, path in ((broken, broken), (folder, folder / "some.keras")):
+        error = refused("publish", source, "--name", "broken", "-c", config)
+        assert str(path) in error
+        assert ".publishing" not in error
+
+
 def test_a_version_whose_baseline_cannot_be_made_is_not_published(tmp_path, keras_file):
     repository = Repository(str(tmp_path), tmp_path / "cache")
     examples = Examples({"x": np.zeros((10, 2), np.float32)}, "rows.npz")

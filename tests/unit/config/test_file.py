@@ -18,6 +18,7 @@ from serve.errors import ConfigError
         ),
         ("modles: []\nhttp: {prot: 1}", "http.prot: unknown key; modles: unknown key"),
         ("http: {port: 1, port: 2}", "the key 'port' is given twice"),
+        ("models: [{name: a, version_labels: {b: 00000123}}]", "00000123 would be octal"),
         ("models: [", "not YAML"),
         ("- a", "input should be a valid dictionary"),
         ("models: [{name: !!python/name:os.system ''}]", "not YAML"),

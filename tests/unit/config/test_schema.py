@@ -1,5 +1,6 @@
 """What holds between the sections: names, ports, members; and the schema of all of it."""
 
+import json
 from contextlib import nullcontext
 
 import jsonschema
@@ -90,3 +91,17 @@ def test_the_schema_accepts_the_demo_file_and_finds_what_is_misspelt(pytestconfi
 def test_every_default_is_a_value_that_the_file_may_have():
     tree = Config().model_dump(mode="json")
     assert Config.model_validate(tree) == Config()
+
+
+@pytest.mark.parametrize("version", [0, 1767225600123456789, 2**63 - 1])
+def test_every_number_of_a_version_folder_may_be_asked_for(version):
+    model = Model(name="a", version_policy={"specific": [version]}, version_labels={"b": version})
+    tree = json.loads(model.model_dump_json(exclude_unset=True))
+    assert Model.model_validate(tree) == model
+    assert model.version_labels["b"] == version
+
+
+@pytest.mark.parametrize("version", [-1, 2**63])
+def test_a_number_that_no_version_folder_has_is_refused(version):
+    with pytest.raises(ValidationError):
+        Model(name="a", version_labels={"b": version})

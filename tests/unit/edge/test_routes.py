@@ -87,6 +87,8 @@ def test_what_is_not_there_and_what_takes_another_method_differ(method, path, st
         f"/v2/models/m/versions/{'9' * 5000}/infer",  # more than Python makes a number of
         "/v1/models/m/versions/١:predict",
         f"/v1/models/m/versions/{'9' * 5000}:predict",
+        f"/v2/models/m/versions/{2**63}/infer",
+        f"/v1/models/m/versions/{2**63}:predict",
     ],
 )
 def test_only_decimal_numbers_are_versions(path):
@@ -95,7 +97,22 @@ def test_only_decimal_numbers_are_versions(path):
     assert target.verb is None
 
 
-@given(NAMES, NAMES, st.integers(1, 10**17), st.sampled_from(["", "/v", "/l"]))
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("0", 0),
+        ("00000123", 123),
+        ("1767225600123456789", 1767225600123456789),
+        (str(2**63 - 1), 2**63 - 1),
+        ("0" * 5000 + "7", 7),
+    ],
+)
+def test_every_number_that_names_a_version_folder_names_it_in_a_path(text, version):
+    for path in (f"/v2/models/m/versions/{text}/infer", f"/v1/models/m/versions/{text}:predict"):
+        assert parse_path(path).version == version
+
+
+@given(NAMES, NAMES, st.integers(0, 2**63 - 1), st.sampled_from(["", "/v", "/l"]))
 def test_a_v1_path_means_the_same_below_the_models_own_prefix(model, label, number, chosen):
     middle = {"": "", "/v": f"/versions/{number}", "/l": f"/labels/{label}"}[chosen]
     for below in (middle, f"{middle}/metadata", f"{middle}:predict", f"{middle}/nothing"):

@@ -35,6 +35,20 @@ def test_inputs_are_in_order_of_their_names_and_shapes_say_what_is_unknown(many_
     assert not double.batched
 
 
+def test_outputs_that_keras_counted_are_in_the_models_order(tmp_path):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def many(x):
+        return {f"output_{i}": x + float(i) for i in range(12)}
+
+    module = tf.Module()
+    module.many = many
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": many})
+    (signature,) = load(tmp_path, _OPTIONS).signatures.values()
+    assert [spec.name for spec in signature.outputs] == [f"output_{i}" for i in range(12)]
+
+
 def test_signatures_compute(many_signatures):
     engine = load(many_signatures, _OPTIONS)
     inputs = {"zeta": np.ones((2, 3), np.float32), "alpha": np.array([1, 2])}

@@ -5,7 +5,7 @@ import pytest
 
 from serve.engines.engine import EngineOptions, ModelOptions
 from serve.errors import RepositoryError
-from serve.replica import version_sources
+from serve.replica import watched_model
 from serve.repository.repository import Repository
 from tests.unit.replica.fakes import Doubler
 
@@ -27,7 +27,7 @@ class Models:
     def put(self, model, version, factor=2, *, is_broken=False):
         """Put a version there that takes x `factor` times, or cannot be loaded."""
         folder = self.root / model / str(version)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(folder / "model.keras", "w") as file:
             file.writestr("config.json", json.dumps({"factor": factor, "is_broken": is_broken}))
 
@@ -45,5 +45,5 @@ class Models:
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     models = Models(tmp_path)
-    monkeypatch.setattr(version_sources, "load", models.load)
+    monkeypatch.setattr(watched_model, "load", models.load)
     return models

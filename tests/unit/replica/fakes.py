@@ -106,6 +106,12 @@ class Versions:
     def revision(self, version):
         return self._found[version][1]
 
+    def problems(self):
+        return {}
+
+    def absence(self):
+        return "" if self._found else "its repository folder holds no complete version; publish one"
+
     def load(self, version):
         self.loads.append(version)
         engine, _ = self._found[version]

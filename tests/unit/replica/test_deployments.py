@@ -148,7 +148,7 @@ def test_the_app_that_ray_serves_is_the_models_endpoint(models, platform):
 @pytest.mark.parametrize(
     ("put", "said"),
     [
-        ({}, "no complete version; publish one"),
+        ({}, "has no folder 'digits'"),
         ({"version": 3, "is_broken": True}, "version 3: digits/3 cannot be read"),
     ],
 )

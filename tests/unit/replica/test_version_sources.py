@@ -46,7 +46,7 @@ def test_an_engine_may_take_the_cores_of_its_replica_and_its_part_of_a_gpu(
     assert (options.num_threads, options.gpu_share) == (threads, share)
 
 
-def test_a_models_versions_are_the_repositorys_and_never_change(models):
+def test_a_models_versions_are_the_repositorys_and_another_one_changes_none(models):
     models.put("digits", 1)
     models.put("digits", 3)
     models.put("other", 2)

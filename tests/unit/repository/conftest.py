@@ -1,10 +1,13 @@
+import contextlib
 import functools
 import http.server
 import os
+import tempfile
 import threading
 import types
 import uuid
 import zipfile
+from pathlib import Path
 
 import h5py
 import pytest
@@ -24,6 +27,27 @@ def repository(request, tmp_path):
 def local(tmp_path):
     (tmp_path / "root").mkdir()
     return Repository(str(tmp_path / "root"), tmp_path / "cache")
+
+
+@pytest.fixture
+def readable_root():
+    """A repository's root that every user may read, as far as the modes of what is in it allow."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def unprivileged():
+    """Have the modes of files count in the block, also where the tests run as root."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from serve.repository.store import Store
 
 
 def _problem(folder):
-    return examine(Store(str(folder.parent)), folder.name).problem
+    store = Store(str(folder.parent))
+    return examine(store, folder.name, store.walk(folder.name)).problem
 
 
 def _cuts(folder):

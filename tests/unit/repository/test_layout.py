@@ -1,15 +1,28 @@
 import pytest
 
 from serve.errors import RepositoryError
-from serve.repository.layout import ModelFile, find_model, model_path, version_number
+from serve.repository.layout import (
+    NESTED,
+    NO_NUMBER,
+    Listing,
+    ModelFile,
+    belongs_to,
+    find_model,
+    model_path,
+    version_folders,
+    version_number,
+)
 
 
 @pytest.mark.parametrize(
     ("name", "version"),
-    [("1", 1), ("20261124120000", 20261124120000), ("0", None), ("01", None), ("+1", None),
-     ("1 ", None), ("1\n", None), ("١", None), ("", None), ("1" * 19, None)],
+    [("1", 1), ("20261124120000", 20261124120000), ("0", 0), ("00000123", 123),
+     ("1767225600123456789", 1767225600123456789), (str(2**63 - 1), 2**63 - 1),
+     ("0" * 40 + "7", 7), (str(2**63), None), ("1" * 20, None), ("+1", None), ("-4", None),
+     ("1 ", None), ("1\n", None), ("1_0", None), ("1.0", None), ("v1", None), ("١", None),
+     ("", None)],
 )  # fmt: skip
-def test_a_version_is_a_positive_integer_without_leading_zero(name, version):
+def test_a_version_is_a_number_as_tensorflow_serving_reads_it(name, version):
     assert version_number(name) == version
 
 
@@ -35,3 +48,48 @@ def test_the_path_to_load_is_a_folder_or_a_file(saved_model, keras_file, tmp_pat
     assert model_path(keras_file.parent) == keras_file
     with pytest.raises(RepositoryError, match="no model"):
         model_path(tmp_path / "nowhere")
+
+
+def test_of_two_folders_for_one_number_the_one_that_sorts_last_is_the_version():
+    folders, others = version_folders(["123", "00000123", "0123", "0", "00"])
+    assert folders == {123: "123", 0: "00"}
+    assert others == {
+        "00000123": "it is ignored for '0123', the same version 123",
+        "0123": "it is ignored for '123', the same version 123",
+        "0": "it is ignored for '00', the same version 0",
+    }
+
+
+def test_every_other_folder_is_told_but_hidden_ones_and_the_file_systems():
+    assert version_folders(["v1", ".snapshot", "lost+found", "2"]) == ({2: "2"}, {"v1": NO_NUMBER})
+
+
+def test_a_revision_is_of_the_models_files_and_of_nothing_beside_them():
+    files = {"saved_model.pb": 5, "variables/variables.index": 3, "logs/events.out": 9}
+    stamps = dict.fromkeys(files, "1")
+
+    def revision(path, stamp):
+        return Listing(files, frozenset(), {**stamps, path: stamp}).revision
+
+    before = revision("saved_model.pb", "1")
+    assert revision("logs/events.out", "2") == before
+    assert revision("variables/variables.index", "2") != before
+    assert revision("saved_model.pb", "2") != before
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "belongs"),
+    [
+        (ModelFile("savedmodel", ""), "assets/words.txt", True),
+        (ModelFile("savedmodel", ""), "fingerprint.pb", True),
+        (ModelFile("savedmodel", ""), "README.md", False),
+        (ModelFile("savedmodel", NESTED), f"{NESTED}/variables/variables.index", True),
+        (ModelFile("savedmodel", NESTED), "variables/variables.index", False),
+        (ModelFile("keras", "model.keras"), "model.keras", True),
+        (ModelFile("keras", "model.keras"), "old.keras", False),
+        (ModelFile("keras", "model.keras"), "manifest.json", True),
+        (None, "anything", True),
+    ],
+)
+def test_what_belongs_to_a_model_is_what_loading_it_reads(model, path, belongs):
+    assert belongs_to(model, path) is belongs

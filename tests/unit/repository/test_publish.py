@@ -1,6 +1,7 @@
 import contextlib
 import errno
 import multiprocessing
+import os
 import threading
 import uuid
 
@@ -8,11 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve.errors import RepositoryError
+from serve.errors import ConfigError, RepositoryError
 from serve.repository import publish as publishing
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.repository.store import Store
+from serve.types import Signature, TensorSpec
+from tests.unit.repository.conftest import unprivileged
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -59,9 +62,9 @@ def test_a_name_that_cannot_be_served_is_refused(local, keras_file, name):
         publish(keras_file, local, name)
 
 
-@pytest.mark.parametrize("version", [0, -1, 10**18])
+@pytest.mark.parametrize("version", [-1, 2**63])
 def test_a_number_that_is_no_version_is_refused(local, keras_file, version):
-    with pytest.raises(RepositoryError, match="positive integer"):
+    with pytest.raises(RepositoryError, match="must be a number from 0 to 9223372036854775807"):
         publish(keras_file, local, "digits", version)
 
 
@@ -232,3 +235,116 @@ def test_publishers_to_s3_at_once_get_a_number_each(s3, keras_file, tmp_path):
         thread.join()
     assert len(set(taken)) == 9
     assert Repository(s3, tmp_path / "cache").versions("digits") == sorted(taken)
+
+
+def _refusal(source, repository, **options):
+    with pytest.raises(RepositoryError) as refused:
+        publish(source, repository, "digits", **options)
+    said = str(refused.value)
+    assert ".publishing" not in said
+    assert str(source) in said
+    assert repository.numbers("digits") == []
+    return said
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_whatever_loading_raises_becomes_a_sentence_about_the_source(
+    repository, make, tmp_path, kind
+):
+    (tmp_path / "mine").mkdir()
+    file = make.keras(tmp_path / "mine/digits.keras")
+
+    def raises(staging):
+        (model,) = staging.glob("*.keras")
+        raise TypeError(f"cannot make a tensor of None in {model}\nStack trace:\n...")
+
+    source = file if kind == "file" else file.parent
+    said = _refusal(source, repository, validate=raises)
+    assert "loading or running it fails: TypeError: cannot make a tensor of None" in said
+    assert "Stack" not in said
+
+
+def test_an_error_of_the_models_own_names_the_source_and_stays_what_it_is(repository, keras_file):
+    def refuses(staging):
+        raise ConfigError(f"{staging}/model.keras: the rows do not fit")
+
+    with pytest.raises(ConfigError) as refused:
+        publish(keras_file, repository, "digits", validate=refuses)
+    assert str(refused.value) == f"{keras_file}: the rows do not fit"
+
+
+def test_links_are_published_as_what_they_point_to(repository, make, tmp_path):
+    model = make.saved_model(tmp_path / "model")
+    (model / "variables").rename(tmp_path / "elsewhere")
+    (model / "variables").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "linked").symlink_to(model)
+    publish(tmp_path / "linked", repository, "digits")
+    fetched = repository.fetch("digits", 1)
+    assert not (fetched / "variables").is_symlink()
+    index = "variables/variables.index"
+    assert (fetched / index).read_bytes() == (model / index).read_bytes()
+
+
+def test_what_cannot_be_read_of_a_source_is_said(readable_root, repository, make):
+    circle = make.saved_model(readable_root / "circle")
+    (circle / "assets/again").symlink_to("..")
+    nowhere = make.saved_model(readable_root / "nowhere")
+    (nowhere / "assets/words.txt").symlink_to("/nowhere")
+    loop = readable_root / "loop.keras"
+    loop.symlink_to(loop)
+    odd = make.saved_model(readable_root / "odd")
+    (odd / "assets" / os.fsdecode(b"w\xff")).write_bytes(b"x")
+    weights = make.h5(readable_root / "digits.weights.h5")
+    said = {
+        source: _refusal(source, repository)
+        for source in (circle, nowhere, loop, odd, weights, readable_root / "gone")
+    }
+    assert "assets/again cannot be read: it is a link to a folder that it is in" in said[circle]
+    assert "assets/words.txt cannot be read: it is a link to '/nowhere', which" in said[nowhere]
+    assert "too many levels of symbolic links" in said[loop]
+    assert "rename its file 'assets/w\\udcff'" in said[odd]
+    assert "it holds weights alone" in said[weights]
+    assert "no such file or directory" in said[readable_root / "gone"]
+
+
+def test_a_source_that_may_not_be_read_is_refused_for_that(readable_root, make):
+    folder, file = make.saved_model(readable_root / "a"), make.keras(readable_root / "b.keras")
+    (readable_root / "models").mkdir()
+    for path, mode in ((readable_root / "models", 0o777), (folder / "variables", 0), (file, 0)):
+        path.chmod(mode)
+    with unprivileged():
+        repository = Repository(str(readable_root / "models"), readable_root)
+        assert "variables cannot be read: permission denied" in _refusal(folder, repository)
+        assert "Permission denied" in _refusal(file, repository)
+    (folder / "variables").chmod(0o755)
+
+
+def test_a_number_whose_folder_has_zeros_in_front_is_taken(repository, put, keras_file, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/model.keras").write_bytes(keras_file.read_bytes())
+    put(repository, tmp_path / "one", "digits", "0007")
+    with pytest.raises(RepositoryError, match="has a version 7 already"):
+        publish(keras_file, repository, "digits", 7)
+    assert publish(keras_file, repository, "digits", 0).manifest.version == 0
+    assert publish(keras_file, repository, "digits").manifest.version == 8
+
+
+def test_after_the_last_number_there_is_no_next_one(repository, keras_file):
+    publish(keras_file, repository, "digits", 2**63 - 1)
+    with pytest.raises(RepositoryError, match="after which there is no next number"):
+        publish(keras_file, repository, "digits")
+
+
+def test_what_a_version_changes_is_told_by_the_signature_before_it(repository, keras_file):
+    def signature(name):
+        specs = (TensorSpec(name, "FP32", (-1,)),)
+        return lambda staging: [Signature("serving_default", specs, specs, True)]
+
+    first = publish(keras_file, repository, "digits", validate=signature("a"))
+    second = publish(keras_file, repository, "digits", validate=signature("b"))
+    without = publish(keras_file, repository, "digits")
+    after_it = publish(keras_file, repository, "digits", validate=signature("b"))
+    assert (first.changes, first.before) == ((), None)
+    assert second.changes == ("input 'a' is now 'b'", "output 'a' is now 'b'")
+    assert second.before == 1
+    assert (without.changes, after_it.changes) == ((), ())

@@ -1,27 +1,47 @@
+import os
 import sys
 import threading
+import uuid
 
 import pytest
 
 from serve.errors import RepositoryError
-from serve.repository.layout import MANIFEST
+from serve.repository.layout import MANIFEST, NO_NUMBER
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
+from tests.unit.repository.conftest import unprivileged
 
 
-def test_only_whole_versions_with_a_proper_number_are_listed(
+def test_only_whole_versions_with_a_number_are_listed_and_other_folders_told(
     repository, put, saved_model, tmp_path
 ):
-    put(repository, saved_model, "digits", 9)
-    put(repository, saved_model, "digits", 10)
-    for name in ("0", "01", "v1", "1.0", ".2", "3.tmp", "-4"):
+    for name in (9, 10, "0", "00000123", 2**63 - 1, ".2", "v1", "1.0", "3.tmp", "-4", 2**63):
         put(repository, saved_model, "digits", name)
     (saved_model / "variables/variables.index").unlink()
     put(repository, saved_model, "digits", 11)
-    assert repository.versions("digits") == [9, 10]
-    assert repository.incomplete("digits") == {11: "variables/variables.index is missing"}
+    assert repository.versions("digits") == [0, 9, 10, 123, 2**63 - 1]
+    others = dict.fromkeys(("-4", "1.0", "3.tmp", "9223372036854775808", "v1"), NO_NUMBER)
+    missing = {11: "variables/variables.index is missing"}
+    assert repository.incomplete("digits") == {**missing, **others}
     assert repository.models() == ["digits"]
     assert repository.versions("letters") == []
+
+
+def test_a_version_is_fetched_from_the_folder_that_its_number_stands_for(
+    repository, put, make, tmp_path
+):
+    for name in ("0000", "00000123", "123"):
+        (tmp_path / name).mkdir()
+        make.keras(tmp_path / name / "model.keras")
+        put(repository, tmp_path / name, "digits", name)
+    for number, name in ((0, "0000"), (123, "123")):
+        fetched = repository.fetch("digits", number) / "model.keras"
+        assert fetched.read_bytes() == (tmp_path / name / "model.keras").read_bytes()
+        assert repository.path("digits", number).endswith(f"digits/{name}")
+    assert repository.choose("digits", 0) == 0
+    with pytest.raises(RepositoryError, match="has a version 123 already"):
+        publish(tmp_path / "0000", repository, "digits", 123)
+    assert publish(tmp_path / "0000", repository, "digits").manifest.version == 124
 
 
 def test_a_broken_manifest_hides_its_version_and_no_other(repository, keras_file, tmp_path):
@@ -143,3 +163,202 @@ def test_a_version_that_was_completed_later_appears(repository, put, keras_file,
     make.keras(source / "m.keras")
     put(repository, source, "digits", 1)
     assert repository.versions("digits") == [1]
+
+
+def _put_file(repository, path, target):
+    if repository.is_local:
+        repository.store.local_path(target).parent.mkdir(parents=True, exist_ok=True)
+    repository.store.upload(path, target)
+
+
+def test_one_number_with_other_files_has_another_revision_and_is_fetched_anew(
+    repository, make, tmp_path
+):
+    fetched = []
+    for name in ("first.keras", "second.keras"):
+        _put_file(repository, make.keras(tmp_path / name), "digits/1/model.keras")
+        fetched.append((repository.look("digits").revisions[1], repository.fetch("digits", 1)))
+        assert (fetched[-1][1] / "model.keras").read_bytes() == (tmp_path / name).read_bytes()
+    assert fetched[0][0] != fetched[1][0]
+    assert repository.is_local or fetched[0][1] != fetched[1][1]
+
+
+def test_s3_objects_that_were_overwritten_have_another_revision(s3, make, tmp_path):
+    repository = Repository(s3, tmp_path / "cache")
+    revisions = []
+    for name in ("first.keras", "second.keras"):
+        repository.store.upload(make.keras(tmp_path / name), "digits/1/model.keras")
+        revisions.append(repository.look("digits").revisions[1])
+    assert repository.look("digits").revisions[1] == revisions[1] != revisions[0]
+    fetched = repository.fetch("digits", 1) / "model.keras"
+    assert fetched.read_bytes() == (tmp_path / "second.keras").read_bytes()
+
+
+def test_a_page_that_says_when_a_file_changed_tells_its_revisions_apart(http_root, make, tmp_path):
+    folder, url = http_root
+    (folder / "digits/1").mkdir(parents=True)
+    file = make.keras(folder / "digits/1/model.keras")
+    repository = Repository(url, tmp_path / "cache")
+    before = repository.look("digits").revisions[1]
+    os.utime(file, (1, 1))
+    assert repository.look("digits").revisions[1] != before
+
+
+def test_a_version_that_changes_while_it_is_read_is_not_loaded_from_both(
+    local, put, make, keras_file, tmp_path
+):
+    _put_file(local, keras_file, "digits/1/model.keras")
+    changed = pytest.raises(RepositoryError, match=r"digits/1' changed while it was read")
+    with changed, local.reading("digits", 1):
+        _put_file(local, make.keras(tmp_path / "b.keras"), "digits/1/model.keras")
+    with changed, local.reading("digits", 1):
+        _put_file(local, make.keras(tmp_path / "c.keras"), "digits/1/model.keras")
+        raise ValueError("half of one and half of the other")
+    with pytest.raises(ValueError, match="a fault of its own"), local.reading("digits", 1):
+        raise ValueError("a fault of its own")
+    with local.reading("digits", 1) as fetched:
+        assert fetched.revision == local.look("digits").revisions[1]
+
+
+def test_a_link_that_is_swapped_while_it_is_read_does_not_mix_two_versions(local, make, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        make.keras(tmp_path / name / "model.keras")
+    local.store.local_path("digits").mkdir()
+    link = local.store.local_path("digits/1")
+    link.symlink_to(tmp_path / "a")
+    read = []
+
+    def swap_and_read(folder):
+        link.unlink()
+        link.symlink_to(tmp_path / "b")
+        read.append((folder / "model.keras").read_bytes())
+
+    with pytest.raises(RepositoryError, match="changed"), local.reading("digits", 1) as fetched:
+        swap_and_read(fetched.path)
+    assert read == [(tmp_path / "a/model.keras").read_bytes()]
+
+
+def test_an_object_that_changes_while_it_is_copied_is_not_kept(keras_file, make, tmp_path):
+    repository = Repository(f"memory://{uuid.uuid4().hex}", tmp_path / "cache")
+    repository.store.upload(keras_file, "digits/1/model.keras")
+    download = repository.store.download
+
+    def overtaken(path, target):
+        download(path, target)
+        repository.store.upload(make.keras(tmp_path / "b.keras"), "digits/1/model.keras")
+
+    repository.store.download = overtaken
+    with pytest.raises(RepositoryError, match="changed while it was copied"):
+        repository.fetch("digits", 1)
+    repository.store.download = download
+    fetched = repository.fetch("digits", 1) / "model.keras"
+    assert fetched.read_bytes() == (tmp_path / "b.keras").read_bytes()
+
+
+def test_a_published_version_that_was_overwritten_says_so_and_not_that_it_is_missing(
+    repository, keras_file, make, tmp_path
+):
+    publish(keras_file, repository, "digits")
+    repository.store.upload(make.h5(tmp_path / "other.h5"), "digits/1/model.keras")
+    said = repository.incomplete("digits")[1]
+    assert "model.keras is not the file that was published: it has" in said
+    assert "publish it as a new version" in said
+    assert said in repository.look("digits").absence
+    for ask in (lambda: repository.choose("digits", None), lambda: repository.choose("digits", 1)):
+        with pytest.raises(RepositoryError, match="not the file that was published"):
+            ask()
+
+
+def test_one_unreadable_version_or_file_is_told_and_the_others_are_served(readable_root, make):
+    for model in "abc":
+        for number in "12":
+            make.saved_model(readable_root / model / number)
+    closed = [
+        readable_root / "a/2",
+        readable_root / "b/2/saved_model.pb",
+        readable_root / "c/2/variables/variables.data-00001-of-00002",
+    ]
+    for path in closed:
+        path.chmod(0)
+    with unprivileged():
+        repository = Repository(str(readable_root), readable_root)
+        looks = {model: repository.look(model) for model in repository.models()}
+    assert {model: list(found.revisions) for model, found in looks.items()} == {
+        "a": [1], "b": [1], "c": [1]
+    }  # fmt: skip
+    assert [found.problems[2] for found in looks.values()] == [
+        "the folder cannot be read: permission denied",
+        "saved_model.pb cannot be read: permission denied",
+        "variables/variables.data-00001-of-00002 cannot be read: permission denied",
+    ]
+    for path in closed:
+        path.chmod(0o755)
+
+
+def test_a_file_that_is_not_the_models_may_be_unreadable(readable_root, make):
+    make.saved_model(readable_root / "m/1")
+    (readable_root / "m/1/train.log").write_bytes(b"x")
+    (readable_root / "m/1/train.log").chmod(0)
+    (readable_root / "m/1/README").symlink_to("/nowhere")
+    with unprivileged():
+        assert Repository(str(readable_root), readable_root).versions("m") == [1]
+
+
+def test_one_object_that_may_not_be_read_does_not_take_the_others_along(
+    repository, put, keras_file, tmp_path, monkeypatch
+):
+    if repository.is_local:
+        pytest.skip("files have their own test")
+    for number in (1, 2):
+        repository.store.upload(keras_file, f"digits/{number}/model.keras")
+    opened = repository.store._fs.open
+
+    def forbidding(path, *arguments, **options):
+        if "/digits/2/" in path:
+            raise PermissionError(13, "Access Denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(repository.store._fs, "open", forbidding)
+    assert repository.versions("digits") == [1]
+    assert repository.incomplete("digits") == {2: "it cannot be read: Access Denied"}
+
+
+def test_a_store_that_is_away_is_an_error_and_no_version_that_is_not_there(
+    repository, keras_file, monkeypatch
+):
+    if repository.is_local:
+        pytest.skip("a disk has no network")
+    repository.store.upload(keras_file, "digits/1/model.keras")
+
+    def away(*arguments, **options):
+        raise ConnectionError("the network is away")
+
+    monkeypatch.setattr(repository.store._fs, "open", away)
+    with pytest.raises(RepositoryError, match="the network is away"):
+        repository.versions("digits")
+
+
+def test_folders_that_hold_no_model_say_why(local, make, saved_model):
+    (local.store.local_path("")).rmdir()
+    saved_model.rename(local.store.local_path(""))  # a model where the models should be
+    root = local.store.local_path("")
+    make.saved_model(root / "flat")
+    (root / "named/v1").mkdir(parents=True)
+    (root / "empty").mkdir()
+    make.saved_model(root / "fine/1")
+    folders = local.folders()
+    assert folders["fine"] is None
+    assert (
+        f"holds saved_model.pb itself; move what is in it into a version folder, '{root}/flat/1'"
+        in folders["flat"]
+    )
+    assert "'v1': its name is no version" in folders["named"]
+    assert "holds no complete version; publish one" in folders["empty"]
+    assert local.models() == ["fine"]
+
+
+def test_a_misspelt_model_is_told_from_one_without_a_version(local, keras_file):
+    publish(keras_file, local, "digits")
+    with pytest.raises(RepositoryError, match=r"no folder 'digit' .*did you mean 'digits'\?"):
+        local.choose("digit", None)

@@ -1,0 +1,70 @@
+"""One model of a repository, looked at again and again; its versions as engines.
+
+Called by version_sources, for a model of its own and for the members of a pipeline.
+"""
+
+import weakref
+from collections.abc import Mapping
+
+from serve.engines.engine import UNSET, Engine, EngineOptions, ModelOptions
+from serve.engines.loading import load
+from serve.repository.repository import Repository
+
+
+class WatchedModel:
+    """One model of a repository as a replica sees it, look by look.
+
+    `found` are the versions that could be loaded at the last look, with their revisions; `problems`
+    say why others could not, and `absence` why there is none. A version that was loaded stays as it
+    was loaded for as long as its folder is there: one that is being copied over, or that may no
+    longer be read, is no reason to serve an older one.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        model: str,
+        options: EngineOptions,
+        model_options: ModelOptions = UNSET,
+    ) -> None:
+        self.found: Mapping[int, str] = {}
+        self.problems: Mapping[int | str, str] = {}
+        self.absence = ""
+        self._repository = repository
+        self._model = model
+        self._options = options
+        self._model_options = model_options
+        self._loaded: dict[int, str] = {}
+
+    def look(self) -> Mapping[int, str]:
+        """Look into the repository and return `found`. Raises RepositoryError if it is away."""
+        if self._loaded:
+            self._repository.drop_copies(self._model)  # of versions that nobody here uses any more
+        seen = self._repository.look(self._model)
+        kept = {n: revision for n, revision in self._loaded.items() if n in seen.problems}
+        self._loaded = {n: r for n, r in self._loaded.items() if n in kept or n in seen.revisions}
+        self.found = {**kept, **seen.revisions}
+        self.problems, self.absence = seen.problems, seen.absence
+        return self.found
+
+    def load(self, version: int) -> Engine:
+        """Return a version's engine, not yet warm. Raises RepositoryError."""
+        engine: Engine | None = None
+        try:
+            with self._repository.reading(self._model, version) as fetched:
+                engine = load(fetched.path, self._options, self._model_options)
+        except BaseException:
+            if engine is not None:
+                engine.close()
+            raise
+        self._loaded[version] = fetched.revision
+        weakref.finalize(engine, self._repository.release, fetched.path)
+        return engine
+
+
+def chosen(found: Mapping[int, str], version: int | None) -> tuple[int, str] | tuple[None, None]:
+    """Return a version and its revision, the newest for None; None and None if it is not there."""
+    number = max(found, default=None) if version is None else version
+    if number is None or number not in found:
+        return None, None
+    return number, found[number]
