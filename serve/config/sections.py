@@ -6,14 +6,40 @@ Branches of the tree in schema. Keys that Ray Serve has keep Ray Serve's names; 
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from serve.types import MAX_VERSION, NO_TENANT
 
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
 Positive = Annotated[int, Field(ge=1)]
-Version = Annotated[int, Field(ge=0, le=MAX_VERSION)]
+
+
+def _exact(version: int) -> int | str:
+    """Return a version as every reader of JSON keeps it: Helm rounds numbers above 2**53."""
+    return version if version <= 2**53 else str(version)
+
+
+Version = Annotated[
+    int,
+    Field(ge=0, le=MAX_VERSION),
+    PlainSerializer(_exact, when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": MAX_VERSION},
+                {"type": "string", "pattern": "^[0-9]{1,19}$"},
+            ]
+        }
+    ),
+]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 # At least 50, so that a ratio (0.999) where a percentage (99.9) is meant is refused.
 Percentage = Annotated[float, Field(ge=50, lt=100)]

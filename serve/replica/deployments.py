@@ -110,7 +110,9 @@ class ModelDeployment:
         """Have the model take policy and labels; it remembers what it cannot reach now."""
         try:
             policy = VersionPolicy.model_validate(user_config["version_policy"])
-            await self._model.apply(policy, user_config["version_labels"])
+            # Large versions are text in JSON, where some programs round numbers.
+            labels = {label: int(number) for label, number in user_config["version_labels"].items()}
+            await self._model.apply(policy, labels)
         except Exception as err:
             if not self._model.versions:
                 self._recorder.flush()

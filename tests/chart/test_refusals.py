@@ -128,6 +128,8 @@ def model(**keys):
         ({"monitoring": {"interval": "15"}}, "does not match pattern"),
         ({"monitoring": {"prometheus": {"retentionSize": "8Gi"}}}, "does not match pattern"),
         ({"grpc": {"enabled": True}}, "additional properties 'grpc' not allowed"),
+        (model(version_labels={"a": 1767225600123456789}), "write it in quotes"),
+        (model(version_policy={"specific": [3, 9007199254740993]}), "write it in quotes"),
         (model(batch_size=3), "additional properties 'batch_size' not allowed"),
         (model(batching={"max_batch_size": 0}), "minimum"),
         (model(slo={"availability": 0.999}), "minimum"),

@@ -6,8 +6,10 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
+from serve.cluster.values import with_models
 from serve.config.pipelines import PIPELINE
 from serve.config.schema import Config, Model
+from serve.config.sections import VersionPolicy
 from serve.deploy.applications import deploy_config
 from tests.chart.conftest import CHART, VALUES_FILES, rayservice, rendered
 
@@ -49,6 +51,22 @@ def test_what_a_replica_takes_in_place_does_not_restart_it(render):
     )
     assert after["args"] == before["args"]
     assert after["deployments"] != before["deployments"]
+
+
+def test_every_version_arrives_as_it_was_written(render):
+    served = Config(
+        models=[
+            {
+                "name": "digits",
+                "version_policy": {"specific": [0, 20261124120000, 1767225600123456789]},
+                "version_labels": {"stable": 1767225600123456789},
+            }
+        ]
+    )
+    values = with_models({}, served)
+    given = _serve_config(render(values))["applications"][1]["deployments"][0]["user_config"]
+    assert VersionPolicy.model_validate(given["version_policy"]) == served.models[0].version_policy
+    assert int(given["version_labels"]["stable"]) == 1767225600123456789
 
 
 def test_a_model_that_is_added_changes_the_serve_config_alone(render):

@@ -98,6 +98,8 @@ def test_every_number_of_a_version_folder_may_be_asked_for(version):
     model = Model(name="a", version_policy={"specific": [version]}, version_labels={"b": version})
     tree = json.loads(model.model_dump_json(exclude_unset=True))
     assert Model.model_validate(tree) == model
+    assert isinstance(tree["version_labels"]["b"], int if version <= 2**53 else str)
+    jsonschema.Draft202012Validator(json_schema()).validate({"models": [tree]})
     assert model.version_labels["b"] == version
 
 

@@ -215,7 +215,10 @@ def test_a_version_that_cannot_be_loaded_is_described_and_the_others_serve(model
 def test_policy_and_labels_change_in_place(models, platform):
     models.put("digits", 1, factor=10)
     models.put("digits", 2)
-    change = {"version_policy": {"specific": [1, 2]}, "version_labels": {"old": 1}}
+    change = {
+        "version_policy": {"specific": [1, 2]},
+        "version_labels": {"old": "1"},
+    }  # as a large one is
 
     async def use(replica):
         before = await replica.describe()
