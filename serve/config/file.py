@@ -4,6 +4,7 @@ Called by the CLI and the scripts. Messages look like
 `strata.yaml: models[0].batching.max_batch_size: input should be greater than or equal to 1`.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _key_path(loc: tuple[int | str, ...]) -> str:
 def _anchored(config: Config, folder: Path) -> Config:
     root = config.repository.root
     if "://" not in root:
-        root = str((folder / Path(root).expanduser()).resolve())
+        root = os.path.normpath(folder / Path(root).expanduser())  # past no link: it may be swapped
     cache_dir = str(Path(config.repository.cache_dir).expanduser())
     repository = config.repository.model_copy(update={"root": root, "cache_dir": cache_dir})
     return config.model_copy(update={"repository": repository})

@@ -46,7 +46,7 @@ class Cache:
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._held: dict[Path, list[IO[str]]] = {}
+        self._held: dict[Path, list[int]] = {}  # the open files that share its lock
 
     def get(self, model: str, name: str, size: int, fill: Callable[[Path], None]) -> Path:
         """Return the copy `name` of a model, which is held until `release`.
@@ -69,7 +69,7 @@ class Cache:
         """Let go of a copy, once for each `get`; a path that is no copy's is ignored."""
         held = self._held.get(target)
         if held:
-            held.pop().close()
+            os.close(held.pop())
 
     def drop(self, model: str) -> None:
         """Remove the copies of a model that no process holds, and what killed ones left."""
@@ -78,7 +78,7 @@ class Cache:
                 _remove(copy.path)
 
     def _hold(self, target: Path) -> None:
-        file = _using(target).open("a+")
+        file = os.open(_using(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         fcntl.flock(file, fcntl.LOCK_SH)  # at once: who holds it alone holds the first lock as well
         self._held.setdefault(target, []).append(file)
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from serve.errors import RepositoryError
 from serve.repository.layout import (
+    BASELINE,
     MANIFEST,
     PUBLISHING,
     SAVED_MODEL,
@@ -78,7 +79,7 @@ def unreadable_part(listing: Listing) -> str | None:
     """Name what of the model cannot be read, None if all can."""
     model = find_model(listing.files)
     for path, problem in sorted(listing.problems.items()):
-        if belongs_to(model, path):
+        if path != BASELINE and belongs_to(model, path):
             return f"{path or 'the folder'} cannot be read: {problem}"
     return None
 
@@ -90,14 +91,14 @@ def _closed(store: Store, folder: str, listing: Listing, paths: Iterable[str]) -
     model = find_model(listing.files)
     for path in paths:
         problem = unreadable(store.local_path(f"{folder}/{path}"))
-        if problem and belongs_to(model, path):
+        if problem and path != BASELINE and belongs_to(model, path):
             return f"{path} cannot be read: {problem}"
     return None
 
 
 def _differs(store: Store, folder: str, listing: Listing, manifest: Manifest) -> str | None:
     for path, record in manifest.files.items():
-        if path in listing.problems:
+        if path in listing.problems and path != BASELINE:
             return f"{path} cannot be read: {listing.problems[path]}"
         if path not in listing.files:
             return unreadable_part(listing) or f"{path} is missing"

@@ -7,6 +7,7 @@ points to, and its swap is seen like the swap of a file. Called by store.
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from serve.repository.layout import Entry, Listing, is_hidden, is_inside
@@ -20,34 +21,12 @@ def children(folder: Path) -> dict[str, Entry]:
 
 def walk(folder: Path) -> Listing:
     """List all files and folders below a folder, hidden ones left out. Raises no OSError."""
-    files: dict[str, int | None] = {}
-    folders: set[str] = set()
-    stamps: dict[str, str] = {}
-    problems: dict[str, str] = {}
-
-    def enter(place: Path, below: str, around: frozenset[tuple[int, int]]) -> None:
-        try:
-            here = _identity(place)
-            if here in around:
-                raise OSError(errno.ELOOP, "it is a link to a folder that it is in")
-            entries = children(place)
-        except OSError as err:
-            problems[below] = why(err)
-            return
-        for name, entry in sorted(entries.items()):
-            path = f"{below}/{name}" if below else name
-            if is_hidden(name):
-                continue
-            if entry.problem is not None:
-                problems[path] = entry.problem
-            elif entry.is_folder:
-                folders.add(path)
-                enter(place / name, path, around | {here})
-            else:
-                files[path], stamps[path] = entry.bytes, entry.stamp
-
-    enter(folder, "", frozenset())
-    return Listing(files, frozenset(folders), stamps, problems)
+    found = _Found({}, set(), {}, {})
+    _enter(folder, "", frozenset(), found)
+    place = os.path.realpath(folder)
+    if place != str(folder):  # the swap of a link in its path is another content, too
+        found.stamps = {path: f"{stamp} {place}" for path, stamp in found.stamps.items()}
+    return Listing(found.files, frozenset(found.folders), found.stamps, found.problems)
 
 
 def unreadable(file: Path) -> str | None:
@@ -64,10 +43,41 @@ def why(err: OSError) -> str:
     return (err.strerror or str(err) or type(err).__name__).lower()
 
 
+@dataclass(slots=True)
+class _Found:
+    files: dict[str, int | None]
+    folders: set[str]
+    stamps: dict[str, str]
+    problems: dict[str, str]
+
+
+def _enter(place: Path, below: str, around: frozenset[tuple[int, int]], found: _Found) -> None:
+    """Add what is in a folder; `around` are those that it is in, by device and inode."""
+    try:
+        here = _identity(place)
+        if here in around:
+            raise OSError(errno.ELOOP, "it is a link to a folder that it is in")
+        entries = children(place)
+    except OSError as err:
+        found.problems[below] = why(err)
+        return
+    for name, entry in sorted(entries.items()):
+        path = f"{below}/{name}" if below else name
+        if is_hidden(name):
+            continue
+        if entry.problem is not None:
+            found.problems[path] = entry.problem
+        elif entry.is_folder:
+            found.folders.add(path)
+            _enter(place / name, path, around | {here}, found)
+        else:
+            found.files[path], found.stamps[path] = entry.bytes, entry.stamp
+
+
 def _entry(entry: os.DirEntry[str]) -> Entry:
     try:
         status = os.stat(entry.path)
-        # By its target, too: the files behind two links may have the same size and time.
+        # By its target, too: the files behind two links may look the same.
         target = os.path.realpath(entry.path) if entry.is_symlink() else ""
     except OSError as err:
         return Entry(False, None, "", _why_not(entry, err))

@@ -149,9 +149,8 @@ class Repository:
     def fetch(self, model: str, version: int) -> Path:
         """Return a local folder with a complete version, as it was published.
 
-        A version of a local repository is not copied: the folder that it lies in is returned, past
-        all links, so that one which is swapped does not give half of another version. The copy of
-        another one is kept until `release`, or for as long as this object lives.
+        A version of a local repository is not copied: its own folder is returned. The copy of
+        another one is kept until `release`, or until this process ends.
         """
         return self._fetch(model, version).path
 
@@ -237,7 +236,7 @@ class Repository:
         found, contents = self._contents(model, version)
         if not self.is_local:
             return Fetched(self._copied(model, version, found, contents), found.revision)
-        folder = self.store.local_path(found.path).resolve()
+        folder = self.store.local_path(found.path)
         self._verify(folder, contents.manifest)
         return Fetched(folder, found.revision)
 

@@ -113,7 +113,8 @@ class Store:
             self._fs.rm_file(self._full(path))
 
     def _connect(self) -> tuple[Any, str]:
-        root = self.root if "://" in self.root else str(Path(self.root).expanduser().resolve())
+        # Not resolved: a model car's link leads through /proc/N/root, which has no path of its own.
+        root = self.root if "://" in self.root else str(Path(self.root).expanduser().absolute())
         try:
             # Another process's new version must be seen, so listings are not remembered.
             fs, base = fsspec.url_to_fs(root, use_listings_cache=False)

@@ -212,11 +212,9 @@ def _want(folder, name, pipe):
         (staging / "model").write_bytes(b"whole")
 
     pipe.send("wanting")
-    cache = Cache(folder, 10_000)
-    cache.get("digits", name, SIZE, fill)
+    Cache(folder, 10_000).get("digits", name, SIZE, fill)
     pipe.send("done")
     pipe.recv()
-    del cache
 
 
 def _start(folder, name=NAME):

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 import threading
 import uuid
@@ -220,23 +221,40 @@ def test_a_version_that_changes_while_it_is_read_is_not_loaded_from_both(
         assert fetched.revision == local.look("digits").revisions[1]
 
 
-def test_a_link_that_is_swapped_while_it_is_read_does_not_mix_two_versions(local, make, tmp_path):
+def test_a_link_that_is_swapped_while_it_is_read_is_a_change_though_both_look_the_same(
+    local, make, tmp_path
+):
     for name in "ab":
         (tmp_path / name).mkdir()
-        make.keras(tmp_path / name / "model.keras")
+    file = make.keras(tmp_path / "a/model.keras")
+    os.link(file, tmp_path / "b/model.keras")
     local.store.local_path("digits").mkdir()
     link = local.store.local_path("digits/1")
     link.symlink_to(tmp_path / "a")
-    read = []
 
-    def swap_and_read(folder):
+    def swap():
         link.unlink()
         link.symlink_to(tmp_path / "b")
-        read.append((folder / "model.keras").read_bytes())
 
-    with pytest.raises(RepositoryError, match="changed"), local.reading("digits", 1) as fetched:
-        swap_and_read(fetched.path)
-    assert read == [(tmp_path / "a/model.keras").read_bytes()]
+    with pytest.raises(RepositoryError, match="changed"), local.reading("digits", 1):
+        swap()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may put a process into another root")
+def test_a_root_that_leads_into_the_root_of_another_process_is_read_there(make, tmp_path):
+    """As KServe's model cars do: the path of what it leads to is one of the other process's."""
+    make.saved_model(tmp_path / "jail/models/digits/1")
+    program = f"import os; os.chroot({str(tmp_path / 'jail')!r}); print(flush=True); os.read(0, 1)"
+    car = subprocess.Popen(
+        [sys.executable, "-S", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with car:
+        car.stdout.readline()
+        (tmp_path / "mnt").symlink_to(f"/proc/{car.pid}/root/models")
+        repository = Repository(str(tmp_path / "mnt"), tmp_path)
+        with repository.reading("digits", 1) as fetched:
+            assert (fetched.path / "saved_model.pb").is_file()
+        car.communicate()
 
 
 def test_an_object_that_changes_while_it_is_copied_is_not_kept(keras_file, make, tmp_path):
