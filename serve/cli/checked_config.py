@@ -5,7 +5,7 @@ Called by `strata up` and `strata apply`.
 
 from pathlib import Path
 
-from serve.cli.publish import try_version
+from serve.cli.publish import options_of, try_version
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.deploy.preflight import check_pipelines
@@ -19,6 +19,8 @@ def load_checked(path: Path) -> Config:
     check_pipelines(
         tree,
         repository,
-        lambda model, version: try_version(repository.fetch(model, version))[0],
+        lambda model, version: try_version(
+            repository.fetch(model, version), model, options_of(tree, model)
+        )[0],
     )
     return tree

@@ -1,6 +1,8 @@
 """`strata publish`: a model into the repository, as a new version."""
 
+import math
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +12,13 @@ import typer
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import bytes_text, out, quiet_tensorflow
 from serve.config.file import load
+from serve.config.schema import Config
+from serve.engines.engine import EngineOptions
 from serve.errors import ConfigError
 from serve.evaluation.baselines import Examples, make_baseline, read_examples
 from serve.evaluation.dataset import read_arrays
+from serve.evaluation.subject import find_served
+from serve.replica.version_sources import engine_options
 from serve.repository.layout import BASELINE, SAMPLE
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
@@ -21,6 +27,9 @@ from serve.types import Signature
 
 if TYPE_CHECKING:  # it brings TensorFlow
     from serve.engines.tensorflow_engine import TensorFlowEngine
+
+
+PLAIN = EngineOptions()  # a model of which the config file says nothing
 
 
 def publish(
@@ -55,21 +64,26 @@ def publish(
     if baseline is None and reconstruction_error is not None:
         raise ConfigError("--reconstruction-error needs --baseline, whose rows have that error")
     examples = read_examples(baseline, reconstruction_error) if baseline else None
-    named = next((model.signature for model in tree.models if model.name == name), None)
-    validate = partial(
-        try_version,
-        model=name,
-        signature=signature or named,
-        sample=sample,
-        examples=examples,
-    )
+    options = options_of(tree, name)
+    # What the config says of rows is its own word, and may change; the manifest has what was found.
+    options = replace(options, signature=signature or options.signature, rows="auto")
+    validate = partial(try_version, model=name, options=options, sample=sample, examples=examples)
     report(publish_version(path, repository, name, version, validate=validate))
+
+
+def options_of(config: Config, model: str) -> EngineOptions:
+    """Return what a model's engine may take and bring, by its entry in the config file.
+
+    Of a card it takes what it needs and no share of its own: replicas may hold all of them.
+    """
+    options = engine_options(find_served(config, model))
+    return replace(options, num_gpus=math.ceil(options.num_gpus))
 
 
 def try_version(
     path: Path,
     model: str = "",
-    signature: str | None = None,
+    options: EngineOptions = PLAIN,
     sample: Path | None = None,
     examples: Examples | None = None,
 ) -> list[Signature]:
@@ -80,7 +94,7 @@ def try_version(
     """
     if sample is not None:
         _put_sample(sample, path)
-    engine = _engine(path, signature)
+    engine = _engine(path, options)
     if examples is not None:
         (path / BASELINE).write_bytes(make_baseline(engine, examples, model).to_json())
     default = engine.signatures[engine.default_signature]
@@ -92,14 +106,12 @@ def _put_sample(sample: Path, folder: Path) -> None:
     shutil.copyfile(sample, folder / SAMPLE)
 
 
-def _engine(path: Path, signature: str | None) -> "TensorFlowEngine":
-    from serve.engines.engine import EngineOptions, ModelOptions
-
+def _engine(path: Path, options: EngineOptions) -> "TensorFlowEngine":
     with quiet_tensorflow():
         from serve.engines import keras_model, saved_model  # noqa: F401
         from serve.engines.loading import load as load_engine
 
-    engine = load_engine(path, EngineOptions(), ModelOptions(signature))
+    engine = load_engine(path, options)
     engine.warmup((1,))
     return engine
 

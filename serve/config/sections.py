@@ -41,6 +41,8 @@ Version = Annotated[
     ),
 ]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+FileHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 # At least 50, so that a ratio (0.999) where a percentage (99.9) is meant is refused.
 Percentage = Annotated[float, Field(ge=50, lt=100)]
 
@@ -167,7 +169,10 @@ class RayActorOptions(Section):
     num_gpus: float = Field(
         0.0,
         ge=0,
-        description="GPUs to reserve; below 1, TensorFlow's memory is capped to that share",
+        description=(
+            "GPUs to reserve; 0 hides every one; below 1, TensorFlow's memory is capped to that "
+            "share less 1 GiB for CUDA"
+        ),
     )
     memory: int | None = Field(None, ge=1, description="bytes of memory to reserve")
     resources: dict[str, float] | None = Field(None, description="custom Ray resources to reserve")
@@ -181,6 +186,25 @@ class RayActorOptions(Section):
         if self.num_gpus > 1 and not self.num_gpus.is_integer():
             raise ValueError(f"num_gpus: {self.num_gpus} must be whole above 1")
         return self
+
+
+class Engine(Section):
+    """What a model may bring into the process that loads it, beyond plain TensorFlow and Keras."""
+
+    imports: tuple[ModuleName, ...] = Field(
+        (),
+        description=(
+            "Python modules to import before a model is loaded, for their ops and layers: "
+            "[tensorflow_text]; they must be installed, in the image by EXTRA_PACKAGES"
+        ),
+    )
+    allowed_code: tuple[FileHash, ...] = Field(
+        (),
+        description=(
+            "hashes of model files that may run Python code of their own, such as a Lambda layer; "
+            "`strata publish` names the hash of a file that it refuses"
+        ),
+    )
 
 
 class Limits(Section):
@@ -291,6 +315,9 @@ class Served(Section):
     )
     ray_actor_options: RayActorOptions = Field(
         default_factory=RayActorOptions, description="what one replica takes from a node"
+    )
+    engine: Engine = Field(
+        default_factory=Engine, description="what its model may bring into the process"
     )
     limits: Limits = Field(default_factory=Limits, description="what one replica accepts")
     slo: Slo = Field(

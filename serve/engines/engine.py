@@ -6,35 +6,26 @@ from typing import Literal, Protocol
 
 from serve.types import Layer, Signature, Tensors
 
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What the replica may take: threads for computing, and its share of one GPU.
-
-    `gpu_share` None means no GPU or whole ones; a number below 1 caps the memory to that
-    share of the card.
-    """
-
-    num_threads: int = 1
-    gpu_share: float | None = None
-
-
 RowsSetting = Literal["auto", "independent", "together"]
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """What a model's config says about its computing.
+class EngineOptions:
+    """What the replica may take, and what a model may bring.
 
+    `num_threads` compute. `num_gpus` 0 means that no GPU is seen, a number below 1 caps the memory
+    to that share of one. `imports` are modules to import before a model is loaded, for their ops
+    and layers; `allowed_code` the hashes (`sha256:...`) of files that may run code of their own.
     `signature` is the default one, None for the model's own; `rows` is whether its rows are
     independent of each other, found out where it says auto.
     """
 
+    num_threads: int = 1
+    num_gpus: float = 0.0
+    imports: tuple[str, ...] = ()
+    allowed_code: tuple[str, ...] = ()
     signature: str | None = None
     rows: RowsSetting = "auto"
-
-
-UNSET = ModelOptions()
 
 
 class LayerMetrics(Protocol):

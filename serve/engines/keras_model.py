@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from serve.engines.code_in_files import may_run_code
+from serve.engines.engine import EngineOptions
 from serve.engines.saved_model import datatype_of, is_batched, shape_of, why_no_tensor
 from serve.engines.state import state_ops
 from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
@@ -21,9 +23,9 @@ _MISSING_CLASS = re.compile(r"Could not locate class '[^']+'")
 _COUNTED_NAME = re.compile(r"(input_layer|input)_\d+")
 
 
-def load_keras_model(path: Path) -> TensorFlowEngine:
+def load_keras_model(path: Path, options: EngineOptions) -> TensorFlowEngine:
     """Load a `.keras` or `.h5` file. Raises RepositoryError."""
-    model = _load(path)
+    model = _load(path, may_run_code=may_run_code(path, options))
     if not getattr(model, "inputs", None):
         raise RepositoryError(
             f"{path}: the model does not say what its inputs are; call it once before saving, or "
@@ -69,11 +71,11 @@ def _require_tensor(path: Path, word: str, name: str, tensor: Any) -> None:
         raise RepositoryError(f"{path}: {word} '{name}' is {reason}")
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, *, may_run_code: bool) -> Any:
     import keras
 
     try:
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=False, safe_mode=not may_run_code)
     except Exception as err:  # Keras raises many kinds for a file it cannot read
         if path.suffix == ".keras":
             raise _unloadable(path, err) from err
@@ -81,7 +83,10 @@ def _load(path: Path) -> Any:
 
 
 def _load_legacy(path: Path, first: Exception) -> Any:
-    """Load an old `.h5` with Keras 2, which reads some that Keras 3 does not."""
+    """Load an old `.h5` with Keras 2, which reads some that Keras 3 does not.
+
+    It has no safe mode for `.h5`: what would run code was refused before (code_in_files).
+    """
     import tf_keras
 
     try:

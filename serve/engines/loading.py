@@ -3,11 +3,14 @@
 Called by model in a replica and by `strata publish` to try a model before it is published.
 """
 
+import importlib
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serve.engines.devices import configure
-from serve.engines.engine import UNSET, EngineOptions, ModelOptions
+from serve.engines.engine import EngineOptions
 from serve.errors import RepositoryError
 from serve.repository.layout import model_path
 from serve.repository.manifest import read_manifest
@@ -16,31 +19,54 @@ if TYPE_CHECKING:  # it imports TensorFlow, which must not happen before `config
     from serve.engines.tensorflow_engine import TensorFlowEngine
 
 
-def load(folder: Path, options: EngineOptions, model: ModelOptions = UNSET) -> "TensorFlowEngine":
+def load(folder: Path, options: EngineOptions) -> "TensorFlowEngine":
     """Load the version in `folder` (or a single file), and see what its rows are to each other.
 
     Raises RepositoryError.
     """
     path = model_path(folder)
-    configure(options)
+    configure(options.num_threads, options.num_gpus)
+    _import(options.imports)
     manifest = read_manifest(folder)
     published = manifest.signature.name if manifest and manifest.signature else None
-    engine = _load(path, model.signature or published)
+    engine = _load(path, replace(options, signature=options.signature or published))
     from serve.engines.own_samples import read_samples
 
-    engine.earn_batching(model, manifest.rows if manifest else {}, read_samples(folder, path))
+    known = manifest.rows if manifest else {}
+    engine.earn_batching(options.rows, known, read_samples(folder, path))
     return engine
 
 
-def _load(path: Path, signature: str | None) -> "TensorFlowEngine":
+def _load(path: Path, options: EngineOptions) -> "TensorFlowEngine":
     if path.is_dir():
+        from serve.engines.foreign_ops import require_ops
         from serve.engines.saved_model import load_saved_model
 
-        return load_saved_model(path, signature)
+        require_ops(path)
+        return load_saved_model(path, options.signature)
     from serve.engines.keras_model import SIGNATURE, load_keras_model
 
-    if signature not in (None, SIGNATURE):
+    if options.signature not in (None, SIGNATURE):
         raise RepositoryError(
-            f"{path}: a Keras file has the one signature {SIGNATURE}, not '{signature}'"
+            f"{path}: a Keras file has the one signature {SIGNATURE}, not '{options.signature}'"
         )
-    return load_keras_model(path)
+    return load_keras_model(path, options)
+
+
+def _import(modules: Iterable[str]) -> None:
+    """Import modules for the ops and layers that they register. Raises RepositoryError."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as err:
+            package = str(err.name).partition(".")[0].replace("_", "-")
+            raise RepositoryError(
+                f"engine.imports: '{module}' cannot be imported: {err}; install it here (in the "
+                f"image: --build-arg EXTRA_PACKAGES={package})"
+            ) from err
+        except Exception as err:  # whatever a module of somebody else raises
+            text = " ".join(str(err).split()) or "no reason given"
+            raise RepositoryError(
+                f"engine.imports: '{module}' raised {type(err).__name__} while it was imported: "
+                f"{text[:300]}; it may be built for another TensorFlow"
+            ) from err

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from serve.engines.complexity import Complexity, complexity_of
-from serve.engines.engine import LayerMetrics, ModelOptions, NoLayers
+from serve.engines.engine import LayerMetrics, NoLayers, RowsSetting
 from serve.engines.own_samples import Samples
 from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
 from serve.engines.tensorflow_errors import client_mistake
@@ -74,19 +74,19 @@ class TensorFlowEngine:
         return _infer(self._functions[signature], inputs)
 
     def earn_batching(
-        self, options: ModelOptions, known: Mapping[str, RowsVerdict], samples: Samples
+        self, rows: RowsSetting, known: Mapping[str, RowsVerdict], samples: Samples
     ) -> None:
         """Find out for each signature whether requests may share a call of it.
 
         `known` are verdicts of before, by signature, and `samples` the version's own inputs. Raises
-        RepositoryError for options that no signature allows.
+        RepositoryError for a setting of `rows` that a signature does not allow.
         """
         signatures = {}
         for name, signature in self.signatures.items():
             own = (
                 samples.get(name, ()) if name != self.default_signature else _default(samples, name)
             )
-            verdict = self._trials[name].earn(signature, options.rows, known.get(name), own)
+            verdict = self._trials[name].earn(signature, rows, known.get(name), own)
             signatures[name] = replace(
                 signature, batched=verdict.independent, batched_reason=verdict.reason
             )

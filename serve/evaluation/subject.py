@@ -15,7 +15,7 @@ from serve.engines.loading import load
 from serve.pipelines.build import build
 from serve.pipelines.member import ColocatedMember, Member
 from serve.pipelines.pipeline_engine import Kind
-from serve.replica.version_sources import engine_options, model_options
+from serve.replica.version_sources import engine_options
 from serve.repository.repository import Repository
 from serve.types import Tensors
 
@@ -77,6 +77,7 @@ def find_served(config: Config, name: str) -> Served:
 def load_subject(config: Config, repository: Repository, reference: Reference) -> Subject:
     """Load a model or a pipeline. Raises ConfigError, RepositoryError."""
     served = find_served(config, reference.name)
+    options = engine_options(served)
     models: list[CountedMember] = []
     found: list[Mapping[str, object]] = []
 
@@ -84,11 +85,7 @@ def load_subject(config: Config, repository: Repository, reference: Reference) -
         number = repository.choose(model, version)
         manifest = repository.manifest(model, number)
         found.append(manifest.metadata if manifest else {})
-        engine = load(
-            repository.fetch(model, number),
-            engine_options(served.ray_actor_options),
-            model_options(served),
-        )
+        engine = load(repository.fetch(model, number), options)
         models.append(CountedMember(label, engine, served))
         return models[-1]
 

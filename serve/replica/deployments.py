@@ -25,7 +25,7 @@ from serve.pipelines.remote import RemoteMember
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
 from serve.replica.model import Model, Source
-from serve.replica.version_sources import PipelineSource, RepositorySource, model_options
+from serve.replica.version_sources import PipelineSource, RepositorySource, engine_options
 from serve.repository.repository import configured
 from serve.telemetry.faults import Faults
 from serve.telemetry.metrics_recorder import Recorder
@@ -214,7 +214,7 @@ def _parse(
     if "kind" not in served:
         model = ModelConfig.model_validate(served)
         return model, RepositorySource(
-            repository, model.name, model.ray_actor_options, model_options(model)
+            repository, model.name, model.ray_actor_options, engine_options(model)
         )
     nested: list[Pipeline] = [PIPELINE.validate_python(tree) for tree in pipelines]
     pipeline: Pipeline = PIPELINE.validate_python(served)

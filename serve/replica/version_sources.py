@@ -9,7 +9,7 @@ from serve.config.pipelines import Pipeline, members_of, nested_in
 from serve.config.schema import Model
 from serve.config.sections import RayActorOptions, Served
 from serve.drift.baseline import Baseline, parse_baseline
-from serve.engines.engine import UNSET, Engine, EngineOptions, ModelOptions
+from serve.engines.engine import Engine, EngineOptions
 from serve.errors import RepositoryError
 from serve.pipelines.build import FindModel, build
 from serve.pipelines.member import ColocatedMember, Member
@@ -27,11 +27,12 @@ class RepositorySource:
         repository: Repository,
         model: str,
         options: RayActorOptions,
-        model_options: ModelOptions = UNSET,
+        engine: EngineOptions | None = None,
     ) -> None:
         self._repository = repository
         self._model = model
-        self._watched = WatchedModel(repository, model, engine_options(options), model_options)
+        engine = engine or EngineOptions(options.num_threads, options.num_gpus)
+        self._watched = WatchedModel(repository, model, engine)
 
     def versions(self) -> list[int]:
         return sorted(self._watched.look())
@@ -71,7 +72,7 @@ class PipelineSource:
         self._remote = remote
         self._pipeline = pipeline
         self._pipelines = pipelines
-        self._options = engine_options(pipeline.ray_actor_options)
+        self._options = engine_options(pipeline)
         self._watched: dict[str, WatchedModel] = {}
 
     def versions(self) -> list[int]:
@@ -119,19 +120,21 @@ class PipelineSource:
 
     def _of(self, model: str) -> WatchedModel:
         if model not in self._watched:
-            self._watched[model] = WatchedModel(
-                self._repository, model, self._options, model_options(self._pipeline)
-            )
+            self._watched[model] = WatchedModel(self._repository, model, self._options)
         return self._watched[model]
 
 
-def engine_options(options: RayActorOptions) -> EngineOptions:
-    """Return what an engine may take of a replica's share of the machine."""
-    share = options.num_gpus if 0 < options.num_gpus < 1 else None
-    return EngineOptions(options.num_threads, share)
+def engine_options(served: Served) -> EngineOptions:
+    """Return what the config says about the computing of a model, or of a pipeline's members.
 
-
-def model_options(served: Served) -> ModelOptions:
-    """Return what the config says about the computing of a model, or of a pipeline's members."""
-    signature = served.signature if isinstance(served, Model) else None
-    return ModelOptions(signature, served.batching.rows)
+    It is what an engine may take of a replica's share of the machine, and what it may bring.
+    """
+    options = served.ray_actor_options
+    return EngineOptions(
+        num_threads=options.num_threads,
+        num_gpus=options.num_gpus,
+        imports=served.engine.imports,
+        allowed_code=served.engine.allowed_code,
+        signature=served.signature if isinstance(served, Model) else None,
+        rows=served.batching.rows,
+    )

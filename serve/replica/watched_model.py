@@ -6,7 +6,7 @@ Called by version_sources, for a model of its own and for the members of a pipel
 import weakref
 from collections.abc import Mapping
 
-from serve.engines.engine import UNSET, Engine, EngineOptions, ModelOptions
+from serve.engines.engine import Engine, EngineOptions
 from serve.engines.loading import load
 from serve.repository.repository import Repository
 
@@ -20,20 +20,13 @@ class WatchedModel:
     longer be read, is no reason to serve an older one.
     """
 
-    def __init__(
-        self,
-        repository: Repository,
-        model: str,
-        options: EngineOptions,
-        model_options: ModelOptions = UNSET,
-    ) -> None:
+    def __init__(self, repository: Repository, model: str, options: EngineOptions) -> None:
         self.found: Mapping[int, str] = {}
         self.problems: Mapping[int | str, str] = {}
         self.absence = ""
         self._repository = repository
         self._model = model
         self._options = options
-        self._model_options = model_options
         self._loaded: dict[int, str] = {}
 
     def look(self) -> Mapping[int, str]:
@@ -52,7 +45,7 @@ class WatchedModel:
         engine: Engine | None = None
         try:
             with self._repository.reading(self._model, version) as fetched:
-                engine = load(fetched.path, self._options, self._model_options)
+                engine = load(fetched.path, self._options)
         except BaseException:
             if engine is not None:
                 engine.close()

@@ -9,7 +9,11 @@ SCRIPT = (ROOT / "scripts" / "image").read_text()
 
 
 def test_both_ways_run_the_same_steps_in_the_same_order():
-    docker = re.findall(r"^ +(?:EXTRA=\$EXTRA )?/tmp/src/k8s/image/(\w+)$", DOCKERFILE, re.M)
+    docker = re.findall(
+        r"^ +(?:EXTRA=\$EXTRA EXTRA_PACKAGES=\$EXTRA_PACKAGES )?/tmp/src/k8s/image/(\w+)$",
+        DOCKERFILE,
+        re.M,
+    )
     ours = re.findall(r"^ +(\w+)=\$\(layer k8s/image/\1 ", SCRIPT, re.M)
     assert docker == ours == ["system", "dependencies", "project"]
 

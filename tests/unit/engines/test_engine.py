@@ -17,9 +17,3 @@ def test_what_is_loaded_has_all_that_the_rest_of_strata_knows_engines_by(request
     assert engine.default_signature in engine.signatures
     for name, signature in engine.signatures.items():
         assert signature.name == name
-
-
-def test_options_that_are_alike_are_equal():
-    """`configure` runs once for each that differ."""
-    assert len({EngineOptions(2, 0.5), EngineOptions(num_threads=2, gpu_share=0.5)}) == 1
-    assert EngineOptions() != EngineOptions(2)

@@ -2,6 +2,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from serve.engines.engine import EngineOptions
@@ -66,3 +67,53 @@ def _run(code, folder):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
+
+
+def test_modules_are_imported_before_the_model_that_needs_them(keras_file, tmp_path, monkeypatch):
+    (tmp_path / "brings_ops.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    load(keras_file, EngineOptions(imports=("brings_ops",)))
+    assert "brings_ops" in sys.modules
+
+
+def test_a_layer_of_ones_own_is_loaded_once_its_module_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable('mine')\n"
+        "class Twice(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    code = (
+        "import sys, keras, my_layers\n"
+        "m = keras.Sequential([keras.Input((2,), name='x'), my_layers.Twice()])\n"
+        "m.save(sys.argv[1] + '/m.keras'); m.save(sys.argv[1] + '/m.h5')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}")
+    _run(code, tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for file in ("m.keras", "m.h5"):
+        with pytest.raises(RepositoryError, match="Twice"):
+            load(tmp_path / file, _OPTIONS)
+    for file in ("m.keras", "m.h5"):
+        engine = load(tmp_path / file, EngineOptions(imports=("my_layers",)))
+        (got,) = engine.infer("serving_default", {"x": np.ones((1, 2), np.float32)}).values()
+        assert got.tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "said"),
+    [
+        ("tensorflow_texts", None, "cannot be imported.*EXTRA_PACKAGES=tensorflow-texts"),
+        ("fails_at_once", "1 / 0", "raised ZeroDivisionError while it was imported: division"),
+        ("needs_more", "import more_of_it", "No module named 'more_of_it'.*=more-of-it"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named_with_why(
+    keras_file, tmp_path, monkeypatch, module, text, said
+):
+    if text is not None:
+        (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RepositoryError, match=f"engine.imports: '{module}' .*{said}"):
+        load(keras_file, EngineOptions(imports=(module,)))

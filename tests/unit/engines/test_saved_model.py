@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from serve.datatypes import DATATYPES
-from serve.engines.engine import EngineOptions, ModelOptions
+from serve.engines.engine import EngineOptions
 from serve.engines.loading import load
 from serve.errors import RepositoryError
 from serve.repository.manifest import Manifest
@@ -156,9 +156,9 @@ def _plus(number):
 def test_the_default_signature_is_the_one_that_is_asked_for_or_named_as_usual(tmp_path):
     path = _save(tmp_path, serve=_plus(1), other=_plus(2))
     assert load(path, _OPTIONS).default_signature == "serve"
-    assert load(path, _OPTIONS, ModelOptions("other")).default_signature == "other"
+    assert load(path, EngineOptions(signature="other")).default_signature == "other"
     with pytest.raises(RepositoryError, match=r"no signature 'more' \(it has: other, serve\)"):
-        load(path, _OPTIONS, ModelOptions("more"))
+        load(path, EngineOptions(signature="more"))
 
 
 def test_the_only_signature_is_the_default_one(tmp_path):
@@ -172,11 +172,11 @@ def test_one_of_several_is_never_taken_by_chance(tmp_path):
 
 def test_the_published_default_signature_stays_the_default(tmp_path):
     path = _save(tmp_path / "m", b=_plus(1), a=_plus(2))
-    signature = load(path, _OPTIONS, ModelOptions("b")).signatures["b"]
+    signature = load(path, EngineOptions(signature="b")).signatures["b"]
     manifest = Manifest("m", 1, "savedmodel", "2026", {}, signature=signature)
     (path / "manifest.json").write_bytes(manifest.to_json())
     assert load(path, _OPTIONS).default_signature == "b"
-    assert load(path, _OPTIONS, ModelOptions("a")).default_signature == "a"
+    assert load(path, EngineOptions(signature="a")).default_signature == "a"
 
 
 def test_a_default_signature_that_cannot_be_expressed_is_never_replaced(tmp_path):
@@ -185,7 +185,7 @@ def test_a_default_signature_that_cannot_be_expressed_is_never_replaced(tmp_path
     path = _save(tmp_path, serving_default=lambda x: {"s": tf.sparse.from_dense(x)}, dense=_plus(1))
     with pytest.raises(RepositoryError, match=r"output 's' is a SparseTensor.*it has: dense"):
         load(path, _OPTIONS)
-    assert load(path, _OPTIONS, ModelOptions("dense")).default_signature == "dense"
+    assert load(path, EngineOptions(signature="dense")).default_signature == "dense"
 
 
 def test_ragged_outputs_are_refused_by_name(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serve.engines.engine import UNSET, EngineOptions, ModelOptions
+from serve.engines.engine import EngineOptions
 from serve.engines.loading import load
 from serve.errors import InferenceFailed, InvalidRequest, RepositoryError
 from serve.types import RowsVerdict, Signature, TensorSpec
@@ -106,21 +106,21 @@ def test_warmup_runs_every_batch_size_of_every_signature_and_once_what_has_no_ro
 def test_a_signature_earns_its_batches():
     ranked = _compiled(lambda t: {"y": t["x"] - t["x"][0]}, name="ranked")
     engine = _engine(_compiled(lambda t: {"y": 2 * t["x"]}), ranked)
-    engine.earn_batching(UNSET, {}, {})
+    engine.earn_batching("auto", {}, {})
     assert engine.signatures["serving_default"].batched
     assert not engine.signatures["ranked"].batched
     assert "other numbers" in engine.signatures["ranked"].batched_reason
     known = {"ranked": RowsVerdict(True, "so it was found")}
-    engine.earn_batching(UNSET, known, {})
+    engine.earn_batching("auto", known, {})
     assert engine.signatures["ranked"].batched
-    engine.earn_batching(ModelOptions(rows="together"), known, {})
+    engine.earn_batching("together", known, {})
     assert not any(signature.batched for signature in engine.signatures.values())
 
 
 def test_a_sample_without_a_signature_is_the_default_ones():
     one, two = Seen(), Seen()
     engine = _engine(_compiled(one), _compiled(two, name="two"))
-    engine.earn_batching(UNSET, {}, {None: [{"x": np.array([5.0, 6.0])}]})
+    engine.earn_batching("auto", {}, {None: [{"x": np.array([5.0, 6.0])}]})
     engine.warmup((2,))
     assert one.inputs[-1]["x"].tolist() == [5, 6]
     assert two.inputs[-1]["x"].tolist() != [5, 6]
@@ -149,7 +149,7 @@ def test_state_is_fresh_after_the_warmup(tf):
     counted = tf.function(lambda tensors: {"y": tensors["x"] + count.assign_add(1)})
     function = replace(_compiled(counted), variables=(count,), state_ops=("AssignAddVariableOp",))
     engine = _engine(function)
-    engine.earn_batching(UNSET, {"serving_default": RowsVerdict(True, "so it was found")}, {})
+    engine.earn_batching("auto", {"serving_default": RowsVerdict(True, "so it was found")}, {})
     engine.warmup((1, 2))
     assert engine.infer("serving_default", {"x": np.zeros(1, np.float32)})["y"].tolist() == [1]
     signature = engine.signatures["serving_default"]

@@ -3,7 +3,7 @@ import zipfile
 
 import pytest
 
-from serve.engines.engine import EngineOptions, ModelOptions
+from serve.engines.engine import EngineOptions
 from serve.errors import RepositoryError
 from serve.replica import watched_model
 from serve.repository.repository import Repository
@@ -20,7 +20,6 @@ class Models:
         self.root = folder / "models"
         self.root.mkdir()
         self.repository = Repository(str(self.root), folder / "cache")
-        self.model_options: list[ModelOptions] = []
         self.loaded: list[tuple[str, EngineOptions]] = []
         self.engines = []
 
@@ -31,8 +30,7 @@ class Models:
         with zipfile.ZipFile(folder / "model.keras", "w") as file:
             file.writestr("config.json", json.dumps({"factor": factor, "is_broken": is_broken}))
 
-    def load(self, folder, options, model):
-        self.model_options.append(model)
+    def load(self, folder, options):
         self.loaded.append((f"{folder.parent.name}/{folder.name}", options))
         with zipfile.ZipFile(folder / "model.keras") as file:
             tree = json.loads(file.read("config.json"))

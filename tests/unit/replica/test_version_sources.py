@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from serve.config.pipelines import PIPELINE
+from serve.config.schema import Model
 from serve.config.sections import RayActorOptions
 from serve.errors import RepositoryError
 from serve.replica.version_sources import PipelineSource, RepositorySource, engine_options
@@ -29,21 +30,25 @@ def _infer(engine, *values):
     return engine.infer("serving_default", x(*values))["y"].tolist()
 
 
-@pytest.mark.parametrize(
-    ("num_cpus", "num_gpus", "threads", "share"),
-    [
-        (1, 0, 1, None),
-        (0, 0, 1, None),
-        (2.5, 0.25, 3, 0.25),
-        (1, 1, 1, None),
-        (1, 2, 1, None),
-    ],
-)
-def test_an_engine_may_take_the_cores_of_its_replica_and_its_part_of_a_gpu(
-    num_cpus, num_gpus, threads, share
-):
-    options = engine_options(RayActorOptions(num_cpus=num_cpus, num_gpus=num_gpus))
-    assert (options.num_threads, options.gpu_share) == (threads, share)
+@pytest.mark.parametrize(("num_cpus", "threads"), [(1, 1), (0, 1), (2.5, 3)])
+def test_an_engine_may_take_the_cores_of_its_replica_and_its_part_of_a_gpu(num_cpus, threads):
+    options = {"num_cpus": num_cpus, "num_gpus": 0.25}
+    options = engine_options(Model(name="digits", ray_actor_options=options))
+    assert (options.num_threads, options.num_gpus) == (threads, 0.25)
+
+
+def test_an_engine_may_bring_what_its_section_says():
+    allowed = "sha256:" + "0" * 64
+    section = {"imports": ("tensorflow_text",), "allowed_code": (allowed,)}
+    options = engine_options(Model(name="digits", engine=section))
+    assert (options.imports, options.allowed_code) == (("tensorflow_text",), (allowed,))
+
+
+def test_a_models_config_says_which_signature_answers_and_what_its_rows_are():
+    options = engine_options(Model(name="m", signature="score", batching={"rows": "together"}))
+    assert (options.signature, options.rows) == ("score", "together")
+    options = engine_options(_pipeline(batching={"rows": "independent"}))
+    assert (options.signature, options.rows) == (None, "independent")
 
 
 def test_a_models_versions_are_the_repositorys_and_another_one_changes_none(models):
@@ -60,10 +65,12 @@ def test_a_models_versions_are_the_repositorys_and_another_one_changes_none(mode
 
 def test_a_version_is_loaded_with_its_replicas_options(models):
     models.put("digits", 3, factor=5)
-    options = RayActorOptions(num_cpus=2, num_gpus=0.5)
-    engine = RepositorySource(models.repository, "digits", options).load(3)
+    model = Model(name="digits", ray_actor_options={"num_cpus": 2, "num_gpus": 0.5})
+    options = engine_options(model)
+    source = RepositorySource(models.repository, "digits", model.ray_actor_options, options)
+    engine = source.load(3)
     assert _infer(engine, 1) == [5]
-    assert models.loaded == [("digits/3", engine_options(options))]
+    assert models.loaded == [("digits/3", options)]
 
 
 def test_a_version_without_a_baseline_has_none(models):
@@ -147,7 +154,7 @@ def test_colocated_members_are_the_newest_versions_unless_pinned_and_share_the_o
     pipeline = _pipeline(ray_actor_options=options, batching={"max_batch_size": 4})
     engine = _source(models, pipeline).load(7)
     assert _infer(engine, 1, 2) == [15, 30]
-    expected = engine_options(RayActorOptions(**options))
+    expected = engine_options(pipeline)
     assert models.loaded == [("first/2", expected), ("second/2", expected)]
     engine.warmup([])
     assert [each.warm_sizes for each in models.engines] == [(1, 2, 4)] * 2
