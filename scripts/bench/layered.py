@@ -22,6 +22,7 @@ from serve.config.file import load
 from serve.config.schema import Config
 from serve.evaluation.comparison import compare
 from serve.evaluation.dataset import HELD_OUT
+from serve.evaluation.quality import Asked
 from serve.evaluation.subject import Reference, load_subject
 from serve.learn.data import digits
 from serve.protocols import rest_v2
@@ -52,6 +53,7 @@ def bench(
             config,
             [Reference(_ALONE), Reference(_LAYERED)],
             HELD_OUT,
+            Asked(),
             lambda done, text: None,
         )
     )

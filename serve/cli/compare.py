@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from serve.cli.options import DEFAULT_CONFIG, ConfigPath
+from serve.cli.options import DEFAULT_CONFIG, ComparedTensor, ConfigPath, MeasureKind, YesAbove
 from serve.cli.printing import out, print_table, progress_bar
 from serve.config.file import load
 from serve.evaluation.comparison import Compared, parse_references
 from serve.evaluation.comparison import compare as compare_all
 from serve.evaluation.dataset import HELD_OUT
+from serve.evaluation.quality import Asked
 from serve.repository.repository import configured
 
 _COLUMNS = (
-    "MODEL", "ACCURACY", "ROWS/S", "P50\nMS", "P99\nMS", "PARAMS", "FLOPS\n/ROW", "MB", "COST\n/M",
+    "ROWS/S", "P50\nMS", "P99\nMS", "PARAMS", "FLOPS\n/ROW", "MB", "COST\n/M",
 )  # fmt: skip
 
 
@@ -31,9 +32,15 @@ def compare(
     output: Annotated[Path, typer.Option(help="Folder for the figures and pictures.")] = Path(
         "compare"
     ),
+    measure: MeasureKind = "auto",
+    tensor: ComparedTensor = None,
+    yes_above: YesAbove = None,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Compare accuracy, speed, size and cost on the same labelled data.
+
+    What is measured is told from the outputs and the labels, and printed below the table: binary,
+    classes, several labels (a row is right if all are), or regression (MAE and RMSE).
 
     Each one computes in a process of its own, with the threads that a replica has. ROWS/S is at 32
     rows a call, the percentiles are of calls of one row, COST/M is a million requests of one row on
@@ -49,8 +56,15 @@ def compare(
     repository = configured(tree.repository)
     references = parse_references(names, repository)
     with progress_bar("comparing") as progress:
-        compared = compare_all(tree, config, references, data, progress)
-    print_table(_COLUMNS, [_row(row) for row in compared])
+        asked = Asked(measure, tensor, yes_above)
+        compared = compare_all(tree, config, references, data, asked, progress)
+    names = list(dict.fromkeys(row.figures.figure for row in compared if row.figures.figure))
+    figure = names[0].upper().replace(" ", "\n") if len(names) == 1 else "MEASURED"
+    print_table(
+        ("MODEL", figure, *_COLUMNS), [_row(row, is_named=len(names) > 1) for row in compared]
+    )
+    for line in _measures(compared):
+        out.print(line, markup=False)
     output.mkdir(parents=True, exist_ok=True)
     document = {"data": data, "compared": [row.to_json() for row in compared]}
     (output / "compare.json").write_text(json.dumps(document, indent=2) + "\n")
@@ -58,11 +72,28 @@ def compare(
     out.print(f"saved {', '.join(['compare.json', *pictures])} in {output}/", markup=False)
 
 
-def _row(row: Compared) -> tuple[str, ...]:
+def _measures(compared: Sequence[Compared]) -> list[str]:
+    """Return a line for each way in which something was measured, with those it is said of."""
+    by_line: dict[str, list[str]] = {}
+    for row in compared:
+        more = [f"{name} {_value(name, value)}" for name, value in row.figures.figures.items()]
+        said = row.figures.measure + (f" ({', '.join(more)})" if len(more) > 1 else "")
+        by_line.setdefault(said, []).append(row.reference.text)
+    return [f"{', '.join(names)}: {said}" for said, names in by_line.items()]
+
+
+def _value(name: str, value: float) -> str:
+    return f"{value:.4g}" if name in {"MAE", "RMSE"} else f"{value:.1%}"
+
+
+def _row(row: Compared, *, is_named: bool) -> tuple[str, ...]:
     figures = row.figures
+    name = figures.figure
+    value = figures.accuracy if name is None else figures.figures.get(name, figures.accuracy)
+    shown = "-" if name is None or value is None else _value(name, value)
     return (
         row.reference.text,
-        "-" if figures.accuracy is None else f"{figures.accuracy:.1%}",
+        f"{name} {shown}" if is_named and name else shown,
         f"{figures.rows_per_s:,.0f}",
         _ms(figures.median_ms, 2),
         _ms(figures.p99_ms, 1),
@@ -85,10 +116,11 @@ def _with_unit(count: float) -> str:
 
 
 def _draw(compared: Sequence[Compared], folder: Path) -> list[str]:
-    from serve.evaluation.plots import plot_accuracy_against_cost, plot_accuracy_against_labels
+    from serve.evaluation.plots import plot_accuracy_against_labels, plot_figure_against_cost
 
-    plot_accuracy_against_cost(compared, folder / "compare.png")
-    if len({row.figures.labels for row in compared} - {None}) < 2:
+    plot_figure_against_cost(compared, folder / "compare.png")
+    right = [row for row in compared if row.figures.accuracy is not None]
+    if len({row.figures.labels for row in right} - {None}) < 2:
         return ["compare.png"]
     plot_accuracy_against_labels(compared, folder / "labels.png")
     return ["compare.png", "labels.png"]

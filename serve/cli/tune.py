@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from serve.cli.options import DEFAULT_CONFIG, ConfigPath
+from serve.cli.options import DEFAULT_CONFIG, ComparedTensor, ConfigPath, MeasureKind, YesAbove
 from serve.cli.printing import out, print_table, progress_bar, quiet_tensorflow
 from serve.config.edit import replace_value
 from serve.config.file import load
@@ -17,8 +17,9 @@ from serve.errors import ConfigError, InvalidRequest
 from serve.evaluation.cascade_layers import LayerPredictions, layer_predictions
 from serve.evaluation.dataset import HELD_OUT
 from serve.evaluation.measure import dataset_for
+from serve.evaluation.quality import Asked, Measure
 from serve.evaluation.subject import Reference, load_subject
-from serve.evaluation.thresholds import TUNED, Point, candidates, choose, evaluate
+from serve.evaluation.thresholds import TUNED, Point, candidates, choose, evaluate, last_alone
 from serve.repository.repository import configured
 from serve.types import Array
 
@@ -36,6 +37,9 @@ def tune(
     max_cost: Annotated[
         float | None, typer.Option(min=0, help="The best that costs so much a million requests.")
     ] = None,
+    measure: MeasureKind = "auto",
+    tensor: ComparedTensor = None,
+    yes_above: YesAbove = None,
     write: Annotated[bool, typer.Option(help="Write the thresholds into the file.")] = True,
     output: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("tune"),
     config: ConfigPath = DEFAULT_CONFIG,
@@ -44,7 +48,8 @@ def tune(
 
     Every layer computes all rows once; then thresholds are tried on its answers. The chosen ones
     are written into the file, its comments stay; strata apply brings them to a running platform.
-    They are not written if the second half does not confirm them.
+    They are not written if the second half does not confirm them, or if the last layer alone is at
+    least as good for what it costs: then this is said, and the file stays as it is.
 
     \b
     Examples:
@@ -55,30 +60,38 @@ def tune(
         raise InvalidRequest("give either --min-accuracy or --max-cost")
     tree = load(config)
     cascade = _cascade(tree, pipeline)
-    layers, labels = _compute_layers(tree, cascade, data)
-    first, second = _halves(len(labels))
+    asked = Asked(measure, tensor, yes_above)
+    layers, told, rows = _compute_layers(tree, cascade, data, asked)
+    first, second = _halves(rows)
     calibration = [layer.rows(first) for layer in layers]
     verification = [layer.rows(second) for layer in layers]
     combinations = candidates(calibration)
-    points = [evaluate(calibration, each, labels[first]) for each in combinations]
-    chosen = choose(points, min_accuracy, max_cost)
-    confirmed = evaluate(verification, chosen.thresholds, labels[second])
+    points = [evaluate(calibration, each) for each in combinations]
+    alone = last_alone(verification)
+    chosen = choose([*points, last_alone(calibration)], min_accuracy, max_cost)
+    is_alone = not chosen.thresholds
+    confirmed = alone if is_alone else evaluate(verification, chosen.thresholds)
     print_table(
-        ("", "ACCURACY", "COST/M", *(f"BY {layer.label}" for layer in layers)),
+        ("", told.figure.upper(), "COST/M", *(f"BY {layer.label}" for layer in layers)),
         [
             _row("chosen on the first half", chosen),
             _row("on the second half", confirmed),
-            _row("the last layer alone", _last_alone(layers, labels)),
+            _row("the last layer alone", last_alone(layers)),
         ],
     )
+    out.print(f"measured as {told.text}", markup=False)
     output.mkdir(parents=True, exist_ok=True)
     picture = output / f"{pipeline}.png"
-    everywhere = [evaluate(verification, each, labels[second]) for each in combinations]
+    everywhere = [evaluate(verification, each) for each in combinations]
     from serve.evaluation.plots import plot_sweep
 
-    plot_sweep(f"thresholds of {pipeline}", points, everywhere, (chosen, confirmed), picture)
+    title = f"thresholds of {pipeline}"
+    plot_sweep(title, told.figure, points, everywhere, (chosen, confirmed), picture)
     out.print(f"saved {picture}", markup=False)
-    _require_confirmed(confirmed, min_accuracy, max_cost)
+    _require_confirmed(told.figure, confirmed, min_accuracy, max_cost)
+    if is_alone or _is_no_worse(alone, confirmed):
+        out.print(_better_alone(cascade, alone, is_alone, points), markup=False)
+        return
     _print_and_write(config, tree, cascade, chosen.thresholds, write)
 
 
@@ -91,8 +104,8 @@ def _cascade(tree: Config, name: str) -> Cascade:
 
 
 def _compute_layers(
-    tree: Config, cascade: Cascade, data: str
-) -> tuple[list[LayerPredictions], Array]:
+    tree: Config, cascade: Cascade, data: str, asked: Asked
+) -> tuple[list[LayerPredictions], Measure, int]:
     repository = configured(tree.repository)
     with progress_bar(f"tuning {cascade.name}") as progress:
         progress(0.1, "loading the layers")
@@ -100,9 +113,9 @@ def _compute_layers(
             subject = load_subject(tree, repository, Reference(cascade.name))
         dataset = dataset_for(data, subject)
         progress(0.4, f"computing {len(dataset):,} rows in every layer")
-        layers = layer_predictions(subject, tree.prices, dataset)
+        layers, told = layer_predictions(subject, tree.prices, dataset, asked)
         progress(1.0, "done")
-    return layers, dataset.labels
+    return layers, told, len(dataset)
 
 
 def _halves(rows: int) -> tuple[Array, Array]:
@@ -111,9 +124,25 @@ def _halves(rows: int) -> tuple[Array, Array]:
     return order[: rows // 2], order[rows // 2 :]
 
 
-def _last_alone(layers: Sequence[LayerPredictions], labels: Array) -> Point:
-    last = evaluate(layers[-1:], (), labels)
-    return Point((), last.accuracy, last.cost, (*[0.0] * (len(layers) - 1), 1.0))
+def _is_no_worse(one: Point, other: Point) -> bool:
+    return one.accuracy >= other.accuracy and one.cost <= other.cost
+
+
+def _better_alone(cascade: Cascade, alone: Point, is_alone: bool, points: Sequence[Point]) -> str:
+    last = cascade.layers[-1].label
+    said = (
+        f"not written: the last layer alone, {last}, has {alone.accuracy:.2%} at {alone.cost:.3g} "
+        f"on the second half"
+    )
+    if not is_alone:
+        return (
+            f"{said}, and the chosen thresholds are neither better nor cheaper; serve it by itself"
+        )
+    best = max(points, key=lambda point: (point.accuracy, -point.cost))
+    return (
+        f"{said}, and no thresholds are a better choice (the most accurate: {best.accuracy:.2%} at "
+        f"{best.cost:.3g}); serve it by itself"
+    )
 
 
 def _row(name: str, point: Point) -> tuple[str, ...]:
@@ -122,11 +151,11 @@ def _row(name: str, point: Point) -> tuple[str, ...]:
 
 
 def _require_confirmed(
-    confirmed: Point, min_accuracy: float | None, max_cost: float | None
+    figure: str, confirmed: Point, min_accuracy: float | None, max_cost: float | None
 ) -> None:
     if min_accuracy is not None and confirmed.accuracy < min_accuracy:
         raise InvalidRequest(
-            f"not written: on the second half the accuracy is {confirmed.accuracy:.2%}, below "
+            f"not written: on the second half the {figure} is {confirmed.accuracy:.2%}, below "
             f"{min_accuracy:.2%}; ask for less, or bring more data"
         )
     if max_cost is not None and confirmed.cost > max_cost:

@@ -48,6 +48,15 @@ class Exit(Section):
     entropy: float | None = Field(
         None, ge=0, le=_LARGEST_ENTROPY, description="exit if the entropy in nats is at most this"
     )
+    binary_probability: float | None = Field(
+        None,
+        ge=0.5,
+        le=1,
+        description=(
+            "exit if the one probability p, or 1 - p, is at least this: for sigmoid outputs; of "
+            "several p each one has to be"
+        ),
+    )
     score_at_most: float | None = Field(
         None, description="exit if the score tensor is at most this"
     )
@@ -75,7 +84,14 @@ class Exit(Section):
         return self
 
 
-_RULES = ("max_probability", "margin", "entropy", "score_at_most", "score_above")
+_RULES = (
+    "max_probability",
+    "margin",
+    "entropy",
+    "binary_probability",
+    "score_at_most",
+    "score_above",
+)
 
 
 class Layer(Member):

@@ -5,21 +5,21 @@ cascade itself is not run: thresholds applies its exit rules to these scores.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from serve.config.sections import Prices
-from serve.errors import ConfigError
+from serve.errors import ConfigError, InferenceFailed
 from serve.evaluation.comparison import cost_of_a_million
 from serve.evaluation.dataset import Dataset
 from serve.evaluation.measure import compute_all
-from serve.evaluation.predictions import predicted
+from serve.evaluation.quality import Asked, Measure, tell
 from serve.evaluation.subject import Subject
-from serve.pipelines.cascade import CascadeKind
-from serve.pipelines.exits import SCORES
+from serve.pipelines.cascade import CascadeKind, CascadeLayer
+from serve.pipelines.exits import OF_CLASSES, Score, scores_of
 from serve.pipelines.wiring import REQUEST, values_of
 from serve.types import Array, Tensors
 
@@ -28,59 +28,101 @@ from serve.types import Array, Tensors
 class LayerPredictions:
     """What one layer computed for all rows.
 
-    `predictions` has one for each row, None for a layer that only abstains; `scores` has the number
-    that `rule` compares with `threshold`; the last layer has neither rule nor scores. `cost` is for
-    a million rows.
+    `right` tells which rows it answers rightly, None for a layer that only abstains; `scores` has
+    the number that `rule` compares with `threshold`; the last layer has neither rule nor scores.
+    `cost` is for a million rows.
     """
 
     label: str
     rule: str | None
     threshold: float
     scores: npt.NDArray[np.float64] | None
-    predictions: Array | None
+    right: npt.NDArray[np.bool_] | None
     cost: float
 
     def rows(self, chosen: Array) -> "LayerPredictions":
         """Return only these rows."""
         scores = None if self.scores is None else self.scores[chosen]
-        predictions = None if self.predictions is None else self.predictions[chosen]
-        return replace(self, scores=scores, predictions=predictions)
+        right = None if self.right is None else self.right[chosen]
+        return replace(self, scores=scores, right=right)
 
 
-def layer_predictions(subject: Subject, prices: Prices, data: Dataset) -> list[LayerPredictions]:
-    """Compute every layer on all rows.
+def layer_predictions(
+    subject: Subject, prices: Prices, data: Dataset, asked: Asked
+) -> tuple[list[LayerPredictions], Measure]:
+    """Compute every layer on all rows; return what each said, and how that was measured.
 
-    Raises ConfigError if a layer has no output to compare with the labels.
+    Raises ConfigError if a layer has no output to compare with the labels, if the layers differ in
+    what they answer, or if a rule does not fit what is measured.
     """
     assert isinstance(subject.kind, CascadeKind)
     data.inputs_of(subject.member.signature, subject.served.name)  # says what is missing
     values = values_of(REQUEST, data.inputs)
-    found = []
+    answered = {spec.name for spec in subject.kind.signature.outputs}
+    found: list[LayerPredictions] = []
+    told: dict[str, Measure] = {}
     for layer in subject.kind.layers:
         member, rule = layer.wired.member, layer.rule
         inputs = layer.wired.inputs(values)
         outputs, seconds_a_row = _timed(member.compute, inputs, len(data))
-        predictions = predicted(outputs, data.labels)
-        if predictions is None and rule.rule != "score_above":
-            raise ConfigError(
-                f"layer '{member.label}' has no output to compare with the labels "
-                f"(it has: {', '.join(outputs)})"
-            )
-        scores = None
-        if rule.rule is not None and rule.output is not None:
-            scores = SCORES[rule.rule](outputs[rule.output])
+        right = None
+        if rule.rule != "score_above":
+            own = {name: array for name, array in outputs.items() if name in answered}
+            told[layer.label] = _told(layer, asked, own, data.labels)
+            right = told[layer.label].right(own, data.labels)
         cost = cost_of_a_million(seconds_a_row, subject.served.ray_actor_options, prices)
         found.append(
             LayerPredictions(
                 label=member.label,
                 rule=rule.rule,
                 threshold=rule.threshold,
-                scores=scores,
-                predictions=predictions,
+                scores=_scores(layer, outputs),
+                right=right,
                 cost=cost,
             )
         )
-    return found
+    return found, _alike(told)
+
+
+def _told(layer: CascadeLayer, asked: Asked, outputs: Tensors, labels: Array) -> Measure:
+    try:
+        told = tell(asked, outputs, labels)
+    except ConfigError as err:
+        raise ConfigError(f"layer '{layer.label}': {err}") from err
+    if told.kind == "regression":
+        raise ConfigError(
+            f"layer '{layer.label}': the labels are quantities, so '{told.tensor}' has errors "
+            "and no accuracy; thresholds are chosen by accuracy"
+        )
+    rule = layer.rule
+    if told.kind == "labels" and rule.rule in OF_CLASSES and rule.output == told.tensor:
+        raise ConfigError(
+            f"layer '{layer.label}': {rule.rule} looks for one class, and of '{told.tensor}' "
+            "several may hold; binary_probability looks at each"
+        )
+    return told
+
+
+def _scores(layer: CascadeLayer, outputs: Tensors) -> Score | None:
+    rule, name = layer.rule.rule, layer.rule.output
+    if rule is None or name is None:
+        return None
+    try:
+        return scores_of(rule, outputs[name])
+    except InferenceFailed as err:
+        raise ConfigError(f"layer '{layer.label}', output '{name}': {err}") from err
+
+
+def _alike(told: Mapping[str, Measure]) -> Measure:
+    """Return the measure of all layers, by their labels."""
+    *_, (last, wanted) = told.items()
+    for label, measure in told.items():
+        if measure != wanted:
+            raise ConfigError(
+                f"layer '{label}' is measured as {measure.text}, layer '{last}' as {wanted.text}; "
+                "make the layers answer alike, or ask for one with --measure, --tensor, --yes-above"
+            )
+    return wanted
 
 
 def _timed(

@@ -14,6 +14,7 @@ from serve.config.schema import Config
 from serve.config.sections import Prices, RayActorOptions
 from serve.errors import InvalidRequest, ServeError
 from serve.evaluation.measure import Figures, Task
+from serve.evaluation.quality import Asked
 from serve.evaluation.subject import Reference, find_served
 from serve.repository.repository import Repository
 
@@ -55,13 +56,15 @@ def compare(
     config_path: Path,
     references: Sequence[Reference],
     data: str,
+    asked: Asked,
     progress: Callable[[float, str], None],
 ) -> list[Compared]:
     """Measure each reference. Raises ServeError with what its process said."""
     compared = []
     for index, reference in enumerate(references):
         progress(index / len(references), reference.text)
-        task = Task(str(config_path), reference.name, reference.version, data)
+        named = (str(config_path), reference.name, reference.version, data)
+        task = Task(*named, asked.kind, asked.tensor, asked.yes_above)
         figures = _in_own_process(task)
         options = find_served(config, reference.name).ray_actor_options
         cost = cost_of_a_million(1 / figures.rows_per_s, options, config.prices)

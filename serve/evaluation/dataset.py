@@ -18,7 +18,10 @@ LABEL = "label"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Rows by input name, and a label for each: a class number, or bytes such as b"de"."""
+    """Rows by input name, and a label for each.
+
+    A class number, bytes such as b"de", a quantity, or several of these in columns.
+    """
 
     inputs: Tensors
     labels: Array
@@ -57,12 +60,16 @@ def read_npz(path: Path) -> Dataset:
             f"{path}: needs '{LABEL}' and an array for each input of the model "
             f"(it has: {', '.join(arrays)})"
         )
+    if any(array.ndim == 0 for array in arrays.values()):
+        raise ConfigError(f"{path}: every array needs rows, dimension 0")
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ConfigError(f"{path}: the arrays differ in rows: {shown}")
     labels = arrays.pop(LABEL)
-    return Dataset(arrays, labels.reshape(len(labels)))
+    if not labels.size or labels.dtype.kind not in "biufO":
+        raise ConfigError(f"{path}: '{LABEL}' needs a number or a text for each row")
+    return Dataset(arrays, labels.reshape(len(labels)) if labels.size == len(labels) else labels)
 
 
 def read_arrays(path: Path) -> Tensors:

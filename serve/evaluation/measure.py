@@ -8,22 +8,23 @@ number of threads, on real rows: what a cascade costs depends on them.
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from serve.batching.merging import chunks, join
 from serve.config.file import load
-from serve.errors import ServeError
+from serve.errors import ConfigError, ServeError
 from serve.evaluation.dataset import HELD_OUT, Dataset, held_out, read_npz
-from serve.evaluation.predictions import predicted
+from serve.evaluation.quality import Asked, Kind, NothingToCompare, tell
 from serve.evaluation.subject import Reference, Subject, load_subject
 from serve.pipelines.rows import choose
 from serve.repository.repository import configured
-from serve.types import Tensors
+from serve.types import Array, Tensors
 
 BATCH_ROWS = 32
 _SECONDS = 2.0
@@ -31,18 +32,26 @@ _SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to measure: a config file, a name, a version, and the data as --data names it."""
+    """What to measure: a config file, a name, a version, and the data as --data names it.
+
+    The last three are what is asked for of the measure, as in quality.Asked.
+    """
 
     config: str
     name: str
     version: int | None
     data: str
+    kind: Kind = "auto"
+    tensor: str | None = None
+    yes_above: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What was measured; None where there is no such figure.
 
+    `accuracy` is the part of the rows that are right, where a row can be; `measure` says what was
+    compared with the labels, or why nothing could be, `figure` names the first of `figures`.
     `rows_per_s` at 32 rows a call, `median_ms` and `p99_ms` of calls of one row, `flops` of the
     average row of the data, `labels` the number of labels the model was trained with.
     """
@@ -55,6 +64,9 @@ class Figures:
     flops: float | None
     memory_mb: float
     labels: int | None
+    measure: str = "classes"
+    figure: str | None = "accuracy"
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def measure(task: Task) -> Figures:
@@ -63,15 +75,19 @@ def measure(task: Task) -> Figures:
     repository = configured(config.repository)
     subject = load_subject(config, repository, Reference(task.name, task.version))
     data = dataset_for(task.data, subject)
-    inputs = data.inputs_of(subject.member.signature, task.name)
+    signature = subject.member.signature
+    if not signature.batched:
+        raise ConfigError(
+            f"'{task.name}' does not compute row by row, so labels of rows say nothing about it"
+        )
+    inputs = data.inputs_of(signature, task.name)
     memory = rss_mb()
     outputs = compute_all(subject.member.compute, inputs)
-    prediction = predicted(outputs, data.labels)
+    compared = _compared(Asked(task.kind, task.tensor, task.yes_above), task, outputs, data.labels)
     flops = _flops_of_a_row(subject, len(data))
     rows_per_s, median_ms, p99_ms = _times(subject.member.compute, inputs, len(data))
     labels = subject.metadata.get("labels")
     return Figures(
-        accuracy=None if prediction is None else float(np.mean(prediction == data.labels)),
         rows_per_s=rows_per_s,
         median_ms=median_ms,
         p99_ms=p99_ms,
@@ -79,7 +95,23 @@ def measure(task: Task) -> Figures:
         flops=flops,
         memory_mb=memory,
         labels=labels if isinstance(labels, int) else None,
+        **compared,
     )
+
+
+def _compared(asked: Asked, task: Task, outputs: Tensors, labels: Array) -> dict[str, Any]:
+    """Return the fields of Figures that come of the labels."""
+    try:
+        told = tell(asked, outputs, labels)
+        figures = dict(told.figures(outputs, labels))
+    except NothingToCompare as err:
+        if asked.kind != "auto":
+            raise ConfigError(f"'{task.name}' cannot be measured as {asked.kind}: {err}") from err
+        return {"accuracy": None, "measure": f"not measured: {err}", "figure": None, "figures": {}}
+    except ConfigError as err:
+        raise ConfigError(f"'{task.name}': {err}") from err
+    accuracy = None if told.kind == "regression" else figures[told.figure]
+    return {"accuracy": accuracy, "measure": told.text, "figure": told.figure, "figures": figures}
 
 
 def dataset_for(data: str, subject: Subject) -> Dataset:

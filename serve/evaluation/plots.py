@@ -15,31 +15,43 @@ _COLOURS = ("#0b6e99", "#c2571a", "#4d7c2a", "#7a4fa3", "#8a6d1d", "#555555")
 _COST = "cost of a million requests, at the prices of strata.yaml"
 
 
-def plot_accuracy_against_cost(compared: Sequence[Compared], path: Path) -> None:
-    """Draw a point for each that has an accuracy into a PNG: up is better, left is cheaper."""
-    shown = [row for row in compared if row.figures.accuracy is not None]
+def plot_figure_against_cost(compared: Sequence[Compared], path: Path) -> None:
+    """Draw a point for each that has a figure into a PNG: left is cheaper.
+
+    Accuracies are drawn, up is better; errors (down is better) where there are no accuracies.
+    """
+    rows = [row for row in compared if row.figures.accuracy is not None]
+    shown = [(row, row.figures.accuracy or 0.0) for row in rows] or [
+        (row, row.figures.figures[row.figures.figure]) for row in compared if row.figures.figure
+    ]
     figure = new_figure((7.2, 4.2))
     axes = figure.subplots()
-    for index, row in enumerate(shown):
-        accuracy, colour = row.figures.accuracy or 0.0, _COLOURS[index % len(_COLOURS)]
-        axes.scatter(row.cost, accuracy, s=60, color=colour, zorder=3)
+    for index, (row, value) in enumerate(shown):
+        colour = _COLOURS[index % len(_COLOURS)]
+        axes.scatter(row.cost, value, s=60, color=colour, zorder=3)
         axes.annotate(
             row.reference.text,
-            (row.cost, accuracy),
+            (row.cost, value),
             xytext=(0, 9),
             textcoords="offset points",
             ha="center",
             color=colour,
         )
     axes.set_xscale("log")  # a cheap layer may cost a fiftieth of a dear one
-    _cost_and_accuracy(axes)
+    name = " or ".join(dict.fromkeys(row.figures.figure or "" for row, _ in shown))
+    axes.set_ylabel(name if rows else f"{name}, lower is better")
+    _against_cost(axes, is_part=bool(rows))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    figure.suptitle("accuracy against cost")
+    figure.suptitle(f"{name} against cost")
     figure.savefig(path)
 
 
 def plot_accuracy_against_labels(compared: Sequence[Compared], path: Path) -> None:
-    """Draw a line for each model over the number of labels that its versions learned from."""
+    """Draw a line for each model over the number of labels that its versions learned from.
+
+    What has no accuracy is left out.
+    """
+    compared = [row for row in compared if row.figures.accuracy is not None]
     figure = new_figure((6.4, 4.2))
     axes = figure.subplots()
     rows = sorted(compared, key=lambda row: (row.reference.name, row.figures.labels or 0))
@@ -61,6 +73,7 @@ def plot_accuracy_against_labels(compared: Sequence[Compared], path: Path) -> No
 
 def plot_sweep(
     title: str,
+    figure_name: str,
     calibration: Sequence[Point],
     verification: Sequence[Point],
     chosen: tuple[Point, Point],
@@ -86,21 +99,23 @@ def plot_sweep(
         color=_COLOURS[1],
     )
     axes.set_xlim(left=0)
-    _cost_and_accuracy(axes)
+    axes.set_ylabel(figure_name)
+    _against_cost(axes)
     axes.legend(frameon=False, loc="lower right")
     figure.suptitle(title)
     figure.savefig(path)
 
 
-def _cost_and_accuracy(axes: Axes) -> None:
-    axes.set(xlabel=_COST, ylabel="accuracy")
+def _against_cost(axes: Axes, is_part: bool = True) -> None:
+    axes.set_xlabel(_COST)
     axes.margins(0.15)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    _tidy(axes)
+    _tidy(axes, is_part)
 
 
-def _tidy(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+def _tidy(axes: Axes, is_part: bool = True) -> None:
+    if is_part:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

@@ -14,7 +14,7 @@ import numpy as np
 
 from serve.batching.deadline import until
 from serve.errors import ConfigError, DeadlineExceeded, InferenceFailed, ServeError
-from serve.pipelines.exits import exits
+from serve.pipelines.exits import exits, misfit
 from serve.pipelines.member import Member
 from serve.pipelines.pipeline_engine import Kind
 from serve.pipelines.rows import Rows, fill_missing, put
@@ -133,7 +133,10 @@ class CascadeKind(Kind):
         if rule.rule is None or rule.output is None:
             self._recorder.count(label, "answered", len(rows))
             return rows[:0]
-        leaves = exits(rule.rule, rule.threshold, computed[rule.output])
+        try:
+            leaves = exits(rule.rule, rule.threshold, computed[rule.output])
+        except InferenceFailed as err:
+            raise InferenceFailed(f"layer '{label}', output '{rule.output}': {err}") from err
         abstains = rule.rule == "score_above"
         outputs["layer"][rows[leaves]] = label.encode()
         outputs["abstained"][rows[leaves]] = abstains
@@ -185,9 +188,7 @@ def _checked(
             f"{where}.exit.output: '{name}' is no float output of '{member.label}' "
             f"(it has: {', '.join(floats)})"
         )
-    shape = outputs[name].shape or ()
-    if not rule.rule.startswith("score") and len(shape) != 2:
-        raise ConfigError(
-            f"{where}.exit: {rule.rule} needs [-1, classes], '{name}' is {list(shape)}"
-        )
+    unfit = misfit(rule.rule, outputs[name])
+    if unfit:
+        raise ConfigError(f"{where}.exit: {unfit}")
     return LayerRule(rule.rule, rule.threshold, name, rule.deadline_s)

@@ -1,25 +1,34 @@
 """`strata compare`: how figures are shown; that they are right is tested with what measures."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from serve.evaluation.comparison import Compared
 from serve.evaluation.measure import Figures
+from serve.evaluation.quality import Asked
 from serve.evaluation.subject import Reference
 
 _CHEAP = Figures(0.98125, 41_234.6, 0.0241, 0.31, 8_120, 1_250, 301.4, 100)
-_DEAR = Figures(None, 1_012.0, 12.41, 35.6, 2_500_000, None, 612.0, 1000)
+_DEAR = Figures(None, 1_012.0, 12.41, 35.6, 2_500_000, None, 612.0, 1000, "not measured", None)
+_ERRORS = {"measure": "regression: 'y'", "figure": "MAE", "figures": {"MAE": 0.31, "RMSE": 0.5}}
+_SIGMOID = {"measure": "binary: 'p' > 0.5 is yes", "figures": {"accuracy": 0.98125}}
 
 
 @pytest.fixture
-def measured(monkeypatch):
+def measured_figures():
+    return [_CHEAP, _DEAR]
+
+
+@pytest.fixture
+def measured(monkeypatch, measured_figures):
     """Give figures to what is compared, where each would be measured in a process of its own."""
     asked = []
 
-    def compare(config, path, references, data, progress):
-        asked.append((references, data))
-        rows = zip(references, (_CHEAP, _DEAR), (0.0123, 1.5), strict=True)
+    def compare(config, path, references, data, measure, progress):
+        asked.append((references, data, measure))
+        rows = zip(references, measured_figures, (0.0123, 1.5), strict=True)
         return [Compared(*row) for row in rows]
 
     monkeypatch.setattr("serve.cli.compare.compare_all", compare)
@@ -39,18 +48,46 @@ def test_figures_are_rounded_to_what_they_are_worth(compare, measured):
     rows = [line.split() for line in printed.splitlines()]
     assert ["cheap", "98.1%", "41,235", "0.02", "0.3", "8.12k", "1.25k", "301", "0.0123"] in rows
     assert ["dear@2", "-", "1,012", "12", "36", "2.5M", "-", "612", "1.5000"] in rows
-    assert measured == [([Reference("cheap"), Reference("dear", 2)], "labelled.npz")]
+    assert measured == [([Reference("cheap"), Reference("dear", 2)], "labelled.npz", Asked())]
 
 
 def test_the_table_fits_a_terminal_of_80_columns(compare):
     _, printed, _ = compare("cheap", "dear@2")
     table = printed.splitlines()[:-1]
+    assert "dear: not measured" in printed.replace("@2", "")
     assert max(map(len, table)) <= 80
     words = set(" ".join(table).split())
     assert {"MODEL", "ACCURACY", "ROWS/S", "P50", "P99", "PARAMS", "FLOPS", "COST"} <= words
 
 
-def test_figures_and_pictures_are_saved(compare, tmp_path):
+def test_what_is_measured_is_asked_for_by_options(compare, measured):
+    code, _, _ = compare("cheap", "dear", "--measure", "binary", "--tensor", "p", "--yes-above", 0)
+    assert code == 0
+    assert measured[0][-1] == Asked("binary", "p", 0.0)
+
+
+def test_what_was_measured_is_named_and_a_figure_that_is_no_accuracy_too(compare, measured_figures):
+    measured_figures[0] = replace(_CHEAP, **_SIGMOID)
+    measured_figures[1] = replace(_DEAR, **_ERRORS)
+    _, printed, _ = compare("cheap", "dear")
+    lines = printed.splitlines()
+    assert "cheap: binary: 'p' > 0.5 is yes" in lines
+    assert "dear: regression: 'y' (MAE 0.31, RMSE 0.5)" in lines
+    assert "MEASURED" in printed
+    assert "accuracy 98.1%" in printed
+    assert "MAE 0.31 " in printed
+    assert max(map(len, lines[:-1])) <= 80
+
+
+def test_a_figure_that_all_have_heads_the_column(compare, measured_figures):
+    measured_figures[:] = [replace(each, **_ERRORS) for each in (_CHEAP, _DEAR)]
+    _, printed, _ = compare("cheap", "dear")
+    assert "MAE" in printed.splitlines()[0] + printed.splitlines()[1]
+    assert "ACCURACY" not in printed
+
+
+def test_figures_and_pictures_are_saved(compare, measured_figures, tmp_path):
+    measured_figures[1] = replace(_DEAR, accuracy=0.99, figure="accuracy")
     _, printed, _ = compare("cheap", "dear@2")
     folder = tmp_path / "out"
     said = f"saved compare.json, compare.png, labels.png in {folder}/"

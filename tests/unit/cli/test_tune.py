@@ -21,18 +21,30 @@ pipelines:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A repository with a cheap model that is wrong where it is unsure, and one that is right."""
+    """A repository with a cheap model that is wrong where it is unsure, and two dear ones."""
     import keras
 
     folder = tmp_path_factory.mktemp("tune")
     repository = Repository(str(folder / "models"), folder / "cache")
-    for name, bias in (("cheap", 0.5), ("dear", 0.0)):
-        layer = keras.layers.Dense(2, activation="softmax", name="p")
-        model = keras.Sequential([keras.Input((1,), name="x"), layer])
-        layer.set_weights([np.array([[-5.0, 5.0]]), np.array([-bias, bias])])
-        model.save(folder / f"{name}.keras")
+    sides = np.array([[-5.0, 5.0]])
+    for name, width, weights, bias in (
+        ("cheap", 1, sides, 0.5),
+        ("dear", 2_000, sides, 0.0),
+        ("wrong", 2_000, -sides, 0.0),
+    ):
+        _model(keras, width, weights, bias).save(folder / f"{name}.keras")
         publish(folder / f"{name}.keras", repository, name)
     return folder
+
+
+def _model(keras, width, weights, bias):
+    """Return a model that multiplies x with weights, through layers that are wide for nothing."""
+    mean = keras.initializers.Constant(1 / width)
+    layer = keras.layers.Dense(2, activation="softmax", name="p")
+    wide = [keras.layers.Dense(width, kernel_initializer=each) for each in ("ones", mean)]
+    model = keras.Sequential([keras.Input((1,), name="x"), *wide, layer])
+    layer.set_weights([np.tile(weights, (width, 1)) / width, np.array([-bias, bias])])
+    return model
 
 
 @pytest.fixture
@@ -90,6 +102,37 @@ def test_what_the_second_half_does_not_confirm_is_not_written(tune, file):
     assert code == 1
     assert "not written: on the second half the accuracy is 5.00%, below 90.00%" in error
     assert file.read_text() == _FILE
+
+
+_ALONE = """\
+repository: {root: models}
+models: [{name: dear}]
+pipelines:
+  - name: layered
+    kind: cascade
+    layers:
+      - model: wrong
+        exit: {max_probability: 0.5}  # a guess
+      - model: dear
+"""
+
+
+@pytest.mark.parametrize("wish", [("--min-accuracy", "0.7"), ("--max-cost", "1000")])
+def test_a_last_layer_that_is_better_and_cheaper_is_said_and_nothing_is_written(tune, file, wish):
+    file.write_text(_ALONE)
+    code, printed, _ = tune(_CLASSES, _CLASSES, *wish)
+    assert code == 0
+    assert "not written: the last layer alone, dear, has 100.00% at" in printed
+    assert "serve it by itself" in printed
+    assert file.read_text() == _ALONE
+
+
+def test_what_is_measured_is_named_and_may_be_asked_for(tune):
+    _, printed, _ = tune(_CLASSES, _CLASSES, "--min-accuracy", "0.9", "--no-write")
+    assert "measured as classes: the largest of 'p'" in printed
+    code, _, error = tune(_CLASSES, _CLASSES, "--min-accuracy", "0.9", "--measure", "binary")
+    assert code == 1
+    assert "layer 'cheap': there is no output of one number a row" in error
 
 
 @pytest.mark.parametrize(

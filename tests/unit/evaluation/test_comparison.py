@@ -20,6 +20,12 @@ repository: {root: models}
 prices: {cpu_hour: 3600}
 models: [{name: dear}]
 pipelines:
+  - name: halves
+    kind: cascade
+    layers:
+      - model: sigmoid
+        exit: {binary_probability: 0.6}
+      - model: sigmoid-dear
   - name: layered
     kind: cascade
     layers:
@@ -42,6 +48,21 @@ def folder(tmp_path_factory):
         for version in range(versions):
             metadata = {"labels": 10 * (version + 1)}
             publish(folder / f"{name}.keras", repository, name, metadata=metadata)
+    for name, width in (("sigmoid", 1), ("sigmoid-dear", 1_000)):
+        p = keras.Sequential(
+            [
+                keras.Input((1,), name="x"),
+                keras.layers.Dense(width, kernel_initializer="ones", name="hidden"),
+                keras.layers.Dense(
+                    1,
+                    activation="sigmoid",
+                    kernel_initializer=keras.initializers.Constant(9 / width),
+                    name="p",
+                ),
+            ]
+        )
+        p.save(folder / f"{name}.keras")
+        publish(folder / f"{name}.keras", repository, name)
     x = np.linspace(-1, 1, 400, dtype=np.float32).reshape(-1, 1)
     np.savez(folder / "data.npz", x=x, label=(x[:, 0] > 0).astype(int))
     (folder / "strata.yaml").write_text(_FILE)
@@ -92,6 +113,30 @@ def test_compare_prints_a_table_and_leaves_figures_and_pictures(folder, tmp_path
         "compare.png",
         "labels.png",
     }
+
+
+def test_a_sigmoid_classifier_and_a_cascade_of_two_are_as_right_as_they_are(folder, tmp_path):
+    data, output = str(folder / "data.npz"), str(tmp_path / "out")
+    options = ("--data", data, "--output", output)
+    code, printed, said = _strata(folder, "compare", "sigmoid", "halves", *options)
+    assert code == 0, said
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())["compared"]
+    assert [row["accuracy"] for row in rows] == [1.0, 1.0]
+    assert {row["measure"] for row in rows} == {"binary: 'p' > 0.5 is yes (probabilities)"}
+    assert "sigmoid, halves: binary: 'p' > 0.5 is yes (probabilities)" in printed
+
+
+def test_quantities_are_compared_by_their_errors(folder, tmp_path):
+    x = np.linspace(-1, 1, 400, dtype=np.float32).reshape(-1, 1)
+    np.savez(tmp_path / "data.npz", x=x, label=1 / (1 + np.exp(-9 * x[:, 0])) + 0.25)
+    output = tmp_path / "out"
+    options = ("--data", str(tmp_path / "data.npz"), "--output", str(output))
+    code, printed, said = _strata(folder, "compare", "sigmoid", *options)
+    assert code == 0, said
+    (row,) = json.loads((output / "compare.json").read_text())["compared"]
+    assert row["accuracy"] is None
+    assert row["figures"] == pytest.approx({"MAE": 0.25, "RMSE": 0.25}, abs=1e-3)
+    assert "MAE 0.25" in printed
 
 
 def test_tune_writes_the_cheapest_threshold_that_is_confirmed_and_keeps_comments(folder, tmp_path):

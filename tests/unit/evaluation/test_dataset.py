@@ -14,9 +14,18 @@ def test_an_npz_holds_inputs_by_name_and_labels(tmp_path):
     assert data.rows(np.array([1])).inputs["x"].shape == (1, 3)
 
 
+def test_a_row_may_have_several_labels(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, x=np.ones((2, 3)), label=np.array([[1, 0], [1, 1]]))
+    assert read_npz(path).labels.tolist() == [[1, 0], [1, 1]]
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
+        ({"x": np.ones(0), "label": np.ones(0)}, "'label' needs a number or a text for each row"),
+        ({"x": np.ones(1), "label": np.ones(1, complex)}, "'label' needs a number or a text"),
+        ({"x": np.ones(2), "label": np.int64(3)}, "every array needs rows"),
         ({"x": np.ones(2)}, "needs 'label' and an array for each input"),
         ({"label": np.ones(2)}, "needs 'label' and an array for each input"),
         ({"x": np.ones(3), "label": np.ones(2)}, "the arrays differ in rows: x 3, label 2"),

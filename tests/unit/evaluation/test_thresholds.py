@@ -9,8 +9,9 @@ from serve.config.schema import Model
 from serve.config.sections import Prices
 from serve.errors import InvalidRequest
 from serve.evaluation.cascade_layers import LayerPredictions, layer_predictions
+from serve.evaluation.quality import Asked
 from serve.evaluation.subject import Subject
-from serve.evaluation.thresholds import Point, candidates, choose, evaluate
+from serve.evaluation.thresholds import Point, candidates, choose, evaluate, last_alone
 from serve.pipelines.member import ColocatedMember
 from serve.types import TensorSpec
 from tests.unit.evaluation.conftest import dataset
@@ -46,7 +47,7 @@ def _answers(engine, labels, name="p"):
     served = Model(name=name)
     subject = Subject(served, member, (), {}, engine.kind)
     x = np.arange(len(labels), dtype=np.float32)
-    return layer_predictions(subject, Prices(), dataset(x=x, labels=labels))
+    return layer_predictions(subject, Prices(), dataset(x=x, labels=labels), Asked())[0]
 
 
 @settings(max_examples=30)
@@ -65,7 +66,7 @@ def test_thresholds_on_paper_give_what_the_cascade_gives(first, second, low, hig
     ]
     engine = assemble(_tree({first: low}, {second: high}), *fakes)
     layers = _answers(engine, labels)
-    point = evaluate(layers, (low, high), labels)
+    point = evaluate(layers, (low, high))
     answer = infer(engine, np.arange(40))
     assert point.accuracy == pytest.approx(np.mean(answer["p"].argmax(axis=1) == labels))
     shares = [np.mean(answer["layer"] == name) for name in (b"small", b"middle", b"large")]
@@ -92,7 +93,7 @@ def test_a_layer_that_abstains_keeps_its_threshold_and_its_rows_count_as_wrong()
     }
     layers = _answers(assemble(tree, vae, small, large), np.zeros(10, int))
     assert {len(each) for each in candidates(layers)} == {1}
-    point = evaluate(layers, (0.5,), np.zeros(10, int))
+    point = evaluate(layers, (0.5,))
     assert point.exits == (0.2, 0.8, 0.0)
     assert point.accuracy == 0.8
 
@@ -119,7 +120,9 @@ _POINTS = [
 
 def test_the_cheapest_that_is_accurate_enough_is_chosen():
     assert choose(_POINTS, 0.95, None).thresholds == (0.7,)
-    with pytest.raises(InvalidRequest, match=r"the best is 97\.00%"):
+    with pytest.raises(
+        InvalidRequest, match=r"nor the last layer alone, reach .*; the best is 97\.00%"
+    ):
         choose(_POINTS, 0.98, None)
 
 
@@ -127,3 +130,25 @@ def test_the_best_that_is_cheap_enough_is_chosen():
     assert choose(_POINTS, None, 3.5).thresholds == (0.7,)
     with pytest.raises(InvalidRequest, match="the cheapest cost 1"):
         choose(_POINTS, None, 0.5)
+
+
+def _layer(label, right, cost, rule=None, scores=None):
+    return LayerPredictions(label, rule, 0.5, scores, np.array(right), cost)
+
+
+def test_the_last_layer_alone_is_a_candidate_and_wins_where_it_is_better_and_cheaper():
+    dear = _layer("dear", [False] * 10, 5.0, "max_probability", np.linspace(0, 1, 10))
+    layers = [dear, _layer("good", [True] * 9 + [False], 1.0)]
+    alone = last_alone(layers)
+    assert (alone.thresholds, alone.accuracy, alone.cost) == ((), 0.9, 1.0)
+    assert alone.exits == (0.0, 1.0)
+    points = [*(evaluate(layers, each) for each in candidates(layers)), alone]
+    assert choose(points, 0.5, None) is alone
+    assert choose(points, None, 100.0) is alone
+
+
+def test_the_last_layer_alone_loses_to_thresholds_that_are_cheaper_and_good_enough():
+    cheap = _layer("cheap", [True] * 10, 1.0, "max_probability", np.full(10, 0.9))
+    layers = [cheap, _layer("dear", [True] * 10, 50.0)]
+    points = [*(evaluate(layers, each) for each in candidates(layers)), last_alone(layers)]
+    assert choose(points, 0.95, None).thresholds == (0.9,)

@@ -221,3 +221,28 @@ def test_a_rule_for_a_tensor_that_is_not_there_is_refused():
         ConfigError, match=r"layers\[0\]\.exit\.output: 'nothing' is no float output"
     ):
         _two(Fake("small", sure_of()), Fake("large", sure_of()), rule)
+
+
+_SIGMOID = (TensorSpec("p", "FP32", (-1, 1)),)
+
+
+def _sigmoid(label, values):
+    table = np.array(values, np.float32).reshape(-1, 1)
+    return Fake(label, lambda x: table[x.astype(int)], outputs=_SIGMOID)
+
+
+def test_a_sigmoid_output_leaves_by_its_own_rule_on_both_sides():
+    small, large = _sigmoid("small", [0.02, 0.98, 0.6]), _sigmoid("large", [0, 1, 1])
+    outputs = infer(_two(small, large, {"binary_probability": 0.9}), [0, 1, 2])
+    assert outputs["layer"].tolist() == [b"small", b"small", b"large"]
+
+
+def test_a_rule_of_classes_is_refused_for_a_sigmoid_output_with_the_one_that_fits():
+    with pytest.raises(ConfigError, match=r"layers\[0\]\.exit: max_probability .*binary_probab"):
+        _two(_sigmoid("small", [0]), _sigmoid("large", [0]))
+
+
+def test_logits_under_a_rule_of_probabilities_fail_by_name_and_leave_no_answer():
+    small = Fake("small", lambda x: one_hot(np.zeros(len(x))) * 9)
+    with pytest.raises(InferenceFailed, match="layer 'small', output 'p': max_probability looks"):
+        infer(_two(small, Fake("large", sure_of())), [1])
