@@ -5,6 +5,7 @@ Source: Open Inference Protocol, "Tensor Data Types"; BF16 is Triton's addition.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -46,6 +47,7 @@ DATATYPES = {
     )
 }
 
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _BY_NUMPY = {row.numpy: row for row in DATATYPES.values()}
 _BY_TENSORFLOW = {row.tensorflow: row for row in DATATYPES.values()}
 
@@ -54,6 +56,11 @@ def from_numpy(dtype: npt.DTypeLike) -> Datatype:
     """Return the datatype of a numpy dtype; strings of any kind are BYTES. Raises KeyError."""
     dtype = np.dtype(dtype)
     return DATATYPES["BYTES"] if dtype.kind in "SU" else _BY_NUMPY[dtype]
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a dtype holds floats; numpy's kind of bfloat16 is not that of the others."""
+    return dtype.kind == "f" or dtype == _BFLOAT16
 
 
 def from_tensorflow(name: str) -> Datatype:

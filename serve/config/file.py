@@ -5,6 +5,7 @@ Called by the CLI and the scripts. Messages look like
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from serve.config.pipelines import KINDS
 from serve.config.schema import Config
 from serve.errors import ConfigError
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def load(path: Path) -> Config:
@@ -42,18 +46,28 @@ def _read(path: Path) -> Any:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML loaders otherwise resolve silently."""
+    """Refuses a key that is given twice, which YAML loaders otherwise resolve silently.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    What is merged in by `<<` is not given: a key beside it overrules, as YAML says.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refused("a list or a mapping cannot be a key", key_node)
+            if key_node.tag == _MERGE and _MERGE in seen:
+                raise _refused("<< is given twice; merge a list: <<: [*one, *other]", key_node)
+            key = _MERGE if key_node.tag == _MERGE else self.construct_object(key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is given twice", key_node.start_mark
-                )
+                raise _refused(f"the key '{key}' is given twice", key_node)
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        return node
+
+
+def _refused(problem: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _construct_int(loader: _UniqueKeyLoader, node: yaml.ScalarNode) -> int:
@@ -70,17 +84,40 @@ _UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
 def _explain(path: Path, err: ValidationError) -> str:
-    return f"{path}: " + "; ".join(map(_problem, err.errors(include_url=False)))
+    problems = err.errors(include_url=False)
+    return f"{path}: " + "; ".join(_problem(each) for each in problems if _is_own(each, problems))
+
+
+def _is_own(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
+    """Tell whether a problem is none that another one brings: a list without its wrong members."""
+    place = problem["loc"]
+    return problem["type"] != "too_short" or not any(
+        each["loc"][: len(place)] == place and len(each["loc"]) > len(place) for each in problems
+    )
 
 
 def _problem(problem: ErrorDetails) -> str:
-    keys = _key_path(problem["loc"])
+    keys = _key_path(_as_written(problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return f"{keys}: unknown key"
+    if problem["type"].startswith("union_tag"):
+        given = problem.get("ctx", {}).get("tag")
+        there = f"'{given}' is none of" if given else "is missing, give one of"
+        return f"{keys}.kind: {there} {', '.join(KINDS)}"
     if problem["type"] == "value_error":  # our own checks, which begin with a key of the section
         own = problem["msg"].removeprefix("Value error, ")
         return f"{keys}.{own}" if keys else own
-    return f"{keys}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return f"{keys or 'the file'}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _as_written(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return a place without what only pydantic knows.
+
+    That is the kind of a pipeline, by which it was told apart, and the mark of a mapping's key.
+    """
+    if loc[:1] == ("pipelines",) and len(loc) > 2:
+        loc = (*loc[:2], *loc[3:])
+    return loc[:-1] if loc[-1:] == ("[key]",) else loc
 
 
 def _key_path(loc: tuple[int | str, ...]) -> str:

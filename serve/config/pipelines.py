@@ -5,7 +5,7 @@ its own, told apart by `kind`. Whatever does not need a model's signature is che
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, model_validator
 from serve.config.sections import Name, Section, Served, Version
 from serve.errors import ConfigError
 
+_REQUEST = "request"  # what wires call the request; no member may be called so
 _LARGEST_ENTROPY = math.log(2) * 64  # of more classes than any model has
 
 
@@ -113,6 +114,21 @@ class _Pipeline(Served):
         ),
     )
 
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        labels: dict[str, Member] = {}
+        for place, member in _places(self):
+            if member.label == _REQUEST:
+                raise ValueError(f"{place}: '{_REQUEST}' is the request itself; give another name")
+            same = labels.setdefault(member.label, member)
+            # A switch may send several values to the same model.
+            if same is not member and not (isinstance(self, Switch) and same == member):
+                raise ValueError(
+                    f"{place}: another member is called '{member.label}' already; give this one a "
+                    "name of its own"
+                )
+        return self
+
 
 class Sequence(_Pipeline):
     """Members one after the other; the last one's outputs are the answer."""
@@ -197,27 +213,40 @@ class Cascade(_Pipeline):
 
 Pipeline = Annotated[Sequence | Ensemble | Switch | Splitter | Cascade, Field(discriminator="kind")]
 
+KINDS = ("sequence", "ensemble", "switch", "splitter", "cascade")
 PIPELINE: TypeAdapter[Pipeline] = TypeAdapter(Pipeline)
 
 
 def members_of(pipeline: Pipeline) -> list[Member]:
     """Return every member of a pipeline, in the order in which they may be called."""
+    return [member for _, member in _places(pipeline)]
+
+
+def _places(pipeline: "_Pipeline") -> list[tuple[str, Member]]:
+    """Return every member with its place in the pipeline's section, in the order of calls."""
     match pipeline:
         case Sequence():
-            return list(pipeline.steps)
+            return _listed("steps", pipeline.steps)
         case Ensemble() | Splitter():
-            return list(pipeline.members)
+            return _listed("members", pipeline.members)
         case Cascade():
-            return list(pipeline.layers)
+            return _listed("layers", pipeline.layers)
         case Switch():
-            default = [pipeline.default] if pipeline.default else []
-            return [pipeline.by, *pipeline.branches.values(), *default]
+            branches = [(f"branches.{key}", each) for key, each in pipeline.branches.items()]
+            default = [("default", pipeline.default)] if pipeline.default else []
+            return [("by", pipeline.by), *branches, *default]
+        case _:
+            raise AssertionError(f"no kind of pipeline: {pipeline}")
+
+
+def _listed(key: str, members: Iterable[Member]) -> list[tuple[str, Member]]:
+    return [(f"{key}[{index}]", member) for index, member in enumerate(members)]
 
 
 def nested_in(pipeline: Pipeline, pipelines: Mapping[str, Pipeline]) -> list[Pipeline]:
     """Return the pipelines that one contains, directly or through others: each once, inner first.
 
-    Raises ConfigError if one contains itself.
+    Raises ConfigError if one contains itself, or a version of another that there is not.
     """
     found: dict[str, Pipeline] = {}
     _collect(pipeline, pipelines, (), found)
@@ -233,8 +262,14 @@ def _collect(
     path = (*above, pipeline.name)
     if pipeline.name in above:
         raise ConfigError(f"pipelines: {' -> '.join(path)} goes round in a circle")
-    for member in members_of(pipeline):
+    for place, member in _places(pipeline):
         if member.model in pipelines:
             nested = pipelines[member.model]
+            if member.version not in (None, nested.version):
+                raise ConfigError(
+                    f"pipelines[{pipeline.name}].{place}.version: '{nested.name}' is a pipeline, "
+                    f"and has only its version {nested.version}; versions of its models are named "
+                    "in it"
+                )
             _collect(nested, pipelines, path, found)
             found[nested.name] = nested

@@ -54,7 +54,7 @@ MAX_TENANTS = 50
 class Section(BaseModel):
     """Base of every section: unknown keys are refused and nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class VersionPolicy(Section):
@@ -68,7 +68,7 @@ class VersionPolicy(Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if len(self.model_fields_set) != 1:
+        if sum(value is not None for value in (self.latest, self.all, self.specific)) != 1:
             raise ValueError("latest: give exactly one of latest, all, specific")
         return self
 
@@ -156,6 +156,12 @@ class Autoscaling(Section):
         if self.min_replicas > self.max_replicas:
             raise ValueError(
                 f"min_replicas: {self.min_replicas} exceeds max_replicas ({self.max_replicas})"
+            )
+        first = self.initial_replicas
+        if first is not None and not self.min_replicas <= first <= self.max_replicas:
+            raise ValueError(
+                f"initial_replicas: {first} is not between min_replicas ({self.min_replicas}) and "
+                f"max_replicas ({self.max_replicas})"
             )
         return self
 

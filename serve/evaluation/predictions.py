@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from serve.datatypes import is_float
 from serve.types import Array, Tensors
 
 # Outputs that pipelines add: which member a row was answered by, and whether it was.
@@ -9,8 +10,12 @@ _MARKS = {"layer": "O", "member": "O", "degraded": "b", "abstained": "b"}
 
 
 def own_outputs(outputs: Tensors) -> Tensors:
-    """Return the outputs without those that pipelines add."""
-    return {name: a for name, a in outputs.items() if _MARKS.get(name) != a.dtype.kind}
+    """Return the outputs without those that pipelines add; bfloat16 as float32."""
+    return {
+        name: a.astype(np.float32) if a.dtype.kind == "V" and is_float(a.dtype) else a
+        for name, a in outputs.items()
+        if _MARKS.get(name) != a.dtype.kind
+    }
 
 
 def is_distribution(array: Array) -> bool:

@@ -64,7 +64,7 @@ class Measure:
         """
         if self.kind == "regression":
             raise ConfigError("a regression has errors and no accuracy")
-        rows, output = len(labels), outputs[self.tensor]
+        rows, output = len(labels), own_outputs(outputs)[self.tensor]
         equal = np.asarray(self._predicted(output) == _truth(self.kind, labels), np.bool_)
         is_absent = _is_absent(output).reshape(rows, -1).any(axis=1)
         return np.asarray(equal.reshape(rows, -1).all(axis=1) & ~is_absent)
@@ -72,11 +72,11 @@ class Measure:
     def figures(self, outputs: Tensors, labels: Array) -> Mapping[str, float]:
         """Return figures by name: of classes and binary the accuracy alone."""
         if self.kind == "regression":
-            return _errors(outputs[self.tensor], labels)
+            return _errors(own_outputs(outputs)[self.tensor], labels)
         exact = float(np.mean(self.right(outputs, labels)))
         if self.kind != "labels":
             return {"accuracy": exact}
-        said = self._predicted(outputs[self.tensor])
+        said = self._predicted(own_outputs(outputs)[self.tensor])
         return {"exact match": exact, **_of_labels(said, _truth("labels", labels))}
 
     def _predicted(self, output: Array) -> Array:

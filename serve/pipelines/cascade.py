@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve.batching.deadline import until
+from serve.datatypes import DATATYPES, is_float
 from serve.errors import ConfigError, DeadlineExceeded, InferenceFailed, ServeError
 from serve.pipelines.exits import exits, misfit
 from serve.pipelines.member import Member
@@ -24,6 +25,7 @@ from serve.pipelines.wiring import (
     Values,
     WiredMember,
     require_batched,
+    require_own,
     values_of,
     wire_to_request,
 )
@@ -71,6 +73,7 @@ class CascadeKind(Kind):
         self._answers_late = answers_late
         inputs, wired = wire_to_request(parts, "layers")
         outputs = parts.members[-1].signature.outputs
+        require_own(f"{parts.where}.layers", outputs, _MARKS)
         self._output_names = {spec.name for spec in outputs}
         self.layers = [
             CascadeLayer(
@@ -78,7 +81,12 @@ class CascadeKind(Kind):
             )
             for index, (each, rule) in enumerate(zip(wired, rules, strict=True))
         ]
-        self._threads = ThreadPoolExecutor(len(wired), thread_name_prefix="layer")
+        # One thread a layer: what is late holds up later calls of its own layer and of no other.
+        self._threads = {
+            layer.label: ThreadPoolExecutor(1, thread_name_prefix=f"layer-{layer.label}")
+            for layer in self.layers
+            if layer.rule.deadline_s is not None
+        }
         self.signature = Signature("serving_default", inputs, (*outputs, *_MARKS), True)
 
     def compute(self, inputs: Tensors) -> Tensors:
@@ -106,7 +114,8 @@ class CascadeKind(Kind):
 
     def close(self) -> None:
         """End the threads that watch deadlines; a layer that still computes ends its own."""
-        self._threads.shutdown(wait=False)
+        for thread in self._threads.values():
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, layer: CascadeLayer, values: Values, rows: Rows) -> Tensors:
         deadline_s = layer.rule.deadline_s
@@ -116,9 +125,10 @@ class CascadeKind(Kind):
             # In the same context, so that a member elsewhere learns of the trace and the deadline,
             # by which it ends what it does; one in this process that has not begun does not.
             with until(time.perf_counter() + deadline_s):
-                work = self._threads.submit(copy_context().run, layer.wired.compute, values, rows)
+                run = copy_context().run
+                work = self._threads[layer.label].submit(run, layer.wired.compute, values, rows)
             if not wait([work], deadline_s).done:
-                work.cancel()
+                work.cancel()  # if it waits behind one that was late before, nobody wants it now
                 # Before what it raises is looked at: that may be a TimeoutError of its own.
                 raise DeadlineExceeded(f"layer '{layer.label}' took longer than {deadline_s:g} s")
             return work.result()
@@ -181,7 +191,7 @@ def _checked(
         )
     if rule.rule is None:
         return rule
-    floats = [name for name, spec in outputs.items() if spec.datatype.startswith("FP")]
+    floats = [name for name, spec in outputs.items() if is_float(DATATYPES[spec.datatype].numpy)]
     name = rule.output or (floats[0] if len(floats) == 1 else "")
     if name not in floats:
         raise ConfigError(

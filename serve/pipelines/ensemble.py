@@ -4,11 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from serve.errors import ConfigError
+from serve.errors import ConfigError, InferenceFailed
 from serve.pipelines.member import Member
 from serve.pipelines.pipeline_engine import Kind
-from serve.pipelines.wiring import REQUEST, Parts, same_outputs, values_of, wire_to_request
-from serve.types import Signature, Tensors, TensorSpec
+from serve.pipelines.wiring import (
+    REQUEST,
+    Parts,
+    require_new,
+    same_outputs,
+    sources_of,
+    values_of,
+    wire_to_request,
+)
+from serve.types import Array, Signature, Tensors, TensorSpec
 
 
 class EnsembleKind(Kind):
@@ -31,31 +39,60 @@ class EnsembleKind(Kind):
                 by_member.append((member.label, member.compute(values)))
         if self._combine == "collect":
             return {f"{label}.{n}": a for label, outputs in by_member for n, a in outputs.items()}
-        return _combined(self._combine, [outputs for _, outputs in by_member])
+        return _combined(self._combine, by_member)
 
 
-def _combined(combine: str, outputs: list[Tensors]) -> Tensors:
+def _combined(combine: str, by_member: list[tuple[str, Tensors]]) -> Tensors:
+    _require_same_shapes(by_member)
+    outputs = [each for _, each in by_member]
     first = outputs[0]
-    means = {name: np.mean([each[name] for each in outputs], axis=0) for name in first}
     if combine == "mean":
+        means = {name: np.mean([each[name] for each in outputs], axis=0) for name in first}
         return {name: mean.astype(first[name].dtype) for name, mean in means.items()}
     (name,) = first
-    votes = np.stack([each[name].argmax(axis=1) for each in outputs])
-    classes = first[name].shape[1]
-    counts = np.stack([(votes == index).sum(axis=0) for index in range(classes)], axis=1)
-    # Between equal votes the mean decides, which is below 1 and so never outweighs a vote.
-    winners = (counts + means[name] / 2).argmax(axis=1)
-    share = counts[np.arange(len(winners)), winners] / len(outputs)
-    return {"class": winners.astype(np.int64), "share": share.astype(np.float32)}
+    return _vote(np.stack([each[name] for each in outputs]))
+
+
+def _vote(tables: Array) -> Tensors:
+    """Return the class with most votes and its share of [members, rows, classes].
+
+    A member whose row has NaN has no vote; where none has one the class is -1 and its share 0.
+    """
+    votes = np.where(np.isnan(tables).any(axis=2), -1, tables.argmax(axis=2))
+    classes = range(tables.shape[2])
+    counts = np.stack([(votes == index).sum(axis=0) for index in classes], axis=1)
+    # Between equal votes the mean of those that vote decides, among the classes with most votes.
+    sums = np.where((votes >= 0)[:, :, np.newaxis], tables, 0).sum(axis=0, dtype=np.float64)
+    is_first = counts == counts.max(axis=1, keepdims=True)
+    winners = np.where(is_first, sums, -np.inf).argmax(axis=1)
+    most = counts.max(axis=1)
+    share = (most / len(tables)).astype(np.float32)
+    return {"class": np.where(most > 0, winners, -1).astype(np.int64), "share": share}
+
+
+def _require_same_shapes(by_member: list[tuple[str, Tensors]]) -> None:
+    """Raise InferenceFailed where numpy would stretch one member's output over another's."""
+    label, first = by_member[0]
+    for other, outputs in by_member[1:]:
+        for name, array in outputs.items():
+            if array.shape != first[name].shape:
+                raise InferenceFailed(
+                    f"output '{name}' of '{other}' is {list(array.shape)} and of '{label}' "
+                    f"{list(first[name].shape)}; they cannot be combined"
+                )
 
 
 def _outputs(where: str, members: Sequence[Member], combine: str) -> tuple[TensorSpec, ...]:
     if combine == "collect":
-        return tuple(
-            TensorSpec(f"{member.label}.{spec.name}", spec.datatype, spec.shape)
-            for member in members
-            for spec in member.signature.outputs
-        )
+        found: dict[str, TensorSpec] = {}
+        for index, member in enumerate(members):
+            own = {
+                name: TensorSpec(name, spec.datatype, spec.shape)
+                for name, spec in sources_of(member.label, member.signature.outputs).items()
+            }
+            require_new(f"{where}.members[{index}]", own, found)
+            found |= own
+        return tuple(found.values())
     outputs = same_outputs(f"{where}.members", members)
     for spec in outputs:
         if spec.datatype not in {"FP16", "FP32", "FP64"}:
@@ -64,6 +101,10 @@ def _outputs(where: str, members: Sequence[Member], combine: str) -> tuple[Tenso
             )
     if combine == "mean":
         return outputs
-    if len(outputs) != 1 or outputs[0].shape is None or len(outputs[0].shape) != 2:
-        raise ConfigError(f"{where}.combine: vote needs one output [-1, classes] of every member")
+    shape = outputs[0].shape if len(outputs) == 1 else None
+    if shape is None or len(shape) != 2 or shape[1] == 1:
+        raise ConfigError(
+            f"{where}.combine: vote needs one output [-1, classes] of every member, of two "
+            "classes or more; for one probability a row, take the mean"
+        )
     return (TensorSpec("class", "INT64", (-1,)), TensorSpec("share", "FP32", (-1,)))

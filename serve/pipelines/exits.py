@@ -24,26 +24,25 @@ def max_probability(probabilities: Array) -> Score:
 
 def margin(probabilities: Array) -> Score:
     """Return the distance of the two largest probabilities; higher is surer."""
-    two = np.partition(probabilities.astype(np.float64), -2, axis=1)[:, -2:]
+    two = np.partition(probabilities, -2, axis=1)[:, -2:]
     return np.asarray(two[:, 1] - two[:, 0])
 
 
 def entropy(probabilities: Array) -> Score:
     """Return the entropy of each row in nats; lower is surer."""
-    p = probabilities.astype(np.float64)
+    p = probabilities
     return np.asarray(-np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1))
 
 
 def binary_probability(probabilities: Array) -> Score:
     """Return p or 1 - p of each row, whichever is larger; of several p the least sure one."""
-    p = probabilities.astype(np.float64)
-    p = p[:, np.newaxis] if p.ndim == 1 else p
+    p = probabilities[:, np.newaxis] if probabilities.ndim == 1 else probabilities
     return np.asarray(np.min(np.maximum(p, 1 - p), axis=1, initial=1.0))
 
 
 def score(values: Array) -> Score:
     """Return a score tensor as it is, one number a row."""
-    return values.reshape(len(values)).astype(np.float64)
+    return np.asarray(values.reshape(len(values)))
 
 
 SCORES: Mapping[str, Callable[[Array], Score]] = {
@@ -72,6 +71,7 @@ def scores_of(rule: str, values: Array) -> Score:
     misfit = _misfit(rule, values.shape)
     if misfit:
         raise InferenceFailed(misfit)
+    values = values.astype(np.float64)
     if rule in _OF_PROBABILITIES:
         outside = values[(values < -_ROUNDING) | (values > 1 + _ROUNDING)]
         if outside.size:

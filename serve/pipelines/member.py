@@ -11,6 +11,7 @@ from serve.batching.deadline import left_s
 from serve.batching.merging import chunks, has_rows, join, merge, padded_size, rows_of
 from serve.engines.engine import Engine
 from serve.errors import DeadlineExceeded
+from serve.pipelines.rows import require_rows
 from serve.types import Signature, Tensors
 
 
@@ -56,6 +57,7 @@ class ColocatedMember:
         rows = rows_of(piece)
         padded = merge([piece], padded_size(rows, self._sizes)) if rows else piece
         outputs = self._engine.infer(self.signature.name, padded)
+        require_rows(self.label, outputs, rows_of(padded))
         return {name: array[:rows] for name, array in outputs.items()}
 
     def warmup(self) -> None:

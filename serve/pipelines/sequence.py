@@ -6,6 +6,7 @@ from serve.pipelines.wiring import (
     Parts,
     connect,
     request_inputs,
+    require_new,
     sources_of,
     values_of,
 )
@@ -24,7 +25,9 @@ class SequenceKind(Kind):
         for index, (member, wires) in enumerate(zip(parts.members, parts.wires, strict=True)):
             place = f"{parts.where}.steps[{index}]"
             self._steps.append(connect(place, member, wires, sources, nearest))
-            sources |= sources_of(member.label, member.signature.outputs)
+            own = sources_of(member.label, member.signature.outputs)
+            require_new(place, own, sources)
+            sources |= own
             nearest = member.label
         outputs = parts.members[-1].signature.outputs
         batched = all(member.signature.batched for member in parts.members)

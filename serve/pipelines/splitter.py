@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from serve.datatypes import DATATYPES, is_float
 from serve.errors import ConfigError
 from serve.pipelines.pipeline_engine import Kind
 from serve.pipelines.rows import fill_missing
@@ -13,6 +14,7 @@ from serve.pipelines.wiring import (
     Parts,
     compute_by_way,
     require_batched,
+    require_own,
     same_outputs,
     values_of,
     wire_to_request,
@@ -20,6 +22,7 @@ from serve.pipelines.wiring import (
 from serve.types import Array, Signature, Tensors, TensorSpec
 
 _BUCKETS = 2**32
+_MARK = TensorSpec("member", "BYTES", (-1,))
 
 
 class SplitterKind(Kind):
@@ -35,10 +38,9 @@ class SplitterKind(Kind):
         inputs, self._members = wire_to_request(parts, "members")
         self._bounds = np.cumsum(weights)[:-1]
         self._key = key
-        outputs = (
-            *same_outputs(f"{parts.where}.members", parts.members),
-            TensorSpec("member", "BYTES", (-1,)),
-        )
+        own = same_outputs(f"{parts.where}.members", parts.members)
+        require_own(f"{parts.where}.members", own, (_MARK,))
+        outputs = (*own, _MARK)
         with_key = self._with_key(parts.where, inputs)
         self.signature = Signature("serving_default", with_key, outputs, True)
 
@@ -63,7 +65,7 @@ class SplitterKind(Kind):
             return inputs
         for spec in inputs:
             if spec.name == self._key:
-                if spec.shape != (-1,) or spec.datatype.startswith("FP"):
+                if spec.shape != (-1,) or is_float(DATATYPES[spec.datatype].numpy):
                     raise ConfigError(f"{where}.key: '{self._key}' must be one value a row")
                 return inputs
         return (*inputs, TensorSpec(self._key, "BYTES", (-1,)))

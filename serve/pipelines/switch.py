@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from serve.errors import ConfigError, InvalidRequest
+from serve.datatypes import DATATYPES, is_float
+from serve.errors import ConfigError, InferenceFailed, InvalidRequest
 from serve.pipelines.member import Member
 from serve.pipelines.pipeline_engine import Kind
 from serve.pipelines.rows import fill_missing
@@ -17,7 +18,7 @@ from serve.pipelines.wiring import (
     values_of,
     wire_to_request,
 )
-from serve.types import Array, Signature, Tensors
+from serve.types import Array, Signature, Tensors, TensorSpec
 
 
 class SwitchKind(Kind):
@@ -50,7 +51,8 @@ class SwitchKind(Kind):
         chooser = self._members[0]
         with self._layers.time(chooser.label):
             chosen = chooser.compute(values)[self._tensor]
-        branches = np.array([self._branch_of(value) for value in _texts(chosen)], np.intp)
+        texts = self._texts(chosen)
+        branches = np.array([self._branch_of(text) for text in texts], np.intp)
         outputs = compute_by_way(self._members, branches, values, self._layers)
         fill_missing(outputs, self.signature.outputs, len(branches))
         return outputs
@@ -65,12 +67,40 @@ class SwitchKind(Kind):
             )
         return index
 
+    def _texts(self, chosen: Array) -> list[str]:
+        """Return each row's value as the text that branches are named by; nan where it has none."""
+        is_table = is_float(chosen.dtype)
+        misfit = _misfit(is_table, chosen.shape)
+        if misfit:
+            raise InferenceFailed(f"the switch's tensor '{self._tensor}' {misfit}")
+        if is_table:
+            largest = np.where(np.isnan(chosen).any(axis=1), -1, chosen.argmax(axis=1)).tolist()
+            return ["nan" if index < 0 else str(index) for index in largest]
+        values = chosen.reshape(len(chosen)).tolist()
+        return [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
+
 
 def _choosing_tensor(where: str, member: Member, tensor: str | None) -> str:
+    """Return the name of the chooser's output that chooses. Raises ConfigError."""
     outputs = {spec.name: spec for spec in member.signature.outputs}
+    name = _chosen_name(where, member, tensor, outputs)
+    spec = outputs[name]
+    misfit = (
+        None
+        if spec.shape is None
+        else _misfit(is_float(DATATYPES[spec.datatype].numpy), spec.shape)
+    )
+    if misfit:
+        raise ConfigError(f"{where}.tensor: '{name}' of '{member.label}' {misfit}")
+    return name
+
+
+def _chosen_name(
+    where: str, member: Member, tensor: str | None, outputs: Mapping[str, TensorSpec]
+) -> str:
     if tensor is None and len(outputs) == 1:
         return next(iter(outputs))
-    if tensor not in outputs:
+    if tensor is None or tensor not in outputs:
         raise ConfigError(
             f"{where}.tensor: '{member.label}' has no output '{tensor}' (it has: "
             f"{', '.join(outputs)})"
@@ -78,9 +108,16 @@ def _choosing_tensor(where: str, member: Member, tensor: str | None) -> str:
     return tensor
 
 
-def _texts(chosen: Array) -> list[str]:
-    """Return each row's value as the text that branches are named by."""
-    if chosen.dtype.kind == "f":
-        chosen = chosen.reshape(len(chosen), -1).argmax(axis=1)
-    values = chosen.reshape(len(chosen), -1)[:, 0].tolist()
-    return [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
+def _misfit(is_float: bool, shape: tuple[int, ...]) -> str:
+    """Return why a tensor cannot choose; sizes of -1 are not known and fit."""
+    inner = shape[1:]
+    if is_float:
+        if len(inner) == 1 and inner[0] != 1:
+            return ""
+        return (
+            f"is {list(shape)}; floats choose by the largest of [-1, classes], two or more: let "
+            "the model answer its choice as an integer or a text"
+        )
+    if all(size in (1, -1) for size in inner):
+        return ""
+    return f"is {list(shape)}; it needs one value a row to choose by"

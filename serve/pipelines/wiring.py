@@ -4,15 +4,16 @@ Done while a pipeline is built, so that a wire that does not fit is refused befo
 tensor is named by its owner: `request.image`, `encoder.latent`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from serve.batching.merging import rows_of
 from serve.errors import ConfigError
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import Member
-from serve.pipelines.rows import Rows, choose, put
+from serve.pipelines.rows import Rows, choose, put, require_rows
 from serve.protocols.signature_check import describe
 from serve.types import Array, Tensors, TensorSpec
 
@@ -53,9 +54,16 @@ class WiredMember:
         return {name: values[source] for name, source in self.sources.items()}
 
     def compute(self, values: Values, rows: Rows | None = None) -> Tensors:
-        """Return the member's outputs for computed values, of some of their rows if given."""
+        """Return the member's outputs for computed values, of some of their rows if given.
+
+        Raises InferenceFailed if a member that takes rows answers others than it was given.
+        """
         inputs = self.inputs(values)
-        return self.member.compute(inputs if rows is None else choose(inputs, rows))
+        chosen = inputs if rows is None else choose(inputs, rows)
+        outputs = self.member.compute(chosen)
+        if self.member.signature.batched:
+            require_rows(self.label, outputs, rows_of(chosen))
+        return outputs
 
 
 def compute_by_way(
@@ -76,6 +84,13 @@ def compute_by_way(
 def sources_of(owner: str, specs: Sequence[TensorSpec]) -> Sources:
     """Return the tensors that an owner provides, under their full names."""
     return {f"{owner}.{spec.name}": spec for spec in specs}
+
+
+def require_new(where: str, names: Iterable[str], known: Container[str]) -> None:
+    """Raise ConfigError for a full name that is known already, since names may have dots."""
+    for name in names:
+        if name in known:
+            raise ConfigError(f"{where}: there is a tensor '{name}' already; rename the member")
 
 
 def values_of(owner: str, tensors: Tensors) -> Values:
@@ -173,6 +188,15 @@ def _shapes_fit(offered: tuple[int, ...] | None, wanted: tuple[int, ...] | None)
     )
 
 
+def require_own(where: str, outputs: Sequence[TensorSpec], marks: Sequence[TensorSpec]) -> None:
+    """Raise ConfigError if the members have an output of a name that the pipeline adds itself."""
+    for name in {spec.name for spec in outputs} & {spec.name for spec in marks}:
+        raise ConfigError(
+            f"{where}: the pipeline adds an output '{name}' of its own, and the members have "
+            "one of this name; rename theirs"
+        )
+
+
 def same_outputs(where: str, members: Sequence[Member]) -> tuple[TensorSpec, ...]:
     """Return the outputs that all members have alike. Raises ConfigError naming who differs."""
     first = members[0]
@@ -191,4 +215,8 @@ def require_batched(where: str, members: Sequence[Member]) -> None:
     """Raise ConfigError unless every member takes rows: rows go different ways here."""
     for member in members:
         if not member.signature.batched:
-            raise ConfigError(f"{where}: '{member.label}' has no batch dimension to take rows by")
+            raise ConfigError(
+                f"{where}: '{member.label}' has no batch dimension of rows that do not depend on "
+                "each other, and here each row goes its own way; put it into a sequence or an "
+                "ensemble, or export it so that a row in is a row out"
+            )

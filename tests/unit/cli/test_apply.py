@@ -62,7 +62,7 @@ def test_apply_does_not_wait_for_a_local_platform_if_told_so(strata, platform, d
 
 
 def test_apply_changes_nothing_where_a_pipeline_does_not_fit(refused, platform, dashboard):
-    steps = [{"model": "absent"}, {"model": "absent"}]
+    steps = [{"model": "absent"}, {"model": "absent", "name": "again"}]
     config = platform(pipelines=[{"name": "twice", "kind": "sequence", "steps": steps}])
     dashboard.pages = {_GET: applications(), _PUT: {}}
     error = refused("apply", "-c", config, "--timeout-s", "0")

@@ -11,7 +11,7 @@ from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.types import Signature, TensorSpec
 
-_TWICE = "pipelines: [{name: twice, kind: sequence, steps: [{model: tiny}, {model: tiny%s}]}]\n"
+_TWICE = "pipelines: [{name: twice, kind: sequence, steps: [{model: tiny}, {model: tiny, name: again%s}]}]\n"
 
 
 @pytest.fixture

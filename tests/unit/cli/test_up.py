@@ -124,7 +124,7 @@ def test_what_watches_may_end_and_the_platform_goes_on(strata, platform, local, 
 
 
 def test_a_pipeline_that_does_not_fit_is_refused_before_anything_starts(refused, platform, local):
-    steps = [{"model": "absent"}, {"model": "absent"}]
+    steps = [{"model": "absent"}, {"model": "absent", "name": "again"}]
     config = platform(pipelines=[{"name": "twice", "kind": "sequence", "steps": steps}])
     assert "pipelines[twice]: there is no model" in refused("up", "-c", config)
     assert local.calls == []

@@ -20,12 +20,28 @@ from serve.errors import ConfigError
         ("http: {port: 1, port: 2}", "the key 'port' is given twice"),
         ("models: [{name: a, version_labels: {b: 00000123}}]", "00000123 would be octal"),
         ("models: [", "not YAML"),
-        ("- a", "input should be a valid dictionary"),
+        ("http: {[a]: 1}", "not YAML: a list or a mapping cannot be a key"),
+        ("http: {{a: 1}: 1}", "not YAML: a list or a mapping cannot be a key"),
+        ("http: {<<: 3}", "not YAML: while constructing a mapping"),
+        ("http: {<<: {port: 1}, <<: {port: 2}}", "<< is given twice"),
+        ("http: {<<: {port: 1, port: 2}}", "the key 'port' is given twice"),
+        ("- a", "the file: input should be a valid dictionary"),
         ("models: [{name: !!python/name:os.system ''}]", "not YAML"),
     ],
 )
 def test_a_mistake_is_refused_with_the_path_of_its_key(refusal, text, said):
     assert said in refusal(text)
+
+
+def test_what_is_merged_in_is_overruled_by_a_key_beside_it(load_text):
+    config = load_text(
+        "models:\n"
+        "- &a {name: a, batching: &small {max_batch_size: 4}}\n"
+        "- {<<: *a, name: b, batching: {<<: *small, max_batch_size: 8}}\n"
+        "- {<<: [*a], name: c}\n"
+    )
+    assert [model.name for model in config.models] == ["a", "b", "c"]
+    assert [model.batching.max_batch_size for model in config.models] == [4, 8, 4]
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -9,6 +9,7 @@ _RULES = {
     "max_probability": 0.9,
     "margin": 0.4,
     "entropy": 0.5,
+    "binary_probability": 0.8,
     "score_at_most": -3.0,
     "score_above": 7.0,
 }
@@ -52,7 +53,33 @@ def _sequence(name, *models):
         ),
         ("kind: switch, by: {model: a}, branches: {}", "branches: dictionary should have at least"),
         ("kind: sequence, members: [{model: a}]", "members: unknown key"),
-        ("kind: sequel, steps: [{model: a}]", "'sequel'"),
+        (
+            "kind: sequel, steps: [{model: a}]",
+            "[0].kind: 'sequel' is none of sequence, ensemble, s",
+        ),
+        ("steps: [{model: a}]", "pipelines[0].kind: is missing, give one of sequence, ensemble, s"),
+        ("kind: sequence, steps: [{modle: a}]", "pipelines[0].steps[0].modle: unknown key"),
+        (
+            "kind: sequence, steps: [{model: a, name: request}]",
+            "pipelines[0].steps[0]: 'request' is the request itself",
+        ),
+        (
+            "kind: ensemble, members: [{model: a}, {model: b}, {model: a, version: 2}]",
+            "pipelines[0].members[2]: another member is called 'a' already",
+        ),
+        (
+            "kind: switch, by: {model: a}, branches: {x: {model: b}}, "
+            "default: {model: b, version: 1}",
+            "pipelines[0].default: another member is called 'b' already",
+        ),
+        (
+            "kind: cascade, layers: [{model: a, exit: {score_above: .nan}}, {model: b}]",
+            "pipelines[0].layers[0].exit.score_above: input should be a finite number",
+        ),
+        (
+            "kind: cascade, layers: [{model: a, exit: {binary_probability: 0.3}}, {model: b}]",
+            "binary_probability: input should be greater than or equal to 0.5",
+        ),
     ],
 )
 def test_a_pipeline_that_cannot_work_is_refused(refusal, pipeline, said):
@@ -122,7 +149,7 @@ def test_a_pipeline_that_two_others_share_is_nested_once_and_before_them():
         for pipeline in (
             _sequence("top", "left", "right", "m"),
             _sequence("left", "shared"),
-            _sequence("right", "shared", "shared"),
+            _sequence("right", "m", "shared"),
             _sequence("shared", "m"),
             _sequence("elsewhere", "shared"),
         )
@@ -130,6 +157,32 @@ def test_a_pipeline_that_two_others_share_is_nested_once_and_before_them():
     nested = [pipeline.name for pipeline in nested_in(pipelines["top"], pipelines)]
     assert nested == ["shared", "left", "right"]
     assert nested_in(pipelines["shared"], pipelines) == []
+
+
+def test_a_switch_may_send_several_values_to_one_model(load_text):
+    branches = "{x: {model: b}, y: {model: b}}"
+    kind = f"kind: switch, by: {{model: a}}, branches: {branches}, default: {{model: b}}"
+    (pipeline,) = load_text(f"pipelines: [{{name: p, {kind}}}]").pipelines
+    assert [member.label for member in members_of(pipeline)] == ["a", "b", "b", "b"]
+
+
+def test_only_what_is_wrong_in_a_list_is_said(refusal):
+    said = refusal("pipelines: [{name: p, kind: sequence, steps: [{model: a, versoin: 1}]}]")
+    assert said.endswith("pipelines[0].steps[0].versoin: unknown key")
+
+
+@pytest.mark.parametrize(("version", "is_there"), [(None, True), (3, True), (1, False)])
+def test_of_a_nested_pipeline_there_is_the_version_that_it_says(version, is_there):
+    inner = PIPELINE.validate_python(
+        {"name": "inner", "version": 3, "kind": "sequence", "steps": [{"model": "m"}]}
+    )
+    steps = [{"model": "m"}, {"model": "inner", "version": version}]
+    outer = PIPELINE.validate_python({"name": "outer", "kind": "sequence", "steps": steps})
+    if is_there:
+        assert nested_in(outer, {"inner": inner}) == [inner]
+        return
+    with pytest.raises(ConfigError, match=r"pipelines\[outer\]\.steps\[1\]\.version: .*version 3"):
+        nested_in(outer, {"inner": inner})
 
 
 def test_a_circle_is_told_by_its_way():

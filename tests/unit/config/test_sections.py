@@ -29,6 +29,18 @@ from serve.config.sections import Batching, Limits, RayActorOptions, Tenants, Ve
             "models[0].autoscaling.min_replicas: 3 exceeds max_replicas (2)",
         ),
         (
+            "models: [{name: a, version_policy: {latest: null}}]",
+            "models[0].version_policy.latest: give exactly one of latest, all, specific",
+        ),
+        (
+            "models: [{name: a, autoscaling: {max_replicas: 2, initial_replicas: 3}}]",
+            "models[0].autoscaling.initial_replicas: 3 is not between min_replicas (1) and",
+        ),
+        (
+            "models: [{name: a, ray_actor_options: {num_cpus: .nan}}]",
+            "models[0].ray_actor_options.num_cpus: input should be a finite number",
+        ),
+        (
             "models: [{name: a, ray_actor_options: {num_gpus: 1.5}}]",
             "models[0].ray_actor_options.num_gpus: 1.5 must be whole above 1",
         ),

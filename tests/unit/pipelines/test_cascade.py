@@ -134,9 +134,9 @@ def test_a_late_layer_knows_when_it_is_given_up_and_one_that_did_not_begin_never
     for _ in range(5):  # more than there are threads
         assert infer(engine, [1])["degraded"].tolist() == [True]
     gate.set()
-    engine.kind._threads.shutdown(wait=True)
+    engine.kind._threads["large"].shutdown(wait=True)
     assert all(0 < left <= 0.02 for left in seen)
-    assert len(began) == 2
+    assert len(began) == 1
 
 
 def test_a_failing_layer_fails_the_request_where_nobody_can_answer():
@@ -246,3 +246,50 @@ def test_logits_under_a_rule_of_probabilities_fail_by_name_and_leave_no_answer()
     small = Fake("small", lambda x: one_hot(np.zeros(len(x))) * 9)
     with pytest.raises(InferenceFailed, match="layer 'small', output 'p': max_probability looks"):
         infer(_two(small, Fake("large", sure_of())), [1])
+
+
+def _shrunk(x):
+    return one_hot(np.zeros(max(len(x) - 1, 1)))
+
+
+@pytest.mark.parametrize("kind", ["cascade", "sequence", "ensemble", "splitter", "switch"])
+def test_a_member_that_answers_other_rows_fails_every_kind_by_name(kind):
+    odd, other = Fake("odd", _shrunk), Fake("other", lambda x: one_hot(np.zeros(len(x))))
+    members = [{"model": "odd"}, {"model": "other"}]
+    tree = {
+        "cascade": _cascade({"model": "odd", "exit": _RULE}, {"model": "other"}),
+        "sequence": {"steps": [{"model": "odd"}]},
+        "ensemble": {"members": members},
+        "splitter": {"members": members, "weights": [1, 0]},
+        "switch": {"by": {"model": "odd"}, "branches": {"0": {"model": "other"}}},
+    }[kind]
+    with pytest.raises(InferenceFailed, match=r"member 'odd' was given 3 rows .*'p' is \[2, 3\]"):
+        infer(assemble({**tree, "kind": kind}, odd, other), [1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["layer", "degraded", "abstained"])
+def test_an_output_that_a_cascade_has_itself_is_refused(name):
+    outputs = (TensorSpec("p", "FP32", (-1, 3)), TensorSpec(name, "INT64", (-1,)))
+    members = [Fake(label, None, outputs=outputs) for label in ("small", "large")]
+    with pytest.raises(ConfigError, match=f"adds an output '{name}' of its own"):
+        _two(*members)
+
+
+def test_a_late_layer_holds_up_no_other_and_what_waits_behind_it_is_dropped():
+    gate, calls = threading.Event(), []
+
+    def late(x):
+        calls.append(x.tolist())
+        gate.wait(5)
+        return one_hot(np.zeros(len(x)))
+
+    layers = (
+        {"model": "small", "exit": _RULE, "deadline_s": 4},
+        {"model": "large", "deadline_s": 0.01},
+    )
+    engine = assemble(_cascade(*layers), Fake("small", sure_of()), Fake("large", late))
+    for value in (1, 2, 3):
+        assert infer(engine, [value])["degraded"].tolist() == [True]
+    gate.set()
+    engine.close()
+    assert calls == [[1]]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from serve.datatypes import DATATYPES
-from serve.errors import ConfigError
+from serve.errors import ConfigError, InferenceFailed
 from serve.types import TensorSpec
 from tests.unit.pipelines.fakes import OUT, Fake, always, assemble, infer, number
 
@@ -82,6 +82,7 @@ def test_no_mean_outweighs_a_vote(tables):
         ("mean", [TensorSpec("s", "BYTES", (-1,))], "mean needs numbers, output 's' is BYTES"),
         ("mean", [TensorSpec("n", "INT64", (-1,))], "mean needs numbers, output 'n' is INT64"),
         ("vote", [TensorSpec("y", "FP32", (-1,))], r"vote needs one output \[-1, classes\]"),
+        ("vote", [TensorSpec("y", "FP32", (-1, 1))], r"vote needs one .* take the mean"),
         ("vote", [TensorSpec("y", "FP32", None)], r"vote needs one output \[-1, classes\]"),
         ("vote", [OUT, TensorSpec("q", "FP32", (-1, 3))], r"vote needs one output"),
     ],
@@ -98,3 +99,34 @@ def test_every_member_computes_every_row():
     infer(engine, [1, 2])
     assert [member.rows for member in members] == [[1, 2]] * 3
     assert [layer.label for layer in engine.layers.latest()] == ["a", "b", "c"]
+
+
+def _answers(label, table):
+    return Fake(label, lambda x: np.array(table, np.float32)[x.astype(int)])
+
+
+def test_a_member_without_an_answer_for_a_row_has_no_vote():
+    nothing = [np.nan] * 3
+    a = _answers("a", [[0, 1, 0], nothing])
+    b = _answers("b", [nothing, nothing])
+    vote = infer(_ensemble("vote", a, b), [0, 1])
+    assert vote["class"].tolist() == [1, -1]
+    assert vote["share"].tolist() == [0.5, 0.0]
+
+
+@pytest.mark.parametrize("combine", ["mean", "vote"])
+def test_outputs_of_different_sizes_are_not_stretched_over_each_other(combine):
+    shape = (TensorSpec("p", "FP32", (-1, -1)),)
+    members = [
+        Fake(label, lambda x, n=n: np.ones((len(x), n), np.float32), outputs=shape)
+        for label, n in (("a", 3), ("b", 1))
+    ]
+    with pytest.raises(InferenceFailed, match=r"'p' of 'b' is \[2, 1\] and of 'a' \[2, 3\]"):
+        infer(_ensemble(combine, *members), [0, 1])
+
+
+def test_two_tensors_of_one_full_name_are_refused():
+    one = Fake("a", None, outputs=(TensorSpec("b.c", "FP32", (-1,)),))
+    other = Fake("a.b", None, outputs=(TensorSpec("c", "FP32", (-1,)),))
+    with pytest.raises(ConfigError, match=r"members\[1\]: there is a tensor 'a\.b\.c' already"):
+        _ensemble("collect", one, other)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.batching.deadline import until
-from serve.errors import DeadlineExceeded
+from serve.errors import DeadlineExceeded, InferenceFailed
 from serve.pipelines.member import ColocatedMember
 from serve.types import Signature
 from tests.unit.pipelines.fakes import IN, NUMBER, RowEngine
@@ -72,3 +72,11 @@ def test_what_holds_of_the_engine_holds_of_the_member(may_block_loop):
     assert member.retraces == 3
     member.close()
     assert engine.is_closed
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 9])
+def test_an_engine_that_answers_other_rows_than_it_was_given_is_not_cut_to_fit(rows):
+    engine = RowEngine()
+    engine.infer = lambda signature, inputs: {"y": np.zeros((7, 2), np.float32)}
+    with pytest.raises(InferenceFailed, match=r"member 'm' was given \d rows .* 'y' is \[7, 2\]"):
+        ColocatedMember("m", engine, [1, 2, 4]).compute(_x(rows))

@@ -1,8 +1,13 @@
+import re
+
+import ml_dtypes
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.pipelines.rows import choose, fill_missing, put
+from serve.errors import InferenceFailed
+from serve.pipelines.rows import choose, fill_missing, put, require_rows
 from serve.types import TensorSpec
 
 
@@ -59,3 +64,27 @@ def test_outputs_that_no_row_has_are_there_with_their_datatype():
     assert (into["p"].shape, into["p"].dtype) == ((2, 0, 3), np.float64)
     assert into["text"].tolist() == [b"", b""]
     assert (into["any"].shape, into["any"].dtype) == ((2,), np.int8)
+
+
+def test_rows_of_another_shape_are_not_stretched_into_place():
+    into = {"p": np.zeros((2, 3))}
+    with pytest.raises(
+        InferenceFailed, match=r"outputs 'p' differ in shape, \[3\] and \[1\] a row"
+    ):
+        put(into, np.array([1]), {"p": np.ones((1, 1))}, 2)
+
+
+def test_a_missing_row_of_bfloat16_is_nan_as_of_other_floats():
+    into = {}
+    put(into, np.array([0]), {"p": np.ones(1, ml_dtypes.bfloat16)}, 2)
+    assert np.isnan(into["p"].astype(np.float32)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("output", [np.ones(()), np.ones(1), np.ones((5, 2))])
+def test_other_rows_than_were_given_are_refused_with_member_and_shape(output):
+    require_rows("m", {"p": np.ones((4, 2))}, 4)
+    shape = re.escape(str(list(output.shape)))
+    with pytest.raises(
+        InferenceFailed, match=f"'m' was given 4 rows and its output 'p' is {shape}"
+    ):
+        require_rows("m", {"p": output}, 4)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from serve.errors import InferenceFailed
+from serve.errors import ConfigError, InferenceFailed
 from serve.types import TensorSpec
 from tests.unit.pipelines.fakes import IN, VALUES, Fake, assemble, infer, number, refuse
 
@@ -67,3 +67,10 @@ def test_the_time_of_each_step_is_told_in_the_order_they_ran():
     first, second = engine.layers.latest()
     assert (first.label, second.label) == ("double", "add")
     assert first.started + first.seconds <= second.started
+
+
+def test_two_tensors_of_one_full_name_are_refused():
+    one = Fake("a", None, outputs=(TensorSpec("b.c", "FP32", (-1,)),))
+    other = Fake("a.b", None, outputs=(TensorSpec("c", "FP32", (-1,)),))
+    with pytest.raises(ConfigError, match=r"steps\[1\]: there is a tensor 'a\.b\.c' already"):
+        _sequence(one, other, **{"a.b": {"x": "request.x"}})

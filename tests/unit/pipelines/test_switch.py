@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from serve.errors import ConfigError, InvalidRequest
+from serve.errors import ConfigError, InferenceFailed, InvalidRequest
 from serve.types import TensorSpec
 from tests.unit.pipelines.fakes import OUT, VALUES, Fake, always, assemble, infer, one_hot
 
@@ -120,3 +120,42 @@ def test_rows_of_a_branch_are_counted_as_its_own():
         ("odd", "answered"): 1,
         ("other", "answered"): 1,
     }
+
+
+def _by(tensor, values):
+    coarse = Fake("coarse", lambda x: values[x.astype(int)], outputs=(tensor,))
+    tree = {"kind": "switch", "by": {"model": "coarse"}, "branches": {"0": {"model": "a"}}}
+    return {**tree, "default": {"model": "b"}}, coarse, always("a", 0), always("b", 1)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "said"),
+    [
+        ("FP32", (-1,), "let the model answer its choice as an integer or a text"),
+        ("FP32", (-1, 1), "let the model answer its choice"),
+        ("BF16", (-1,), "let the model answer its choice"),
+        ("INT64", (-1, 4), "needs one value a row"),
+        ("BYTES", (-1, 2), "needs one value a row"),
+    ],
+)
+def test_a_tensor_that_cannot_choose_is_refused(datatype, shape, said):
+    tensor = TensorSpec("c", datatype, shape)
+    with pytest.raises(ConfigError, match=rf"p\]\.tensor: 'c' of 'coarse' is .*{said}"):
+        assemble(*_by(tensor, None))
+
+
+@pytest.mark.parametrize("values", [np.ones((3, 1), np.float32), np.ones((3, 2, 2), np.int64)])
+def test_a_tensor_whose_shape_is_told_late_fails_then(values):
+    tensor = TensorSpec("c", "FP32" if values.dtype == np.float32 else "INT64", None)
+    with pytest.raises(InferenceFailed, match="the switch's tensor 'c' is"):
+        infer(assemble(*_by(tensor, values)), [0, 1])
+
+
+def test_a_row_with_nan_has_no_largest_class_and_goes_to_the_default():
+    table = np.array([[1, 0], [np.nan, 0]], np.float32)
+    tree, *members = _by(TensorSpec("c", "FP32", (-1, 2)), table)
+    outputs = infer(assemble(tree, *members), [0, 1])
+    assert outputs["p"].argmax(axis=1).tolist() == [0, 1]
+    del tree["default"]
+    with pytest.raises(InvalidRequest, match="no branch for c = 'nan' and no default"):
+        infer(assemble(tree, *members), [1])

@@ -136,7 +136,7 @@ def test_outputs_that_differ_are_refused_naming_both_members():
 def test_a_member_without_rows_is_refused_where_rows_go_different_ways():
     rows = Fake("rows", None)
     require_batched("p", [rows])
-    with pytest.raises(ConfigError, match="p: 'whole' has no batch dimension"):
+    with pytest.raises(ConfigError, match="p: 'whole' has no batch dimension of rows that"):
         require_batched("p", [rows, Fake("whole", None, batched=False)])
 
 
