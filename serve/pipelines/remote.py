@@ -15,7 +15,14 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.batching.deadline import left_s
-from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
+from serve.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    ModelNotReady,
+    QueueFull,
+    ServeError,
+)
 from serve.telemetry.trace_context import CURRENT
 from serve.types import InferRequest, InferResponse, Signature, Tensors
 
@@ -66,7 +73,9 @@ class RemoteMember:
         return signature
 
     async def _infer(self, request: InferRequest) -> InferResponse:
-        response: InferResponse = await self._ask(self._handle.infer, request)
+        response: InferResponse | InvalidRequest = await self._ask(self._handle.infer, request)
+        if isinstance(response, InvalidRequest):
+            raise response
         return response
 
     async def _ask(self, method: Any, argument: Any) -> Any:

@@ -20,7 +20,7 @@ from serve.config.schema import Model as ModelConfig
 from serve.config.schema import Repository as RepositoryConfig
 from serve.config.sections import Limits, Prices, Served, Slo, Tenants, VersionPolicy
 from serve.edge.http import HttpRequest, HttpResponse
-from serve.errors import ModelNotReady, ServeError
+from serve.errors import InvalidRequest, ModelNotReady, ServeError
 from serve.pipelines.remote import RemoteMember
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
@@ -29,7 +29,7 @@ from serve.replica.version_sources import PipelineSource, RepositorySource, engi
 from serve.repository.repository import configured
 from serve.telemetry.faults import Faults
 from serve.telemetry.metrics_recorder import Recorder
-from serve.telemetry.request_metrics import RequestMetrics
+from serve.telemetry.request_metrics import NO_VERSION, RequestMetrics
 from serve.telemetry.request_reporter import Replica, Reporter, reporter_for
 from serve.types import InferRequest, InferResponse, Signature
 
@@ -142,12 +142,18 @@ class ModelDeployment:
         """Return the response to a request that the gateway passes on."""
         return await self._endpoint.respond(request)
 
-    async def infer(self, request: InferRequest) -> InferResponse:
-        """Return the outputs for a pipeline that has this model as a member."""
+    async def infer(self, request: InferRequest) -> InferResponse | InvalidRequest:
+        """Return the outputs for a pipeline that has this model as a member.
+
+        A client's mistake is returned, too: Ray logs what is raised, with a traceback.
+        """
         reporter = self._endpoint.reporter
-        if reporter is None:
-            return await self._model.infer(request)
-        return await reporter.infer(self._model.infer, request, self._model.name)
+        try:
+            if reporter is None:
+                return await self._model.infer(request)
+            return await reporter.infer(self._model.infer, request, self._model.name)
+        except InvalidRequest as err:
+            return type(err)(str(err))  # without its causes, which need not pickle
 
     async def signature(self, version: int | None) -> Signature:
         """Return a version's default signature, for a pipeline that is being built."""
@@ -197,13 +203,14 @@ class ModelDeployment:
             self._model.sample()
         with noted():
             self._metrics.sample(self._model.versions)
-        for faults in (
-            self._endpoint.request_faults,
-            self._endpoint.report_faults,
-            self._change_faults,
-            self._task_faults,
-        ):
+        endpoint = self._endpoint
+        told = [endpoint.request_faults, endpoint.report_faults]
+        if endpoint.reporter is not None:
+            told.append(endpoint.reporter.faults)
+        for faults in (*told, self._change_faults, self._task_faults):
             recorder.count("internal_errors", faults.take(), place=faults.place)
+        known = {NO_VERSION, *map(str, self._model.versions), *map(str, self._model.failures)}
+        recorder.retain(known)
         recorder.flush()
 
 

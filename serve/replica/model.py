@@ -312,7 +312,7 @@ class Model:
     def _monitor(self, number: int, engine: Engine) -> Monitor | None:
         try:
             baseline = self._source.baseline(number, engine.signatures)
-        except ServeError as err:  # a model that is whole is served without statistics, too
+        except Exception as err:  # a model that is whole is served without statistics, too
             log.warning("model '%s' version %d is not watched: %s", self.name, number, err)
             return None
         return Monitor(baseline) if baseline else None

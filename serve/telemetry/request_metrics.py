@@ -97,7 +97,9 @@ class RequestMetrics:
 
     def sample(self, versions: Iterable[int]) -> None:
         """Set the gauges, and begin counters at 0; called every second with the loaded versions."""
-        for version in map(str, versions):
+        loaded = set(map(str, versions))
+        self._forget({*self._versions, *(key[0] for key in self._codes)} - loaded - {NO_VERSION})
+        for version in loaded:
             if version not in self._versions:
                 self._open_version(version)
                 self._open(version, "v2", NO_TENANT)
@@ -111,6 +113,13 @@ class RequestMetrics:
         self._recorder.gauge("model_reserved_cost_per_hour", cost)
         for slo, objective in self._objectives.items():
             self._recorder.gauge("model_slo_objective_ratio", objective, slo=slo)
+
+    def _forget(self, versions: Iterable[str]) -> None:
+        """Let go of sums of versions that went; the recorder does, too."""
+        for version in versions:
+            self._versions.pop(version, None)
+            for key in [key for key in self._codes if key[0] == version]:
+                del self._codes[key]
 
     def _open(self, version: str, protocol: str, tenant: str) -> dict[int, Sum]:
         key = (version, protocol, tenant)

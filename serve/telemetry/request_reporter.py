@@ -16,6 +16,7 @@ from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import ServeError
 from serve.telemetry.access_log import AccessLog
 from serve.telemetry.exchange import Exchange
+from serve.telemetry.faults import Faults
 from serve.telemetry.trace_context import CURRENT, Carrier
 from serve.telemetry.tracing import Traced, Tracer
 from serve.types import InferRequest, InferResponse
@@ -42,6 +43,7 @@ class Reporter:
         self.tracing = tracing
         self.tracer = tracer
         self.access_log = access_log
+        self.faults = Faults("report", "tracing a pipeline's call")
 
     def begin(self, request: HttpRequest, started: float) -> Traced | None:
         """Begin a request's trace; its headers and all calls made for it carry the trace on.
@@ -90,7 +92,9 @@ class Reporter:
         if self.tracer is None or request.trace is None:
             return await infer(request)
         call = Exchange(model=model, protocol="pipeline", started=perf_counter())
-        traced = self._begin(self.tracer, request.trace, call.started)
+        traced = None
+        with self.faults.noted():  # what fails here leaves the call alone
+            traced = self._begin(self.tracer, request.trace, call.started)
         try:
             response = await infer(request)
             call.version, call.inferred = str(response.version), response
@@ -100,7 +104,9 @@ class Reporter:
         finally:
             CURRENT.set(None)
             call.ended = perf_counter()
-            self.tracer.finish(traced, call)
+            if traced is not None:
+                with self.faults.noted():
+                    self.tracer.finish(traced, call)
         return response
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.types import Signature, TensorSpec
 
-_TWICE = "pipelines: [{name: twice, kind: sequence, steps: [{model: tiny}, {model: tiny, name: again%s}]}]\n"
+_STEPS = "[{model: tiny}, {model: tiny, name: again%s}]"
+_TWICE = f"pipelines: [{{name: twice, kind: sequence, steps: {_STEPS}}}]\n"
 
 
 @pytest.fixture

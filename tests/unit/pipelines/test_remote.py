@@ -12,7 +12,14 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from serve import errors
 from serve.batching.deadline import until
-from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
+from serve.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    ModelNotReady,
+    QueueFull,
+    ServeError,
+)
 from serve.pipelines import remote
 from serve.pipelines.remote import RemoteMember
 from serve.telemetry.trace_context import following
@@ -45,7 +52,7 @@ class Replica:
     """The replicas of the model `digits` as their handle shows them; `error` is what they raise."""
 
     def __init__(self):
-        self.error, self.errors = None, []
+        self.error, self.errors, self.answer = None, [], None
         self.requests, self.versions, self.loops = [], [], set()
         self.hangs = False
         self.was_cancelled = threading.Event()
@@ -60,7 +67,7 @@ class Replica:
     async def _infer(self, request):
         self.requests.append(request)
         await self._work()
-        return InferResponse("digits", 3, {"y": request.inputs["x"] * 2})
+        return self.answer or InferResponse("digits", 3, {"y": request.inputs["x"] * 2})
 
     async def _work(self):
         self.loops.add(asyncio.get_running_loop())
@@ -181,6 +188,13 @@ def test_a_model_without_replicas_is_not_ready(loop, replica, error):
     member = _member(loop)
     replica.error = error
     with pytest.raises(ModelNotReady, match="'digits' has no replica that answers"):
+        member.compute(_X)
+
+
+def test_a_clients_mistake_comes_as_an_answer_and_is_raised_here(loop, replica):
+    member = _member(loop)
+    replica.answer = InvalidRequest("30 is not in [0, 10)")
+    with pytest.raises(InvalidRequest, match="30 is not in"):
         member.compute(_X)
 
 

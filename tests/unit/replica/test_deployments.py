@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import pickle
 import shutil
 import sys
 from types import SimpleNamespace
@@ -14,7 +15,13 @@ from serve.batching.batcher import Batcher
 from serve.config.schema import Config
 from serve.deploy.applications import deploy_config
 from serve.edge.http import HttpRequest
-from serve.errors import ModelNotFound, ModelNotReady, RepositoryError
+from serve.errors import (
+    InferenceFailed,
+    InvalidRequest,
+    ModelNotFound,
+    ModelNotReady,
+    RepositoryError,
+)
 from serve.pipelines import remote
 from serve.replica import deployments
 from serve.replica.deployments import GatewayDeployment, ModelDeployment
@@ -303,6 +310,21 @@ def test_a_pipeline_may_ask_for_a_version_and_its_signature(models, platform):
     signature, pinned, newest = _run(platform(model=both), use)
     assert (signature.inputs, signature.outputs) == ((X,), (Y,))
     assert (pinned, newest) == ([10], [2])
+
+
+@pytest.mark.parametrize("access_log", [True, False])
+def test_a_mistake_in_a_pipelines_call_is_returned_and_not_raised(models, platform, access_log):
+    models.put("digits", 3)
+
+    async def use(replica):
+        with pytest.raises(InferenceFailed):
+            await replica.infer(InferRequest(x(13)))
+        return await replica.infer(InferRequest(x(30)))
+
+    answer = _run(platform(access_log=access_log), use)
+    assert isinstance(answer, InvalidRequest)
+    assert answer.__cause__ is None
+    assert str(pickle.loads(pickle.dumps(answer))) == "30 is not in [0, 10)"
 
 
 def test_a_pipelines_call_is_traced_below_its_caller_where_there_is_a_tracer(models, platform):

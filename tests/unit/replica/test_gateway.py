@@ -133,7 +133,7 @@ def _counted(served):
     return {
         (total.tags["model"], total.tags["protocol"], total.tags["code"])
         for total in served._recorder._sums.values()
-        if total.gained
+        if total.value
     }
 
 

@@ -24,6 +24,9 @@ class FakeRecorder:
     def observe(self, name, value, **tags):
         self.observed.append((name, value))
 
+    def retain(self, versions):
+        self.retained = set(versions)
+
     def value(self, name, **tags):
         """Return the sum of all sums of a name that have these tags; None if there are none."""
         found = [

@@ -11,6 +11,7 @@ from serve.replica import gateway as gateway_module
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
 from serve.telemetry.request_reporter import Replica, reporter_for
+from serve.types import InferRequest, InferResponse
 from tests.unit.replica.fakes import call, endpoint, infer_request
 from tests.unit.telemetry.test_tracing import CALLER, SAMPLED, Collected
 
@@ -112,3 +113,23 @@ def test_a_body_that_the_gateway_refuses_is_a_line(through):
     assert status == 413
     assert at_gateway.request.attributes["http.response.status_code"] == 413
     assert [line["code"] for line in lines["gateway"]] == [413]
+
+
+@pytest.mark.parametrize("part", ["start", "finish"])
+def test_a_pipelines_call_is_answered_though_its_trace_fails(part, monkeypatch, caplog):
+    def boom(*_):
+        raise ZeroDivisionError("injected")
+
+    reporter = Collected(1.0).reporter
+    monkeypatch.setattr(reporter.tracer, part, boom)
+
+    async def infer(request):
+        return InferResponse("digits", 3, {})
+
+    async def scenario():
+        request = InferRequest({}, trace={"traceparent": SAMPLED})
+        return [await reporter.infer(infer, request, "digits") for _ in range(2)]
+
+    assert [response.version for response in asyncio.run(scenario())] == [3, 3]
+    assert reporter.faults.take() == 2
+    assert caplog.text.count("said once") == 1

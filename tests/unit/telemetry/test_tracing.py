@@ -154,6 +154,14 @@ def test_a_bad_traceparent_is_as_good_as_none(always, header):
     assert always.request.parent is None
 
 
+def test_a_traceparent_of_a_later_version_is_passed_on_as_one_of_todays(always):
+    sent = f"01-{TRACE}-{CALLER}-00-zz"
+    traced = always.reporter.tracer.start({"traceparent": sent, "tracestate": "a=b"}, 0.0)
+    assert traced.carrier == {"traceparent": UNSAMPLED, "tracestate": "a=b"}
+    assert answer(always.reporter, infer_request(1, traceparent=sent)).status == 200
+    assert not always.spans
+
+
 def test_off_makes_no_span_and_no_header():
     response = answer(None, infer_request(1, traceparent=SAMPLED))
     assert response.status == 200
