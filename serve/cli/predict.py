@@ -18,7 +18,7 @@ from serve.evaluation.predictions import is_distribution
 from serve.protocols import rest_v2
 from serve.protocols.json_documents import parse_object
 from serve.protocols.pictures import load_image
-from serve.protocols.tensors import as_array
+from serve.protocols.tensors import as_numbers, as_strings, each, in_decimals
 from serve.types import Array, InferRequest, InferResponse, Tensors, TensorSpec
 
 _LENGTH = "Inference-Header-Content-Length"
@@ -101,8 +101,12 @@ def _from_json(text: str, specs: list[TensorSpec]) -> Tensors:
     unknown = [name for name in document if name not in by_name]
     if unknown:
         raise InvalidRequest(f"unknown inputs {unknown}; the model has: {', '.join(by_name)}")
+    # Half floats, too: they go on as binary data.
+    read = {name: DATATYPES[by_name[name].datatype] for name in document}
     return {
-        name: as_array(value, DATATYPES[by_name[name].datatype], name)
+        name: as_strings(value, name)
+        if read[name].itemsize is None
+        else as_numbers(value, read[name], name)
         for name, value in document.items()
     }
 
@@ -147,5 +151,5 @@ def _show(name: str, array: Array) -> None:
 
 def _plain(array: Array) -> Any:
     if array.dtype.hasobject:
-        return np.frompyfunc(lambda item: item.decode(errors="replace"), 1, 1)(array).tolist()
-    return array.tolist()
+        return each(array, lambda item: item.decode(errors="replace"))
+    return in_decimals(array).tolist()

@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from serve import datatypes
 from serve.errors import InvalidRequest
 from serve.protocols.json_documents import dump, parse_object, rows_of_numbers
 from serve.protocols.tensors import (
-    NOT_IN_JSON,
     as_bytes,
     as_numbers,
     as_strings,
     bytes_of,
     each,
+    in_decimals,
     to_json,
 )
 from serve.types import (
@@ -170,12 +168,12 @@ def _check_rows(outputs: Tensors, signature: Signature) -> None:
 def _json_value(array: Array, name: str) -> Any:
     if _is_binary(array, name):
         return each(array, lambda item: {"b64": base64.b64encode(bytes_of(item)).decode()})
-    return to_json(_in_decimals(array), name)
+    return to_json(in_decimals(array), name)
 
 
 def _json_rows(array: Array, name: str) -> list[Any]:
     if datatypes.from_numpy(array.dtype).itemsize is not None:
-        return rows_of_numbers(_in_decimals(array))
+        return rows_of_numbers(in_decimals(array))
     rows: list[Any] = _json_value(array, name)
     return rows
 
@@ -184,12 +182,6 @@ def _is_binary(array: Array, name: str) -> bool:
     """Tell whether an output goes out as base64: strings under a name that says so."""
     is_string = datatypes.from_numpy(array.dtype).itemsize is None
     return is_string and name.endswith("_bytes")
-
-
-def _in_decimals(array: Array) -> Array:
-    """Return half floats, whose digits V1 has no other form for, as the float32 that they are."""
-    is_half = datatypes.from_numpy(array.dtype).name in NOT_IN_JSON
-    return array.astype(np.float32) if is_half else array
 
 
 def status(name: str, states: Mapping[int, str], failures: Mapping[int, str]) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 import io
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 
+from serve.cli.predict import _from_json, _plain
 from serve.protocols import metadata_v2, rest_v2
 from serve.protocols.pictures import save_image
 from serve.protocols.rest_v2 import OutputFormat
@@ -136,3 +138,23 @@ def test_predict_names_a_file_that_cannot_be_read(refused, url, tmp_path):
     missing = tmp_path / "inputs.json"
     error = refused("predict", "tiny", "--json", f"@{missing}", "--url", url)
     assert error == f"{missing}: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("array", "shown"),
+    [
+        (np.array(b"abc", object), "abc"),
+        (np.array([b"a", b"\xff"], object), ["a", "\ufffd"]),
+        (np.array(0.5, np.float32), 0.5),
+        (np.array([1.5, -2], ml_dtypes.bfloat16), [1.5, -2.0]),
+        (np.array([[1], [2]]), [[1], [2]]),
+    ],
+)
+def test_outputs_of_every_type_and_rank_can_be_shown(array, shown):
+    assert json.loads(json.dumps(_plain(array))) == shown
+
+
+def test_half_floats_are_taken_as_decimals():
+    spec = TensorSpec("x", "BF16", (-1,))
+    (array,) = _from_json('{"x": [0.5, 1]}', [spec]).values()
+    assert (array.dtype, array.tolist()) == (ml_dtypes.bfloat16, [0.5, 1])
