@@ -12,7 +12,7 @@ from typing import Protocol
 
 from serve.batching.deadline import until
 from serve.batching.merging import join, merge, padded_size, split
-from serve.errors import InferenceFailed, ServeError
+from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
 from serve.telemetry.faults import Faults
 from serve.telemetry.trace_context import CURRENT, Carrier, following, is_sampled
 from serve.types import NO_TENANT, Layer, Tensors, Timing
@@ -20,6 +20,8 @@ from serve.types import NO_TENANT, Layer, Tensors, Timing
 Compute = Callable[[str, Tensors], Tensors]
 # Tells the layers of the engine's latest call.
 Layers = Callable[[], tuple[Layer, ...]]
+# Errors that no row of a batch causes: tried one by one, each would cost as much again.
+_NO_ROWS = (DeadlineExceeded, QueueFull, ModelNotReady)
 
 # Pieces of a request whose timings are kept one by one: a trace gets some spans for each.
 _PIECES_TOLD = 16
@@ -144,7 +146,12 @@ def run(
     size = rows if entries[0].key is None else padded_size(rows, sizes)
     with following(_trace_of(entries)), until(max(entry.deadline for entry in entries)):
         results = _attempt(compute, entries, size)
-        if len(entries) > 1 and isinstance(results[0], ServeError):
+        failure = results[0]
+        if (
+            len(entries) > 1
+            and isinstance(failure, ServeError)
+            and not isinstance(failure, _NO_ROWS)
+        ):
             # One of them may be the cause: alone, it fails alone.
             results = [
                 _attempt(compute, [entry], padded_size(entry.rows, sizes))[0] for entry in entries

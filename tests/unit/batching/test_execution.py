@@ -10,7 +10,7 @@ import pytest
 
 from serve.batching.deadline import left_s
 from serve.batching.execution import Entry, run, show, total
-from serve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest
+from serve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest, ModelNotReady, QueueFull
 from serve.telemetry.faults import Faults
 from serve.telemetry.trace_context import CURRENT
 from serve.types import Layer, Timing
@@ -80,6 +80,19 @@ def test_each_of_a_failed_batch_is_tried_once_more_at_a_size_that_is_warm(entry)
     _, batch_run = run(compute, [entry(1, 2, 3), entry(13), entry(4, 5)], (1, 2, 4, 8))
     assert seen == [8, 4, 1, 2]
     assert (batch_run.rows, batch_run.padded_rows) == (6, 8)
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded, ModelNotReady, QueueFull])
+def test_a_batch_that_failed_by_no_row_is_not_tried_row_by_row(entry, error):
+    calls = []
+
+    def late(signature, inputs):
+        calls.append(len(inputs["x"]))
+        raise error("a member was late, away or full")
+
+    results, _ = run(late, [entry(1), entry(2), entry(3)], (1, 2, 4))
+    assert [type(result) for result in results] == [error] * 3
+    assert calls == [4]
 
 
 def test_an_error_of_ours_stays_the_one_it_is(entry):
