@@ -34,7 +34,7 @@ class Presence:
 
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
-            pass
+            await asyncio.sleep(WATCH_AFTER_S)  # a server that always has a message is asked rarely
         self._is_gone = True
         if self._serving is not None:
             self._serving.cancel()

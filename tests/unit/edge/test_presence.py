@@ -71,6 +71,22 @@ def test_a_response_that_comes_sooner_is_not_watched_for(monkeypatch):
     assert asyncio.run(scenario()) == (False, 1)
 
 
+def test_a_server_that_always_has_a_message_does_not_hold_up_the_loop():
+    asked = []
+
+    async def receive():
+        asked.append(True)
+        return {"type": "http.request", "body": b""}
+
+    async def scenario():
+        async with asyncio.timeout(30):
+            with Presence(receive):
+                while len(asked) < 3:
+                    await asyncio.sleep(0.001)
+
+    asyncio.run(scenario())
+
+
 def test_a_connection_is_left_alone_once_the_response_is_there():
     async def scenario():
         connection = Connection()
