@@ -6,7 +6,6 @@ JSON fast knows no such tokens, so they are put beside it: see `_parse_with_toke
 """
 
 import json
-import re
 from itertools import chain
 from typing import Any
 
@@ -17,8 +16,6 @@ from serve.errors import InvalidRequest
 from serve.types import Array
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
-# A whole string, so that what stands in one is passed over, or a token; the sign stays.
-_STRING_OR_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|Infinity|NaN', re.DOTALL)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -43,7 +40,7 @@ def _parse_with_tokens(body: bytes) -> Any:
     infinities. So the stricter one reads the body first, with zeros of the same length for tokens.
     """
     try:
-        orjson.loads(_STRING_OR_TOKEN.sub(_without_token, body))
+        orjson.loads(_without_tokens(body))
         return json.loads(body)
     except json.JSONDecodeError as err:  # orjson's are these, too
         raise _refusal(err) from err
@@ -51,9 +48,14 @@ def _parse_with_tokens(body: bytes) -> Any:
         raise InvalidRequest("JSON Parse error: the document is nested too deep") from err
 
 
-def _without_token(match: re.Match[bytes]) -> bytes:
-    found = match[0]
-    return found if found[:1] == b'"' else b"0".ljust(len(found))
+def _without_tokens(body: bytes) -> bytes:
+    """Return a body as long with zeros for the tokens that stand outside of strings."""
+    # Without escaped quotes, the pieces between quotes are outside of strings and in them by turns.
+    pieces = body.replace(rb"\\", b"__").replace(rb"\"", b"__").split(b'"')
+    pieces[::2] = [
+        piece.replace(b"NaN", b"0  ").replace(b"Infinity", b"0       ") for piece in pieces[::2]
+    ]
+    return b'"'.join(pieces)
 
 
 def _refusal(err: json.JSONDecodeError) -> InvalidRequest:

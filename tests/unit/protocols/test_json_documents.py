@@ -32,6 +32,9 @@ _IN_JSON = ("bool", "uint8", "uint64", "int64", "float32", "float64")
         (b'{"a": [NaN, -NaN]}', "at offset: 12"),
         (b'{"a": NaN, "b": "\\ud800"}', "JSON Parse error"),
         (b'{"a": NaN, "b": "\xff"}', "JSON Parse error"),
+        (b'{"a": NaN, "b": "\\x"}', "JSON Parse error"),
+        (b'{"a": NaN, \\"b": 1}', "JSON Parse error"),
+        (b'{"a": NaN, "b": "\\\\"c"}', "JSON Parse error"),
         (b'{"a": [NaN, NaN1]}', "JSON Parse error"),
         (b'{"a": [NaN, InfinityNaN]}', "JSON Parse error"),
         (b"{NaN: 1}", "JSON Parse error"),
@@ -59,7 +62,7 @@ def test_whatever_depth_is_read_is_read_with_nan_too_or_refused(depth):
 
 @given(st.text(), st.sampled_from([float("nan"), float("inf"), -float("inf"), 1.5, 2**70]))
 def test_tokens_are_read_beside_any_text(text, number):
-    text += ' NaN "-Infinity" \\'
+    text += ' NaN "-Infinity" \\" \\\\'
     document = {text: [number, text, float("nan")], "NaN": None}
     for ascii_only in (True, False):
         body = json.dumps(document, ensure_ascii=ascii_only).encode()
