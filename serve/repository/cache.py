@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from serve.errors import RepositoryError
+from serve.repository.locks import locked
 from serve.repository.store import reason
 
 # What this module makes below a model, and all that it ever removes: the folder may hold more.
@@ -57,7 +57,7 @@ class Cache:
         target = self._folder / model / name
         with self._explained(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(_making(target)):
+            with locked(_making(target)):
                 if not _is_intact(target):
                     self._make_room(size)
                     _fill(target, fill)
@@ -133,7 +133,7 @@ def _copies(folder: Path) -> list[_Copy]:
     for path in [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else ():
         left = _LEFT.fullmatch(path.name)
         if left:
-            with _locked(_making(path.with_name(left[1])), waits=False) as is_mine:
+            with locked(_making(path.with_name(left[1])), waits=False) as is_mine:
                 if is_mine:
                     shutil.rmtree(path, ignore_errors=True)
         elif _COPY.fullmatch(path.name):
@@ -152,7 +152,7 @@ def _copy(path: Path) -> _Copy:
 
 def _remove(target: Path) -> bool:
     """Remove a copy unless somebody makes or uses it; tell whether it was removed."""
-    with _locked(_making(target), waits=False) as is_mine:
+    with locked(_making(target), waits=False) as is_mine:
         if not is_mine:
             return False
         with _using(target).open("a+") as file:
@@ -176,26 +176,3 @@ def _making(target: Path) -> Path:
 
 def _using(target: Path) -> Path:
     return target.with_name(f".{target.name}.used.lock")
-
-
-@contextmanager
-def _locked(path: Path, *, waits: bool = True) -> Iterator[bool]:
-    """Hold a lock and yield True; yield False if it is held elsewhere and this does not wait."""
-    while True:
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            if not _is_the_file_at(path, file):
-                continue  # removed with its copy while this one waited
-            yield True  # ends with the file, so a killed process leaves no lock
-            return
-
-
-def _is_the_file_at(path: Path, file: IO[str]) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

@@ -8,6 +8,7 @@ uploaded by upload.
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ from serve.repository.layout import (
     version_number,
 )
 from serve.repository.local_files import unreadable
+from serve.repository.locks import locked
 from serve.repository.manifest import FileRecord, Manifest, record
 from serve.repository.repository import Repository
 from serve.repository.store import Store, reason
@@ -39,6 +41,7 @@ from serve.repository.upload import upload
 from serve.types import MAX_VERSION, RowsVerdict, Signature
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LEFT_AFTER_S = 3600  # what a publisher of another machine stages is written to more often
 _ATTEMPTS = 100  # publishers that may take the next number before this one gives up
 
 
@@ -95,8 +98,11 @@ def _staging(repository: Repository, name: str) -> Iterator[Path]:
     parent = repository.store.local_path(name) if repository.is_local else repository.cache_dir
     staging = parent / f".publishing-{uuid.uuid4().hex}"
     try:
-        staging.mkdir(parents=True)
-        yield staging
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_left(parent)
+        with locked(_lock_of(staging)):
+            staging.mkdir()
+            yield staging
     except OSError as err:
         raise RepositoryError(
             f"model '{name}' cannot be published to '{repository.root}': "
@@ -104,6 +110,26 @@ def _staging(repository: Repository, name: str) -> Iterator[Path]:
         ) from err
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        _lock_of(staging).unlink(missing_ok=True)
+
+
+def _lock_of(staging: Path) -> Path:
+    return staging.with_name(f"{staging.name}.lock")
+
+
+def _remove_left(parent: Path) -> None:
+    """Remove what killed publishers staged: nobody holds its lock or writes to it any more."""
+    for lock in parent.glob(".publishing-*.lock"):
+        staging = lock.with_name(lock.stem)
+        with suppress(OSError), locked(lock, waits=False) as is_mine:
+            # The time, too: a network's file system may know locks of its own machine alone.
+            if is_mine and _last_written(staging, lock) < time.time() - _LEFT_AFTER_S:
+                shutil.rmtree(staging, ignore_errors=True)
+                lock.unlink()
+
+
+def _last_written(staging: Path, lock: Path) -> float:
+    return max(path.stat().st_mtime for path in (lock, *staging.rglob("*")))
 
 
 def _stage(source: Path, staging: Path) -> dict[str, FileRecord]:

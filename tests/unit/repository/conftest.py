@@ -23,6 +23,15 @@ def repository(request, tmp_path):
     return Repository(roots[request.param], tmp_path / "cache")
 
 
+@pytest.fixture(params=["local", "s3"])
+def repository_url(request, tmp_path):
+    """The root of an empty repository that other processes see as well."""
+    if request.param == "s3":
+        return request.getfixturevalue("s3")
+    (tmp_path / "root").mkdir()
+    return str(tmp_path / "root")
+
+
 @pytest.fixture
 def local(tmp_path):
     (tmp_path / "root").mkdir()

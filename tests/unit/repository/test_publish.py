@@ -3,7 +3,9 @@ import errno
 import multiprocessing
 import os
 import threading
+import time
 import uuid
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -348,3 +350,35 @@ def test_what_a_version_changes_is_told_by_the_signature_before_it(repository, k
     assert second.changes == ("input 'a' is now 'b'", "output 'a' is now 'b'")
     assert second.before == 1
     assert (without.changes, after_it.changes) == ((), ())
+
+
+def _stage_and_wait(root, cache, source, pipe):
+    def validate(staging):
+        pipe.send(str(staging))
+        pipe.recv()
+
+    publish(source, Repository(root, cache), "digits", validate=validate)
+
+
+def test_what_a_killed_publisher_staged_is_removed_by_a_later_one(repository_url, make, tmp_path):
+    source = make.keras(tmp_path / "a.keras")
+    pipe, theirs = CONTEXT.Pipe()
+    arguments = (repository_url, tmp_path / "cache", source, theirs)
+    publisher = CONTEXT.Process(target=_stage_and_wait, args=arguments)
+    publisher.start()
+    staging = Path(pipe.recv())
+
+    def publish_after(seconds):
+        written = time.time() - seconds
+        for path in (staging / "model.keras", staging.with_name(f"{staging.name}.lock")):
+            os.utime(path, (written, written))
+        publish(source, Repository(repository_url, tmp_path / "cache"), "digits")
+        return staging.is_dir()
+
+    assert publish_after(7200)  # its publisher lives
+    publisher.kill()
+    publisher.join()
+    assert publish_after(60)  # it may live on another machine
+    assert not publish_after(7200)
+    left = [path.name for path in staging.parent.iterdir() if path.name.startswith(".publishing")]
+    assert left == []
