@@ -125,6 +125,21 @@ def find_model(files: Iterable[str]) -> ModelFile | None:
     return _single_file(names, "keras") or _single_file(names, "h5")
 
 
+def no_model(files: Iterable[str]) -> str:
+    """Say what a folder holds in place of a model."""
+    names = sorted(name for name in files if "/" not in name)
+    for ending in (".keras", ".h5"):
+        several = [name for name in names if name.endswith(ending) and not name.endswith(WEIGHTS)]
+        if len(several) > 1:
+            return (
+                f"several models ({', '.join(several)}); call the one that is meant model{ending}"
+            )
+    weights = next((name for name in names if name.endswith(WEIGHTS)), None)
+    if weights:
+        return f"{NO_MODEL}; {weights} are weights alone, save the whole model"
+    return NO_MODEL
+
+
 def model_path(folder: Path) -> Path:
     """Return the SavedModel's folder or the model's file in a version folder.
 
@@ -136,7 +151,7 @@ def model_path(folder: Path) -> Path:
     nested = f"{NESTED}/{SAVED_MODEL}"
     found = find_model(names | {nested} if (folder / nested).is_file() else names)
     if found is None:
-        raise RepositoryError(f"'{folder}' holds {NO_MODEL}")
+        raise RepositoryError(f"'{folder}' holds {no_model(names)}")
     return folder / found.path
 
 
@@ -161,7 +176,7 @@ def missing(listing: Listing) -> str | None:
     """Say what a version folder lacks, judged by names alone; None if nothing."""
     model = find_model(listing.files)
     if model is None:
-        return NO_MODEL
+        return no_model(listing.files)
     if model.format != "savedmodel":
         return None
     # An empty folder of variables is what TensorFlow 1 writes for a model that has none.

@@ -8,6 +8,7 @@ uploaded by upload.
 import errno
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,13 +27,13 @@ from serve.repository.completeness import examine, unreadable_part
 from serve.repository.layout import (
     BASELINE,
     MANIFEST,
-    NO_MODEL,
     SAMPLE,
+    SAVED_MODEL,
     WEIGHTS,
     find_model,
+    no_model,
     version_number,
 )
-from serve.repository.local_files import unreadable
 from serve.repository.locks import locked
 from serve.repository.manifest import FileRecord, Manifest, record
 from serve.repository.repository import Repository
@@ -136,7 +137,7 @@ def _stage(source: Path, staging: Path) -> dict[str, FileRecord]:
     try:
         files = _source_files(source)
         if find_model(files) is None:
-            raise RepositoryError(f"'{source}' cannot be published: it holds {NO_MODEL}")
+            raise RepositoryError(f"'{source}' cannot be published: it holds {no_model(files)}")
         records = {path: copy_file(file, staging / path) for path, file in files.items()}
     except OSError as err:
         if err.errno in _FULL:
@@ -145,10 +146,9 @@ def _stage(source: Path, staging: Path) -> dict[str, FileRecord]:
     store = Store(str(staging.parent))
     problem = examine(store, staging.name, store.walk(staging.name)).problem
     if problem:
-        said = (
-            problem.replace(f"model{_ending(source)}", source.name) if len(files) == 1 else problem
-        )
-        raise RepositoryError(f"'{source}' cannot be published: {said}")
+        if source.is_file():
+            problem = problem.replace(f"model{_ending(source)}", source.name)
+        raise RepositoryError(f"'{source}' cannot be published: {problem}")
     return records
 
 
@@ -180,15 +180,9 @@ def copy_file(source: Path, target: Path) -> FileRecord:
 def _source_files(source: Path) -> dict[str, Path]:
     """Return what is published: paths in the version to files; hidden files are left out."""
     if source.is_file():
-        if source.name.endswith(WEIGHTS):
-            raise RepositoryError(
-                f"'{source}' cannot be published: it holds weights alone; save the whole model "
-                "with model.save('model.keras')"
-            )
-        return {f"model{_ending(source)}": source}
-    if not source.is_dir():
-        said = unreadable(source) or "it is neither a file nor a folder"
-        raise RepositoryError(f"'{source}' cannot be published: {said}")
+        return {f"model{_ending(source)}": _whole_model(source)}
+    if not stat.S_ISDIR(source.stat().st_mode):
+        raise RepositoryError(f"'{source}' cannot be published: it is neither a file nor a folder")
     listing = Store(str(source)).walk("")
     problem = unreadable_part(listing)
     if problem:
@@ -199,6 +193,20 @@ def _source_files(source: Path) -> dict[str, Path]:
         ):  # bytes that are not UTF-8 are not, and no manifest can list them
             raise RepositoryError(f"'{source}' cannot be published: rename its file {path!a}")
     return {path: source / path for path in sorted(listing.files) if path != MANIFEST}
+
+
+def _whole_model(file: Path) -> Path:
+    """Return a file that is a model, and no part of one. Raises RepositoryError."""
+    if file.name.endswith(WEIGHTS):
+        raise RepositoryError(
+            f"'{file}' cannot be published: it holds weights alone; save the whole model with "
+            "model.save('model.keras')"
+        )
+    if file.name == SAVED_MODEL:
+        raise RepositoryError(
+            f"'{file}' cannot be published: it is a part of a SavedModel; publish its folder"
+        )
+    return file
 
 
 def _ending(source: Path) -> str:

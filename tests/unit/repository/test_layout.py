@@ -3,12 +3,14 @@ import pytest
 from serve.errors import RepositoryError
 from serve.repository.layout import (
     NESTED,
+    NO_MODEL,
     NO_NUMBER,
     Listing,
     ModelFile,
     belongs_to,
     find_model,
     model_path,
+    no_model,
     version_folders,
     version_number,
 )
@@ -93,3 +95,16 @@ def test_a_revision_is_of_the_models_files_and_of_nothing_beside_them():
 )
 def test_what_belongs_to_a_model_is_what_loading_it_reads(model, path, belongs):
     assert belongs_to(model, path) is belongs
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([], NO_MODEL),
+        (["other/model.keras"], NO_MODEL),
+        (["b.keras", "a.keras"], "several models (a.keras, b.keras); call the one that is meant"),
+        (["m.weights.h5"], f"{NO_MODEL}; m.weights.h5 are weights alone, save the whole model"),
+    ],
+)
+def test_what_lies_in_place_of_a_model_is_said(files, said):
+    assert no_model(files).startswith(said)

@@ -297,16 +297,24 @@ def test_what_cannot_be_read_of_a_source_is_said(readable_root, repository, make
     odd = make.saved_model(readable_root / "odd")
     (odd / "assets" / os.fsdecode(b"w\xff")).write_bytes(b"x")
     weights = make.h5(readable_root / "digits.weights.h5")
+    os.mkfifo(readable_root / "pipe.keras")
+    graph = make.saved_model(readable_root / "whole") / "saved_model.pb"
+    cut = make.saved_model(readable_root / "cut")
+    (cut / "saved_model.pb").write_bytes(graph.read_bytes()[:-9])
     said = {
         source: _refusal(source, repository)
-        for source in (circle, nowhere, loop, odd, weights, readable_root / "gone")
+        for source in (circle, nowhere, loop, odd, weights, graph, cut)
     }
+    said |= {name: _refusal(readable_root / name, repository) for name in ("gone", "pipe.keras")}
     assert "assets/again cannot be read: it is a link to a folder that it is in" in said[circle]
     assert "assets/words.txt cannot be read: it is a link to '/nowhere', which" in said[nowhere]
-    assert "too many levels of symbolic links" in said[loop]
+    assert "Too many levels of symbolic links" in said[loop]
     assert "rename its file 'assets/w\\udcff'" in said[odd]
     assert "it holds weights alone" in said[weights]
-    assert "no such file or directory" in said[readable_root / "gone"]
+    assert "No such file or directory" in said["gone"]
+    assert "it is neither a file nor a folder" in said["pipe.keras"]
+    assert "publish its folder" in said[graph]
+    assert "saved_model.pb is cut off or corrupt" in said[cut]
 
 
 def test_a_source_that_may_not_be_read_is_refused_for_that(readable_root, make):
