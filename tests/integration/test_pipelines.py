@@ -149,7 +149,7 @@ def test_a_colocated_pipeline_takes_up_a_members_new_version(served, graphs, eve
         ),
         (
             {"kind": "ensemble", "members": [{"model": "low"}, {"model": "missing"}]},
-            r"there is no model or pipeline 'missing' \(models in the repository: .*low",
+            r"there is no model or pipeline 'missing' to serve: .*there are: .*low",
         ),
         (
             {"kind": "ensemble", "members": [{"model": "low", "version": 9}]},
