@@ -71,6 +71,7 @@ class Gateway:
         # Of requests that got a 500 for it, and of what is reported about requests.
         self.request_faults = Faults("request", "the gateway")
         self.report_faults = Faults("report", "reporting a request of the gateway")
+        self.state_faults = Faults("task", "asking Ray for the applications' states")
         self._states: dict[str, str] | None = None
         self._states_until = 0.0
         self._asking: asyncio.Task[None] | None = None
@@ -273,7 +274,7 @@ class Gateway:
         return self._states
 
     async def _ask_states(self) -> None:
-        with contextlib.suppress(RayError, RayServeException):
+        with self.state_faults.noted(), contextlib.suppress(RayError, RayServeException):
             status = await asyncio.to_thread(ray_serve.status)
             old = self._states or {}
             self._states = {

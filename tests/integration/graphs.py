@@ -55,11 +55,16 @@ class Low(tf.Module):
 
 
 class High(tf.Module):
-    """Gives every number its own probabilities; refuses 77."""
+    """Gives every number its own probabilities; refuses 77, and fails at 88: a file is missing."""
 
     @tf.function(input_signature=_NUMBERS)
     def high(self, x):
-        with tf.control_dependencies([tf.debugging.assert_none_equal(x, 77.0)]):
+        fails = tf.cond(
+            tf.reduce_any(tf.equal(x, 88.0)),
+            lambda: tf.io.read_file("/no/such/file"),
+            lambda: tf.constant(""),
+        )
+        with tf.control_dependencies([tf.debugging.assert_none_equal(x, 77.0), fails]):
             return {"p": tf.stack([x / (1 + x), 1 / (1 + x), 0 * x], axis=1)}
 
 

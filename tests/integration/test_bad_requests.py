@@ -226,10 +226,21 @@ def test_a_v1_body_of_megabytes_goes_through_the_gateway_and_comes_back(served):
 def test_a_row_that_the_model_refuses_fails_alone(served):
     with ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(lambda steps: _busy(served, steps), [1, 13, 2]))
-    assert [answer.status_code for answer in answers] == [200, 500, 200]
+    assert [answer.status_code for answer in answers] == [200, 400, 200]
     error = answers[1].json()["error"]
-    assert "InvalidArgumentError" in error
+    assert "the model refused these inputs: assertion failed" in error
     assert "Traceback" not in error
+
+
+def test_an_id_comes_back_with_whatever_is_answered(served):
+    traced = {
+        "X-Request-Id": "seven",
+        "traceparent": f"01-{'a' * 32}-{'b' * 16}-00-zz",
+    }
+    body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[0,9223372036854775808],"data":[]}]}'
+    answer = requests.post(served.infer_url("busy"), data=body, headers=traced, timeout=60)
+    assert (answer.status_code, answer.headers["X-Request-Id"]) == (400, "seven")
+    assert "too many elements" in answer.json()["error"]
 
 
 def test_nothing_of_all_that_has_cost_a_replica(served):

@@ -90,11 +90,15 @@ def test_when_a_later_layer_fails_its_rows_are_answered_by_the_one_before(served
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_when_a_step_fails_the_request_fails_with_the_models_reason(served, placement):
-    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [38.5]}]}
+@pytest.mark.parametrize(("value", "status"), [(38.5, 400), (44.0, 500)])
+def test_when_a_step_fails_the_request_fails_with_the_models_reason(
+    served, placement, value, status
+):
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [value]}]}
     answer = requests.post(served.infer_url(f"sequence-{placement}"), json=body, timeout=30)
-    assert answer.status_code == 500
-    assert "high" in answer.json()["error"] or "InvalidArgument" in answer.json()["error"]
+    assert answer.status_code == status
+    said = "the model refused these inputs: assertion failed" if status == 400 else "NotFoundError"
+    assert said in answer.json()["error"]
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)

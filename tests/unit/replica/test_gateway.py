@@ -90,6 +90,16 @@ def test_a_model_without_replicas_is_refused_unless_it_sleeps(serve_with):
     assert asyncio.run(Gateway(Recorder("gateway"))._call("digits", "describe")) == "described"
 
 
+def test_states_that_ray_cannot_tell_in_an_unusual_way_are_the_last_ones_known(serve_with):
+    fake = serve_with(FakeServe(RUNNING=1))
+    served = Gateway(Recorder("gateway"))
+    asyncio.run(served._call("digits", "describe"))
+    fake.told = SimpleNamespace(applications=None)
+    served._states_until = 0.0
+    assert asyncio.run(served._call("digits", "describe")) == "described"
+    assert served.state_faults.take() == 1
+
+
 def test_requests_go_on_while_nobody_tells_the_states(serve_with, monkeypatch):
     monkeypatch.setattr(gateway, "_STATUS_TIMEOUT_S", 0.01)
     fake = serve_with(FakeServe(RUNNING=1))
