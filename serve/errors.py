@@ -9,6 +9,7 @@
     ├── ModelNotReady       UNAVAILABLE          loading, or no version could be loaded
     ├── DeadlineExceeded    DEADLINE_EXCEEDED    the request's time is up
     ├── InferenceFailed     INTERNAL             the model raised
+    │   └── RowsMixed       INTERNAL             a batch came back without a row for each of its rows
     ├── ConfigError         FAILED_PRECONDITION  strata.yaml, at start-up or apply
     └── RepositoryError     FAILED_PRECONDITION  a version that cannot be read or loaded
 
@@ -90,6 +91,10 @@ class InferenceFailed(ServeError):
     """The model raised while computing; the cause is chained for the log, not for the client."""
 
     code = Code.INTERNAL
+
+
+class RowsMixed(InferenceFailed):
+    """A batch's outputs do not have a row for each of its rows; they are to be computed apart."""
 
 
 class ConfigError(ServeError):

@@ -23,6 +23,7 @@ is, until batches have taken all of it or nobody waits for it any more.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,9 +35,18 @@ from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, 
 from serve.batching.merging import rows_of, shape_key
 from serve.batching.queue import Queue
 from serve.config.sections import Batching
-from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
+from serve.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    ModelNotReady,
+    QueueFull,
+    RowsMixed,
+    ServeError,
+)
 from serve.telemetry.faults import Faults
 from serve.types import NO_TENANT, Tensors, Timing
+
+log = logging.getLogger("ray.serve")
 
 # Longest expected engine call that may block the event loop for a request that is alone.
 INLINE_LIMIT_S = 0.005
@@ -92,6 +102,9 @@ class Batcher:
         self._next: asyncio.TimerHandle | asyncio.Handle | None = None
         self._free_since = 0.0
         self._estimates = Estimates(self._sizes)
+        self.mixed: dict[
+            str, str
+        ] = {}  # signatures whose rows were seen to see each other, and how
 
     @property
     def queued(self) -> int:
@@ -133,12 +146,29 @@ class Batcher:
             if is_alone():
                 await asyncio.sleep(0)  # one turn of the loop shows who else has arrived
             self._check_room()
-            entry = self._submit(signature, inputs, batched, tenant)
-            entry.deadline = entry.arrived + timeout_s
+            deadline = time.perf_counter() + timeout_s
+            batched = batched and signature not in self.mixed
+            entry = self._submit(signature, inputs, batched, tenant, deadline)
             if is_alone() and self._may_run_inline(entry):
                 self._run_inline(timeout_s)
-            outputs = await self._outputs(entry, timeout_s)
+            try:
+                outputs = await self._outputs(entry, timeout_s)
+            except RowsMixed as err:
+                self._note_mixed(signature, err)
+                entry = self._submit(signature, inputs, False, tenant, deadline)
+                outputs = await self._outputs(entry, max(0.0, deadline - time.perf_counter()))
         return outputs, entry.timing
+
+    def _note_mixed(self, signature: str, err: RowsMixed) -> None:
+        """Compute every request for a signature by itself from now on: its rows see each other."""
+        if signature not in self.mixed:
+            self.mixed[signature] = str(err)
+            log.warning(
+                "signature '%s' was batched, but %s; its requests are computed one by one from now "
+                "on: set batching.rows to together",
+                signature,
+                err,
+            )
 
     def close(self, then: Callable[[], None] = lambda: None) -> None:
         """End the engine's thread once the requests that are here are done, and call `then`."""
@@ -165,7 +195,9 @@ class Batcher:
                 "or raise limits.max_queued_requests"
             )
 
-    def _submit(self, signature: str, inputs: Tensors, batched: bool, tenant: str) -> Entry:
+    def _submit(
+        self, signature: str, inputs: Tensors, batched: bool, tenant: str, deadline: float
+    ) -> Entry:
         rows = rows_of(inputs) if batched else 1
         entry = Entry(
             signature=signature,
@@ -175,6 +207,7 @@ class Batcher:
             future=asyncio.get_running_loop().create_future(),
             arrived=time.perf_counter(),
             tenant=tenant,
+            deadline=deadline,
         )
         self._queue.add(entry)
         if not self._running or self._may_run_ahead():

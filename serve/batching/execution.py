@@ -12,7 +12,14 @@ from typing import Protocol
 
 from serve.batching.deadline import until
 from serve.batching.merging import join, merge, padded_size, split
-from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull, ServeError
+from serve.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    ModelNotReady,
+    QueueFull,
+    RowsMixed,
+    ServeError,
+)
 from serve.telemetry.faults import Faults
 from serve.telemetry.trace_context import CURRENT, Carrier, following, is_sampled
 from serve.types import NO_TENANT, Layer, Tensors, Timing
@@ -20,8 +27,9 @@ from serve.types import NO_TENANT, Layer, Tensors, Timing
 Compute = Callable[[str, Tensors], Tensors]
 # Tells the layers of the engine's latest call.
 Layers = Callable[[], tuple[Layer, ...]]
-# Errors that no row of a batch causes: tried one by one, each would cost as much again.
-_NO_ROWS = (DeadlineExceeded, QueueFull, ModelNotReady)
+# Errors that no row of a batch causes: tried one by one, each would cost as much again. Those whose
+# rows were mixed are computed anew by the batcher, unpadded.
+_NO_ROWS = (DeadlineExceeded, QueueFull, ModelNotReady, RowsMixed)
 
 # Pieces of a request whose timings are kept one by one: a trace gets some spans for each.
 _PIECES_TOLD = 16

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from serve.errors import InferenceFailed
+from serve.errors import RowsMixed
 from serve.types import Array, Tensors
 
 
@@ -68,13 +68,13 @@ def _stack(arrays: Sequence[Array], size: int) -> Array:
 
 
 def split(outputs: Tensors, row_counts: Sequence[int], size: int) -> list[Tensors]:
-    """Undo merge: give each request its own rows and drop the padding."""
+    """Undo merge: give each request its own rows and drop the padding.
+
+    Raises RowsMixed where an output has not a row for each.
+    """
     for name, array in outputs.items():
         if array.ndim == 0 or len(array) != size:
-            raise InferenceFailed(
-                f"output '{name}' has shape {list(array.shape)} for a batch of {size} rows; "
-                "set batching.max_batch_size to 1 for a model that mixes rows"
-            )
+            raise RowsMixed(f"output '{name}' has shape {list(array.shape)} for {size} rows")
     parts = []
     start = 0
     for rows in row_counts:
@@ -86,7 +86,7 @@ def split(outputs: Tensors, row_counts: Sequence[int], size: int) -> list[Tensor
 def join(outputs: Sequence[Tensors]) -> Tensors:
     """Undo chunks: put the outputs for the pieces of one request together.
 
-    Raises InferenceFailed where pieces differ in more than their rows.
+    Raises RowsMixed where pieces differ in more than their rows.
     """
     if len(outputs) == 1:
         return outputs[0]
@@ -97,8 +97,7 @@ def _joined(name: str, arrays: Sequence[Array]) -> Array:
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
         one, other = sorted(shapes, key=str)[:2]
-        raise InferenceFailed(
-            f"the request was larger than batching.max_batch_size, and output '{name}' has rows of "
-            f"shape {list(one)} in one batch and {list(other)} in another; send fewer rows at once"
+        raise RowsMixed(
+            f"output '{name}' has rows of shape {list(one)} in one batch, {list(other)} in another"
         )
     return np.concatenate(arrays)

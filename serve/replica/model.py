@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -58,6 +58,9 @@ class LoadedVersion:
                 f'Serving signature name: "{name}" not found in signature def '
                 f"(available: {', '.join(signatures)})"
             )
+        mixed = self.batcher.mixed
+        if mixed and chosen.name in mixed:
+            return replace(chosen, batched=False, batched_reason=mixed[chosen.name])
         return chosen
 
     def close(self) -> None:

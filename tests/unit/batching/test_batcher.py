@@ -637,3 +637,63 @@ def test_a_batcher_without_requests_closes_at_once():
     followed = []
     _batcher(Doubler()).close(then=lambda: followed.append(True))
     assert followed == [True]
+
+
+class Keeper:
+    """An engine that keeps what is above 0, whatever was said of its rows; notes its calls."""
+
+    def __init__(self, call=lambda x: x[x > 0]):
+        self.seen = []
+        self._call = call
+
+    def __call__(self, signature, inputs):
+        self.seen.append(inputs["x"].tolist())
+        return {"y": self._call(inputs["x"])}
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.lists(st.integers(-9, 9), min_size=1, max_size=11), min_size=1, max_size=8),
+    st.integers(1, 8),
+)
+def test_requests_whose_rows_turn_out_to_be_mixed_are_computed_whole(requests, max_batch_size):
+    engine = Keeper()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=max_batch_size)
+        first = await asyncio.gather(*(_infer(batcher, *values) for values in requests))
+        engine.seen.clear()
+        mixed = dict(batcher.mixed)
+        return first, await asyncio.gather(*(_infer(batcher, *v) for v in requests)), mixed
+
+    first, again, mixed = asyncio.run(scenario())
+    for values, (one, _), (two, _) in zip(requests, first, again, strict=True):
+        assert one == two == [value for value in values if value > 0]
+    if mixed:
+        assert sorted(engine.seen) == sorted([float(v) for v in values] for values in requests)
+
+
+def test_a_signature_that_mixed_rows_is_told_once_and_served_one_by_one_then(caplog):
+    engine = Keeper(lambda x: x.sum(keepdims=True))
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=4)
+        answers = [await asyncio.gather(*(_infer(batcher, 1, n) for n in (2, 3))) for _ in "ab"]
+        return [answer for both in answers for answer, _ in both], batcher.mixed
+
+    answers, mixed = asyncio.run(scenario())
+    assert answers == [[3], [4]] * 2
+    assert mixed == {"serve": "output 'y' has shape [1] for 4 rows"}
+    assert engine.seen == [[1, 2, 1, 3], [1, 2], [1, 3], [1, 2], [1, 3]]
+    assert caplog.text.count("computed one by one from now on") == 1
+
+
+def test_pieces_that_do_not_fit_together_are_computed_as_one():
+    def padded_to_the_longest(x):
+        return np.ones((len(x), int(x.max())), np.float32)
+
+    async def scenario():
+        batcher = _batcher(Keeper(padded_to_the_longest), max_batch_size=2)
+        return await _infer(batcher, 1, 2, 3, 4)
+
+    assert np.shape(asyncio.run(scenario())[0]) == (4, 4)
