@@ -25,9 +25,8 @@ is, until batches have taken all of it or nobody waits for it any more.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from serve.batching.estimates import Estimates
@@ -95,7 +94,7 @@ class Batcher:
         self._thread.submit(lambda: None)  # a machine without threads fails the load, no request
         self._running = 0
         self._busy_since = 0.0  # when the engine was last known to begin or to end a batch
-        self._held = 0  # requests that have chosen this batcher and may not be in its queue yet
+        self._hold = _Held(self._release_if_idle)
         self._is_closed = False
         self.faults = Faults("batch", "beside the engine")
         self._when_idle: Callable[[], None] | None = None
@@ -116,15 +115,9 @@ class Batcher:
         """Seconds since the engine began, or last ended, a batch; 0 while it is idle."""
         return time.perf_counter() - self._busy_since if self._running else 0.0
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the engine, though `close` is called, for a request that is about to come."""
-        self._held += 1
-        try:
-            yield
-        finally:
-            self._held -= 1
-            self._release_if_idle()
+    def held(self) -> "_Held":
+        """Return a context that keeps the engine, though `close` is called, for a request in it."""
+        return self._hold
 
     async def infer(
         self,
@@ -176,7 +169,7 @@ class Batcher:
         self._release_if_idle()
 
     def _release_if_idle(self) -> None:
-        if self._when_idle is None or self._running or self._queue or self._held:
+        if self._when_idle is None or self._running or self._queue or self._hold.requests:
             return
         then, self._when_idle = self._when_idle, None
         self._is_closed = True
@@ -363,6 +356,21 @@ class Batcher:
             entry.abandon()
             if self._queue.discard(entry):
                 self._release_if_idle()
+
+
+class _Held:
+    """Counts the requests that have chosen a batcher, and may not be in its queue yet."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self.requests = 0
+        self._release = release
+
+    def __enter__(self) -> None:
+        self.requests += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.requests -= 1
+        self._release()
 
 
 def _failed(err: BaseException) -> InferenceFailed:

@@ -5,8 +5,6 @@ config. An error of a request is logged by the edge, once for each request.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from traceback import extract_tb
 
 log = logging.getLogger("ray.serve")
@@ -22,6 +20,7 @@ class Faults:
         self._where = where
         self._said: set[object] = set()
         self._untold = 0
+        self._noted = _Noted(self)
 
     def count(self) -> None:
         """Count an error that somebody else logs."""
@@ -38,18 +37,30 @@ class Faults:
         self._said.add(kind)
         log.error("%s: %s: %s; said once", self._where, type(err).__name__, err, exc_info=err)
 
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Note whatever Exception is raised inside, and go on after it."""
-        try:
-            yield
-        except Exception as err:
-            self.note(err)
+    def noted(self) -> "_Noted":
+        """Return a context that notes whatever Exception is raised inside, and goes on after it."""
+        return self._noted
 
     def take(self) -> int:
         """Return how many errors there were since this was last asked."""
         untold, self._untold = self._untold, 0
         return untold
+
+
+class _Noted:
+    """A context of `Faults`; a class, since a generator costs a request more than its metrics."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, err: BaseException | None, traceback: object) -> bool:
+        if not isinstance(err, Exception):
+            return False
+        self._faults.note(err)
+        return True
 
 
 def _kind(err: BaseException) -> object:
