@@ -160,7 +160,7 @@ def belongs_to(model: ModelFile | None, path: str) -> bool:
 
     Others, such as a training's logs, may change and be unreadable while the version is served.
     """
-    if path in ("", MANIFEST, BASELINE):
+    if path in ("", MANIFEST, BASELINE, SAMPLE):
         return True
     if model is None or path == model.path:
         return True
