@@ -9,7 +9,7 @@
     ├── ModelNotReady       UNAVAILABLE          loading, or no version could be loaded
     ├── DeadlineExceeded    DEADLINE_EXCEEDED    the request's time is up
     ├── InferenceFailed     INTERNAL             the model raised
-    │   └── RowsMixed       INTERNAL             a batch came back without a row for each of its rows
+    │   └── RowsMixed       INTERNAL             a batch came back without its rows
     ├── ConfigError         FAILED_PRECONDITION  strata.yaml, at start-up or apply
     └── RepositoryError     FAILED_PRECONDITION  a version that cannot be read or loaded
 

@@ -35,19 +35,20 @@ class Kind:
     texts: _Values
 
 
-def _words(rng: np.random.Generator, count: int) -> Array:
+def words(rng: np.random.Generator, count: int) -> Array:
+    """Return so many words of different lengths, as BYTES."""
     # Of letters and in fours, so that they can be read as base64 as well.
     letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", np.uint8)
-    return _texts([rng.choice(letters, 4 * (1 + i % 3)).tobytes() for i in range(count)])
+    return texts_of([rng.choice(letters, 4 * (1 + i % 3)).tobytes() for i in range(count)])
 
 
 def _numerals(rng: np.random.Generator, count: int) -> Array:
-    return _texts([b"%d" % value for value in rng.integers(1, 100, count)])
+    return texts_of([b"%d" % value for value in rng.integers(1, 100, count)])
 
 
 def _pictures(file_format: str) -> _Values:
     def make(rng: np.random.Generator, count: int) -> Array:
-        return _texts([_picture(rng, file_format) for _ in range(count)])
+        return texts_of([_picture(rng, file_format) for _ in range(count)])
 
     return make
 
@@ -60,7 +61,7 @@ def _picture(rng: np.random.Generator, file_format: str) -> bytes:
 
 
 def _recordings(rng: np.random.Generator, count: int) -> Array:
-    return _texts([_recording(rng) for _ in range(count)])
+    return texts_of([_recording(rng) for _ in range(count)])
 
 
 def _recording(rng: np.random.Generator) -> bytes:
@@ -74,17 +75,18 @@ def _recording(rng: np.random.Generator) -> bytes:
 
 
 def _empty(rng: np.random.Generator, count: int) -> Array:
-    return _texts([b""] * count)
+    return texts_of([b""] * count)
 
 
-def _texts(values: Sequence[bytes]) -> Array:
+def texts_of(values: Sequence[bytes]) -> Array:
+    """Return texts as an array of objects, which is what BYTES are."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
 
 
 KINDS = (
-    Kind("normal values", None, (1, 9), _words),
+    Kind("normal values", None, (1, 9), words),
     Kind("values of 0 to 1", (0, 1), (0, 1), _numerals),
     Kind("values of 0 to 255", (0, 255), (0, 255), _pictures("JPEG")),
 )

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from serve import datatypes
+from serve.engines.example_messages import example_kinds
 from serve.engines.state import state_ops
 from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
 from serve.errors import RepositoryError
@@ -147,7 +148,9 @@ def _compiled(name: str, function: Any) -> CompiledFunction:
     def call(tensors: dict[str, Any]) -> Any:
         return function(**tensors)
 
-    return CompiledFunction(signature, call, function.variables, state_ops(function))
+    return CompiledFunction(
+        signature, call, function.variables, state_ops(function), example_kinds(function)
+    )
 
 
 def _specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

@@ -23,12 +23,13 @@ def state_ops(function: Any) -> tuple[str, ...]:
     The variable that they write to need not change: `if training:` may be around them.
     """
     operations = {operation.type for operation in function.graph.get_operations()}
-    for nested in _functions_of(function.graph):
+    for nested in functions_of(function.graph):
         operations.update(node.op for node in nested.node_def)
     return tuple(sorted(name for name in operations if _WRITES.search(name)))
 
 
-def _functions_of(graph: Any) -> Iterator[Any]:
+def functions_of(graph: Any) -> Iterator[Any]:
+    """Yield the definitions (FunctionDef) of all functions that a graph may call."""
     library = getattr(graph, "_functions", {})  # a whole GraphDef would copy every constant
     for function in library.values():
         definition = getattr(function, "cached_definition", None) or function.definition

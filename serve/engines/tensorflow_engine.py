@@ -16,6 +16,7 @@ from serve.engines.complexity import Complexity, complexity_of
 from serve.engines.engine import LayerMetrics, NoLayers, RowsSetting
 from serve.engines.own_samples import Samples
 from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
+from serve.engines.sample_rows import Kind
 from serve.engines.tensorflow_errors import client_mistake
 from serve.engines.trial import Trial
 from serve.errors import InferenceFailed, InvalidRequest, RepositoryError
@@ -28,13 +29,15 @@ log = logging.getLogger("ray.serve")
 class CompiledFunction:
     """A signature and its function, which takes and returns dicts of tensors by name.
 
-    `state_ops` are the operations in it by which a call may leave something for the next one.
+    `state_ops` are the operations in it by which a call may leave something for the next one, and
+    `kinds` values that it may want besides the usual ones.
     """
 
     signature: Signature
     call: Callable[[dict[str, Any]], Mapping[str, Any]]
     variables: Sequence[Any] = ()
     state_ops: Sequence[str] = ()
+    kinds: Sequence[Kind] = ()
 
 
 class TensorFlowEngine:
@@ -59,7 +62,7 @@ class TensorFlowEngine:
         self._functions = {f.signature.name: f for f in functions}
         tolerance = TOLERANCE_OF_CARDS if tf.config.list_logical_devices("GPU") else TOLERANCE
         self._trials = {
-            name: Trial(partial(_infer, f), f.variables, f.state_ops, tolerance)
+            name: Trial(partial(_infer, f), f.variables, f.state_ops, f.kinds, tolerance)
             for name, f in self._functions.items()
         }
         self._owner = owner  # the functions do not keep the model's variables alive

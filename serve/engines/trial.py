@@ -13,6 +13,7 @@ from serve.datatypes import DATATYPES
 from serve.engines import sample_rows
 from serve.engines.engine import RowsSetting
 from serve.engines.row_independence import TOLERANCE, cause_of, prove
+from serve.engines.sample_rows import Kind
 from serve.engines.state import StateKept, state_kept
 from serve.errors import RepositoryError, ServeError
 from serve.protocols.signature_check import describe, fits
@@ -22,16 +23,22 @@ _MOST_ROWS = 8  # of a version's own samples, when its rows are tried
 
 
 class Trial:
-    """Calls one signature by `infer`; what its `state_ops` write to `variables` is taken back."""
+    """Calls one signature by `infer`; what its `state_ops` write to `variables` is taken back.
+
+    `kinds` are values that it may want besides the usual ones, and `tolerance` is what rounding may
+    make of a number.
+    """
 
     def __init__(
         self,
         infer: Callable[[Tensors], Tensors],
         variables: Sequence[Any] = (),
         state_ops: Sequence[str] = (),
+        kinds: Sequence[Kind] = (),
         tolerance: float = TOLERANCE,
     ) -> None:
         self._infer = infer
+        self._kinds = kinds
         self._tolerance = tolerance
         self._variables = variables if state_ops else ()
         self._state_ops = state_ops
@@ -92,7 +99,7 @@ class Trial:
 
     def _found_for(self, signature: Signature) -> Tensors:
         if self._found is None:
-            kinds = (*sample_rows.kinds_of(signature), *sample_rows.PLAIN)
+            kinds = (*self._kinds_of(signature), *sample_rows.PLAIN)
             self._found = next(filter(None, (self._try(signature, kind) for kind in kinds)), None)
         if self._found is None:
             raise RepositoryError(
@@ -115,12 +122,15 @@ class Trial:
         if own is not None:
             yield "its own sample", own
             return
-        for kind in sample_rows.kinds_of(signature):
+        for kind in self._kinds_of(signature):
             found = self._try(signature, kind)
             if found is not None:
                 yield kind.name, found
 
-    def _try(self, signature: Signature, kind: sample_rows.Kind) -> Tensors | None:
+    def _kinds_of(self, signature: Signature) -> Sequence[Kind]:
+        return (*self._kinds, *sample_rows.kinds_of(signature))
+
+    def _try(self, signature: Signature, kind: Kind) -> Tensors | None:
         """Return inputs of a kind at the first length that computes, None if none does."""
         for inputs in sample_rows.inputs_of(signature, kind, sample_rows.ROWS):
             try:
