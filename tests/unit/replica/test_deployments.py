@@ -275,8 +275,8 @@ def test_the_access_log_is_begun_and_ended_in_place(models, platform, tmp_path):
         await replica.reconfigure(platform()[1])
         assert replica._endpoint.reporter is None
         await replica.handle_http(infer_request(3))
-        (path,) = (tmp_path / "logs").iterdir()
-        await until(path.read_text)
+        logs = tmp_path / "logs"  # a thread writes them, which begins when it can
+        (path,) = await until(lambda: [each for each in logs.glob("*") if each.read_text()])
         return path
 
     path = _run(platform(), use)
