@@ -121,11 +121,7 @@ class ModelEndpoint:
         target = parse_path(request.path)
         exchange = self._exchange(request, target, started, read)
         try:
-            if refused is not None:
-                raise refused
-            response = await self._handle(target, exchange)
-        except ServeError as err:
-            response = self._failed(err)
+            response = await self._answered(target, exchange, refused)
         except asyncio.CancelledError:  # the client has gone, which the metrics shall say
             self._end(exchange, client_closed_request(), reporter, traced)
             raise
@@ -149,6 +145,16 @@ class ModelEndpoint:
         if reporter is not None:
             with self.report_faults.noted():
                 reporter.end(traced, exchange)
+
+    async def _answered(
+        self, target: Target, exchange: Exchange, refused: Exception | None
+    ) -> HttpResponse:
+        try:
+            if refused is not None:
+                raise refused
+            return await self._handle(target, exchange)
+        except ServeError as err:
+            return self._failed(err)
 
     def _exchange(
         self, request: HttpRequest, target: Target, started: float, read: float

@@ -124,11 +124,7 @@ class Gateway:
             with self.report_faults.noted():
                 traced = reporter.begin(request, started)
         try:
-            if refused is not None:
-                raise refused
-            response = await self._handle(request, target, started)
-        except ServeError as err:
-            response = error_response(err)
+            response = await self._answered(request, target, started, refused)
         except Exception as err:
             self.request_faults.count()
             response = unforeseen(err, request, "the gateway")
@@ -144,6 +140,16 @@ class Gateway:
             with self.report_faults.noted():
                 reporter.end(traced, exchange, line=not response.by_replica)
         return response
+
+    async def _answered(
+        self, request: HttpRequest, target: Target, started: float, refused: Exception | None
+    ) -> HttpResponse:
+        try:
+            if refused is not None:
+                raise refused
+            return await self._handle(request, target, started)
+        except ServeError as err:
+            return error_response(err)
 
     def _model_of(self, target: Target) -> str | None:
         """Return the model that is asked for, None for no model's path; unknown ones are one."""

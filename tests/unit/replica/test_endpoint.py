@@ -18,6 +18,7 @@ from serve.config.sections import Tracing
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import DeadlineExceeded, RepositoryError
 from serve.protocols import rest_v1, rest_v2
+from serve.replica import endpoint as endpoint_module
 from serve.telemetry.request_reporter import Reporter
 from serve.telemetry.tracing import Tracer
 from tests.unit.replica.fakes import (
@@ -507,6 +508,15 @@ def test_what_nobody_foresaw_is_a_500_in_json_with_the_requests_id(path, caplog)
     assert len(caplog.records) == 2
     assert all(record.exc_info for record in caplog.records)
     assert "'seven'" in caplog.text
+
+
+def test_an_error_that_cannot_be_written_is_a_500_like_any_other(monkeypatch):
+    def broken(err):
+        raise TypeError("surrogates not allowed")
+
+    monkeypatch.setattr(endpoint_module, "error_response", broken)
+    status, _, body = _post("/labels/nobody/infer", _V2_BODY)
+    assert (status, "(TypeError)" in body.decode()) == (500, True)
 
 
 def test_a_body_that_cannot_be_received_is_a_500_and_counted(caplog):
