@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from serve.engines.complexity import Complexity, complexity_of
 from serve.engines.engine import LayerMetrics, NoLayers, RowsSetting
+from serve.engines.memory import release_soon
 from serve.engines.own_samples import Samples
 from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
 from serve.engines.sample_rows import Kind
@@ -127,7 +128,10 @@ class TensorFlowEngine:
         return self._trace_count() - self._warm_traces
 
     def close(self) -> None:
-        """Do nothing: TensorFlow frees a model with its last reference."""
+        """Let go of the model, and have its memory collected; nothing is computed after that."""
+        self._functions, self._trials, self._owner = {}, {}, None
+        self._trace_count = lambda: 0
+        release_soon()
 
 
 def _infer(function: CompiledFunction, inputs: Tensors) -> Tensors:
