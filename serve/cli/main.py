@@ -20,6 +20,7 @@ from serve.cli.status import status
 from serve.cli.train import train
 from serve.cli.tune import tune
 from serve.cli.up import up
+from serve.deploy.environment import without_proxy
 from serve.errors import ServeError
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def main() -> None:
     """Run the command line; every error that is meant for a person ends as one line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # people read our messages, not TensorFlow's
+    os.environ.update(without_proxy(os.environ))
     try:
         app()
     except ServeError as err:

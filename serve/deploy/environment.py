@@ -4,12 +4,16 @@ Ray reads them when it is imported, so they must be set before; every process th
 inherits them. The chart renders the same list for its pods.
 """
 
+from collections.abc import Mapping
+
 from serve.config.schema import Http
 
 # HAProxy refuses to start with fewer open files than this for each connection that it may hold.
 _FILES_PER_CONNECTION = 2.5
 _FILES_BESIDES = 500
 _CONNECTIONS = 20_000
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def ray_environment(http: Http, open_files: int) -> dict[str, str]:
@@ -22,6 +26,19 @@ def ray_environment(http: Http, open_files: int) -> dict[str, str]:
     # Idle connections cost little; Ray's 4096 would let them keep other clients out.
     connections = connections_allowed(open_files)
     return {**_ALWAYS, **_HAPROXY, "RAY_SERVE_HAPROXY_MAXCONN": str(connections)}
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which no proxy is asked for this machine's own addresses.
+
+    Every client in Python reads them, and so does what Ray starts. Other hosts go the proxy's way.
+    """
+    before = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    if before.strip() == "*":  # no proxy for anything; beside other hosts the word means nothing
+        return {"no_proxy": "*", "NO_PROXY": "*"}
+    hosts = [host.strip() for host in before.split(",") if host.strip()]
+    joined = ",".join([*hosts, *(host for host in _LOOPBACK if host not in hosts)])
+    return {"no_proxy": joined, "NO_PROXY": joined}
 
 
 def connections_allowed(open_files: int) -> int:

@@ -1,7 +1,8 @@
 import pytest
+import requests
 
 from serve.config.schema import Http
-from serve.deploy.environment import connections_allowed, ray_environment
+from serve.deploy.environment import connections_allowed, ray_environment, without_proxy
 
 
 def test_haproxy_is_on_unless_it_is_turned_off():
@@ -21,3 +22,27 @@ def test_connections_are_bounded_by_open_files(files, connections):
 def test_a_call_between_replicas_may_be_as_large_as_any_body(haproxy):
     environment = ray_environment(Http(haproxy=haproxy), 65536)
     assert int(environment["RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"]) == 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, "localhost,127.0.0.1,::1"),
+        ({"NO_PROXY": "intra.net, localhost"}, "intra.net,localhost,127.0.0.1,::1"),
+        ({"no_proxy": "a", "NO_PROXY": "b"}, "a,localhost,127.0.0.1,::1"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_hosts_that_need_no_proxy_are_those_of_before_and_this_machine(before, after):
+    assert without_proxy(before) == {"no_proxy": after, "NO_PROXY": after}
+
+
+def test_a_proxy_is_asked_for_other_hosts_alone(monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    for name, value in without_proxy({}).items():
+        monkeypatch.setenv(name, value)
+    for own in ("http://127.0.0.1:8000/v2", "http://localhost:8265", "http://[::1]:8000"):
+        assert requests.utils.get_environ_proxies(own) == {}
+    assert requests.utils.get_environ_proxies("http://elsewhere:8000")["http"]
