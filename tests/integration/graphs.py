@@ -55,12 +55,12 @@ class Low(tf.Module):
 
 
 class High(tf.Module):
-    """Gives every number its own probabilities; refuses 77, and fails at 88: a file is missing."""
+    """Gives every number its own probabilities; refuses 77, and fails at 89: a file is missing."""
 
     @tf.function(input_signature=_NUMBERS)
     def high(self, x):
         fails = tf.cond(
-            tf.reduce_any(tf.equal(x, 88.0)),
+            tf.reduce_any(tf.equal(x, 89.0)),
             lambda: tf.io.read_file("/no/such/file"),
             lambda: tf.constant(""),
         )

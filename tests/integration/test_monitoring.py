@@ -167,7 +167,7 @@ def test_a_model_that_fails_burns_its_error_budget_and_no_other_does(
     served, prometheus, eventually
 ):
     def fails():
-        assert _ask(served, "high", {**_NUMBER, "data": [88.0]}).status_code == 500
+        assert _ask(served, "high", {**_NUMBER, "data": [89.0]}).status_code == 500
         return "high" in _firing(prometheus, "ModelErrorBudgetBurn")
 
     eventually(fails, timeout_s=180)
