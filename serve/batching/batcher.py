@@ -101,9 +101,8 @@ class Batcher:
         self._next: asyncio.TimerHandle | asyncio.Handle | None = None
         self._free_since = 0.0
         self._estimates = Estimates(self._sizes)
-        self.mixed: dict[
-            str, str
-        ] = {}  # signatures whose rows were seen to see each other, and how
+        # Signatures whose rows were seen to see each other, and how.
+        self.mixed: dict[str, str] = {}
 
     @property
     def queued(self) -> int:

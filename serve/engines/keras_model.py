@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from serve.engines.code_in_files import may_run_code
 from serve.engines.engine import EngineOptions
-from serve.engines.saved_model import datatype_of, is_batched, shape_of, why_no_tensor
+from serve.engines.saved_model import datatype_of, shape_of, why_no_tensor
 from serve.engines.state import state_ops
 from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
 from serve.errors import RepositoryError
@@ -46,7 +46,7 @@ def load_keras_model(path: Path, options: EngineOptions) -> TensorFlowEngine:
         for name, tensor in concrete.structured_outputs.items()
     )
     specs = tuple(inputs)
-    signature = Signature(SIGNATURE, specs, outputs, is_batched(specs, outputs))
+    signature = Signature(SIGNATURE, specs, outputs, batched=False)  # until it is earned
     names = [spec.name for spec in specs]
     compiled = CompiledFunction(
         signature,

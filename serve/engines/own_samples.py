@@ -16,8 +16,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from tensorflow.core.framework import tensor_pb2
 
 from serve.errors import RepositoryError
+from serve.protocols import npz
 from serve.repository.layout import SAMPLE
-from serve.types import Array, Tensors
+from serve.types import Tensors
 
 WARMUP_REQUESTS = "assets.extra/tf_serving_warmup_requests"
 _MOST_REQUESTS = 1000  # as many as TensorFlow Serving takes
@@ -33,23 +34,15 @@ def read_samples(folder: Path, model: Path) -> Samples:
         for signature, inputs in _requests(model / WARMUP_REQUESTS):
             samples.setdefault(signature, []).append(inputs)
     if folder.is_dir() and (folder / SAMPLE).is_file():
-        samples.setdefault(None, []).append(read_arrays(folder / SAMPLE))
+        samples.setdefault(None, []).append(_arrays(folder / SAMPLE))
     return samples
 
 
-def read_arrays(path: Path) -> Tensors:
-    """Return the arrays of an .npz by name; texts as objects. Raises RepositoryError."""
+def _arrays(path: Path) -> Tensors:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: _objects(file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError) as err:
-        raise RepositoryError(f"{path}: cannot be read as .npz: {err}") from err
-
-
-def _objects(array: Array) -> Array:
-    if array.dtype.kind == "U":
-        return np.char.encode(array, "utf-8").astype(object)
-    return array.astype(object) if array.dtype.kind == "S" else array
+        return npz.read_arrays(path)
+    except ValueError as err:
+        raise RepositoryError(str(err)) from err
 
 
 def _requests(path: Path) -> list[tuple[str | None, Tensors]]:

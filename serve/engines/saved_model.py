@@ -143,7 +143,7 @@ def _compiled(name: str, function: Any) -> CompiledFunction:
     # by the numbers in names it is the model's own where Keras counted: output_2, output_10.
     inputs = _specs(function.structured_input_signature[1])
     outputs = _specs(function.structured_outputs)
-    signature = Signature(name, inputs, outputs, is_batched(inputs, outputs))
+    signature = Signature(name, inputs, outputs, batched=False)  # until it is earned
 
     def call(tensors: dict[str, Any]) -> Any:
         return function(**tensors)
@@ -177,10 +177,3 @@ def shape_of(shape: Any) -> tuple[int, ...] | None:
     if shape.rank is None:
         return None
     return tuple(-1 if size is None else int(size) for size in shape.as_list())
-
-
-def is_batched(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> bool:
-    """Tell whether dimension 0 of every input and output is an unknown batch dimension."""
-    return bool(inputs) and all(
-        spec.shape is not None and spec.shape[:1] == (-1,) for spec in (*inputs, *outputs)
-    )

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from serve.errors import ConfigError
+from serve.protocols import npz
 from serve.types import Array, Signature, Tensors
 
 HELD_OUT = "held-out"
@@ -78,10 +77,9 @@ def read_arrays(path: Path) -> Tensors:
     Strings may be bytes or text, which becomes UTF-8.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: _as_bytes(file[name]) for name in file.files}
-    except (OSError, ValueError) as err:
-        raise ConfigError(f"{path}: cannot be read as .npz: {err}") from err
+        return npz.read_arrays(path)
+    except ValueError as err:
+        raise ConfigError(str(err)) from err
 
 
 def held_out(metadata: Mapping[str, object], model: str) -> Dataset:
@@ -99,10 +97,3 @@ def held_out(metadata: Mapping[str, object], model: str) -> Dataset:
         )
     inputs, labels = data.HELD_OUT[str(name)]()
     return Dataset(inputs, labels)
-
-
-def _as_bytes(array: Array) -> Array:
-    """Return numpy's fixed-width strings as the objects that BYTES tensors are made of."""
-    if array.dtype.kind == "U":
-        array = np.char.encode(array, "utf-8")
-    return array.astype(object) if array.dtype.kind == "S" else array

@@ -1,0 +1,28 @@
+"""Tensors in an .npz file, as people hand rows over: data to compare with, samples to try.
+
+Called by evaluation.dataset and engines.own_samples, which say whose file it is.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from serve.types import Array, Tensors
+
+
+def read_arrays(path: Path) -> Tensors:
+    """Return the arrays of a file by name. Raises ValueError, which names the file.
+
+    Strings may be bytes or text, which becomes UTF-8.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: _as_bytes(file[name]) for name in file.files}
+    except (OSError, ValueError, EOFError) as err:  # numpy has EOFError for an empty file
+        raise ValueError(f"{path}: cannot be read as .npz: {err}") from err
+
+
+def _as_bytes(array: Array) -> Array:
+    if array.dtype.kind == "U":
+        array = np.char.encode(array, "utf-8")
+    return array.astype(object) if array.dtype.kind == "S" else array
