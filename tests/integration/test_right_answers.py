@@ -20,7 +20,7 @@ from serve.edge.http import HttpRequest
 from serve.engines.row_independence import same
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.model import Model
-from serve.replica.version_sources import RepositorySource
+from serve.replica.version_sources import RepositorySource, engine_options
 from serve.repository.repository import Repository
 from serve.telemetry.request_metrics import RequestMetrics
 from tests.unit.telemetry.fakes import FakeRecorder
@@ -94,9 +94,9 @@ def repository(tmp_path_factory):
 
 def _served(folder: Path, name: str, batching) -> ModelEndpoint:
     config = ModelConfig.model_validate({"name": name, "batching": batching})
-    source = RepositorySource(
-        Repository(str(folder), folder.parent / "cache"), name, config.ray_actor_options
-    )
+    repository = Repository(str(folder), folder.parent / "cache")
+    options = engine_options(config)
+    source = RepositorySource(repository, name, config.ray_actor_options, options)
     recorder = FakeRecorder()
     model = Model(config, source, recorder)
     return ModelEndpoint(model, 10**7, RequestMetrics(recorder, config.ray_actor_options))
