@@ -90,7 +90,7 @@ def test_when_a_later_layer_fails_its_rows_are_answered_by_the_one_before(served
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize(("value", "status"), [(38.5, 400), (44.0, 500)])
+@pytest.mark.parametrize(("value", "status"), [(38.5, 400), (44.5, 500)])
 def test_when_a_step_fails_the_request_fails_with_the_models_reason(
     served, placement, value, status
 ):
