@@ -5,6 +5,7 @@ Called by the CLI and the scripts. Messages look like
 """
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,19 @@ def _key_path(loc: tuple[int | str, ...]) -> str:
 def _anchored(config: Config, folder: Path) -> Config:
     root = config.repository.root
     if "://" not in root:
-        root = os.path.normpath(folder / Path(root).expanduser())  # past no link: it may be swapped
-    cache_dir = str(Path(config.repository.cache_dir).expanduser())
+        root = os.path.normpath(folder / _expanded(root))  # past no link: it may be swapped
+    cache_dir = str(_expanded(config.repository.cache_dir))
     repository = config.repository.model_copy(update={"root": root, "cache_dir": cache_dir})
     return config.model_copy(update={"repository": repository})
+
+
+def _expanded(path: str) -> Path:
+    """Return a path with `~` replaced by the user's home.
+
+    A user id that has no name, as some clusters give to pods, has none: a folder for temporary
+    files takes its place.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), f"strata-{os.getuid()}", *Path(path).parts[1:])

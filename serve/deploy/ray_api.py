@@ -64,5 +64,5 @@ def _auth_token() -> str | None:
     path = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
     try:
         return Path(path).expanduser().read_text(encoding="ascii").strip()
-    except OSError:
+    except (OSError, RuntimeError):  # no file, or a user without a home
         return None

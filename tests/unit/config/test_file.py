@@ -1,3 +1,5 @@
+import tempfile
+
 import pytest
 import yaml
 
@@ -73,6 +75,13 @@ def test_a_tilde_is_the_home_folder(load_text, tmp_path, monkeypatch):
     repository = load_text("repository: {root: ~/models, cache_dir: ~/copies}").repository
     assert repository.root == str(tmp_path / "home" / "models")
     assert repository.cache_dir == str(tmp_path / "home" / "copies")
+
+
+def test_a_user_id_without_a_name_has_a_temporary_folder_for_a_home(load_text, monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 3_141_592)
+    repository = load_text("repository: {root: /models}").repository
+    assert repository.cache_dir == f"{tempfile.gettempdir()}/strata-3141592/.cache/strata"
 
 
 def test_the_demo_file_is_valid(pytestconfig):
