@@ -10,17 +10,22 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config.file import load
 from serve.config.schema import Config
+from serve.deploy.capacity import require_room
 from serve.deploy.ray_api import RayServeApi
-from serve.deploy.rollout import wait_until_running
+from serve.deploy.rollout import failed_for_good, wait_until_running
 from serve.errors import ConfigError
 
 _CHART = Path("helm/strata")
+_NOTHING_CHANGED = "dry run: nothing was changed"
 
 
 def apply(
     config: ConfigPath = DEFAULT_CONFIG,
     wait: Annotated[bool, typer.Option(help="Wait until the change has arrived.")] = True,
     timeout_s: Annotated[float, typer.Option(help="Seconds to wait.")] = 300.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    ] = False,
     namespace: Annotated[
         str | None,
         typer.Option("--namespace", "-n", help="Change a release on a cluster, in this namespace."),
@@ -34,31 +39,60 @@ def apply(
 ) -> None:
     """Apply a changed file to the running platform; models that did not change are not touched.
 
-    On a cluster the file's models and pipelines become the release's values, through Helm.
+    What will be added, changed and removed is said first. With --dry-run that is all: nothing is
+    changed, and the exit code is 0 if the file could be applied (also if it changes nothing), 1 if
+    it is refused. On a cluster the file's models and pipelines become the release's values, through
+    Helm.
 
     \b
     Examples: strata apply --config strata.yaml
+              strata apply --config strata.yaml --dry-run
               strata apply --config strata.yaml --namespace models
     """
+    timeout = timeout_s if wait else None
     if namespace is not None:
         tree = load(config)
         folder = chart or _chart_beside(config)
-        _apply_to_release(tree, folder, namespace, release, timeout_s if wait else None)
+        _apply_to_release(tree, folder, namespace, release, timeout, dry_run)
         return
     if release is not None or chart is not None:
         raise ConfigError("--release and --chart are of a cluster; give its --namespace too")
-    tree = load_checked(config)
-    from serve.deploy.applications import application_names, deploy_config  # brings Ray
+    _apply_here(load_checked(config), timeout, dry_run)
+
+
+def _apply_here(tree: Config, timeout_s: float | None, dry_run: bool) -> None:
+    from serve.deploy.applications import application_names, deploy_config  # bring Ray
+    from serve.deploy.changes import changes
 
     api = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}")
-    before = set(api.states())
-    after = application_names(tree)
-    api.deploy(deploy_config(tree))
-    if wait:
-        wait_until_running(api.states, after, timeout_s, see="strata status")
-    for name in sorted(before | after):
-        change = "added" if name not in before else "removed" if name not in after else "applied"
-        out.print(f"{name}: {change}")
+    new = deploy_config(tree)
+    found = changes(api.configs(), new)
+    _require_room(tree, api)
+    for change in found:
+        out.print(f"{change.name}: {change.text}", markup=False)
+    if dry_run:
+        out.print(_NOTHING_CHANGED)
+        return
+    stays = {each.name for each in found if each.word in ("changed", "unchanged")}
+    failed = failed_for_good(api.states(), stays - {each.name for each in found if each.restarts})
+    for name, reason in failed.items():
+        out.print(f"{name}: is started again, it had failed: {reason}", markup=False)
+    api.deploy(new, anew=failed)
+    if timeout_s is not None:
+        wait_until_running(api.states, application_names(tree), timeout_s, see="strata status")
+        out.print("the platform runs as configured")
+
+
+def _require_room(tree: Config, api: RayServeApi) -> None:
+    nodes = api.nodes()
+    if not nodes:
+        out.print("warning: Ray does not say what its nodes have; nothing was compared with it")
+    try:
+        require_room(tree, nodes)
+    except ConfigError as problem:
+        raise ConfigError(
+            f"{problem}; strata up makes room for the cores of all replicas when it starts"
+        ) from problem
 
 
 def _chart_beside(config: Path) -> Path:
@@ -68,23 +102,34 @@ def _chart_beside(config: Path) -> Path:
 
 
 def _apply_to_release(
-    tree: Config, chart: Path, namespace: str, release: str | None, timeout_s: float | None
+    tree: Config,
+    chart: Path,
+    namespace: str,
+    release: str | None,
+    timeout_s: float | None,
+    dry_run: bool,
 ) -> None:
     from serve.cluster import helm, rollout  # bring the kubernetes client
+    from serve.cluster.capacity import nodes_of
     from serve.cluster.connection import connect
     from serve.cluster.snapshot_reader import choose_release
-    from serve.cluster.values import changes, with_models
+    from serve.cluster.values import changes as value_changes
+    from serve.cluster.values import with_models
 
     connection = connect()
     name = choose_release(connection, namespace, release)
     found = helm.read_release(name, namespace)
     helm.check_chart(chart, found)
     before = rollout.mark(connection, namespace, name)
-    old = helm.values(found, with_defaults=True)
-    helm.upgrade(found, chart, with_models(helm.values(found), tree))
-    new = helm.values(found, with_defaults=True)
-    for model, change in changes(old, new):
+    require_room(tree, nodes_of(rollout.read_service(connection, namespace, name)))
+    old, new = helm.values(found, with_defaults=True), with_models(helm.values(found), tree)
+    helm.upgrade(found, chart, new, dry_run=True)  # what the chart refuses is not announced
+    for model, change in value_changes(old, with_models(old, tree)):
         out.print(f"{model}: {change}", markup=False)
+    if dry_run:
+        out.print(_NOTHING_CHANGED)
+        return
+    helm.upgrade(found, chart, new)
     if timeout_s is not None:
         rollout.wait(connection, namespace, name, before, timeout_s)
         out.print(f"release '{name}' runs as configured")

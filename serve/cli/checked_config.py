@@ -5,17 +5,24 @@ Called by `strata up` and `strata apply`.
 
 from pathlib import Path
 
+from serve.cli.printing import out
 from serve.cli.publish import options_of, try_version
 from serve.config.file import load
 from serve.config.schema import Config
-from serve.deploy.preflight import check_pipelines
+from serve.deploy.preflight import check_pipelines, check_versions
 from serve.repository.repository import configured
 
 
 def load_checked(path: Path) -> Config:
-    """Return the config. Raises ConfigError, also for pipelines that do not fit their models."""
+    """Return the config; what is doubtful is said.
+
+    Raises ConfigError, also for pipelines that do not fit their models, and for versions that the
+    repository does not have.
+    """
     tree = load(path)
     repository = configured(tree.repository)
+    for doubt in check_versions(tree, repository):
+        out.print(f"warning: {doubt}", markup=False)
     check_pipelines(
         tree,
         repository,

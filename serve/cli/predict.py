@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import requests
 import typer
+from rich.markup import escape
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
@@ -141,7 +142,7 @@ def _error_text(response: requests.Response) -> str:
 def _show(name: str, array: Array) -> None:
     if is_distribution(array):
         for row in array:
-            out.print(f"{name}: [bold]{int(row.argmax())}[/bold]")
+            out.print(f"{escape(name)}: [bold]{int(row.argmax())}[/bold]")
             for index in np.argsort(row)[::-1][:_TOP]:
                 bar = "█" * round(float(row[index]) * _BAR_WIDTH)
                 out.print(f"  {index:>4}  {row[index]:6.1%}  {bar}")

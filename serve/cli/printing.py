@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -16,12 +17,15 @@ err = Console(stderr=True, highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their columns; the last column is folded to what room is left."""
+    """Print rows under their columns; the last column is folded to what room is left.
+
+    Nothing in them is taken for markup.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column is not columns[-1])
+        table.add_column(escape(column), overflow="fold", no_wrap=column is not columns[-1])
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console(highlight=False).print(table)
 
 

@@ -34,6 +34,8 @@ def status(
 ) -> None:
     """Show the models that run, here or on a cluster: state, versions, labels, replicas.
 
+    Models that are scaled to zero are left asleep, and said to be.
+
     \b
     Examples: strata status
               strata status --namespace models
@@ -57,7 +59,7 @@ def status(
         [
             (
                 name,
-                state.status.lower(),
+                _word(state, has_replicas=True),
                 f"{state.running_replicas}/{state.target_replicas}",
                 ", ".join(_versions(index.get(name, []), "READY")) or "-",
                 _labels(labels.get(name, {})),
@@ -75,7 +77,7 @@ def _print_release(found: "ReleaseStatus", namespace: str) -> None:
         [
             (
                 name,
-                state.status.lower(),
+                _word(state, has_replicas=found.has_replicas),
                 f"{state.running_replicas}/{state.target_replicas}" if found.has_replicas else "-",
                 _asked_and_served(found, name),
                 _labels(found.labels.get(name, {})),
@@ -99,7 +101,7 @@ def _print_release_json(found: "ReleaseStatus", namespace: str) -> None:
     for model in models:
         model["version_policy"] = found.policies.get(model["name"], {})
         if not found.has_replicas:
-            model["running_replicas"] = model["target_replicas"] = None
+            model["running_replicas"] = model["target_replicas"] = model["is_asleep"] = None
     tree = {
         "release": found.release,
         "namespace": namespace,
@@ -109,6 +111,11 @@ def _print_release_json(found: "ReleaseStatus", namespace: str) -> None:
         "unknown": found.unknown,
     }
     typer.echo(json.dumps(tree, indent=2))
+
+
+def _word(state: ApplicationState, *, has_replicas: bool) -> str:
+    """Return a state in a word; `asleep` where it is known that nothing runs and nothing should."""
+    return "asleep" if has_replicas and state.is_asleep else state.status.lower()
 
 
 def _asked_and_served(found: "ReleaseStatus", name: str) -> str:
@@ -129,7 +136,12 @@ def _trees(
     states: Mapping[str, ApplicationState], index: Index, labels: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     return [
-        {**asdict(state), "versions": index.get(name, []), "labels": labels.get(name, {})}
+        {
+            **asdict(state),
+            "is_asleep": state.is_asleep,
+            "versions": index.get(name, []),
+            "labels": labels.get(name, {}),
+        }
         for name, state in states.items()
     ]
 

@@ -2,10 +2,12 @@
 
 import json
 import math
+import shlex
 import signal
 import threading
+import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import requests
@@ -16,10 +18,15 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import err, out
 from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
+from serve.deploy.rollout import failed_for_good
+from serve.errors import ServeError
 
 if TYPE_CHECKING:
     from serve.deploy.monitoring import Monitoring
+    from serve.deploy.ray_api import RayServeApi
 
+_FIRST_RETRY_S = 10.0
+_LAST_RETRY_S = 300.0
 _READY_TIMEOUT_S = 900.0  # a dozen models on two cores that others use too
 _CHECK_PERIOD_S = 1.0
 _LONGEST_EXAMPLE = 20  # numbers that the example request spells out; the shell generates more
@@ -32,6 +39,9 @@ def up(
     ] = False,
 ) -> None:
     """Start the platform on this machine; Ctrl-C stops it.
+
+    A model that cannot be loaded is told with its reason and tried again, less and less often; the
+    others serve meanwhile.
 
     \b
     Example: strata up --config strata.yaml
@@ -49,9 +59,11 @@ def up(
         _stop_by_signal(stopped)  # again: Ray takes SIGTERM for itself when it starts
         if watcher:
             watcher.start(platform.haproxy_metrics_port)
-        platform.wait_ready(_READY_TIMEOUT_S, _Progress(stopped))
-        _print_ready(tree, watcher)
+        failed = platform.settle(_READY_TIMEOUT_S, _Progress(stopped))
+        retries = _Retries(platform.api, failed)
+        _print_ready(tree, watcher, failed)
         while not stopped.wait(_CHECK_PERIOD_S):
+            retries.look(time.monotonic())
             for name in watcher.ended() if watcher else ():
                 err.print(f"[yellow]{name} has ended; the platform goes on without it[/yellow]")
         err.print("[dim]stopping[/dim]")
@@ -78,16 +90,57 @@ class _Progress:
             raise KeyboardInterrupt
 
 
-def _print_ready(config: Config, watcher: "Monitoring | None") -> None:
+class _Retries:
+    """Starts models again that Ray Serve has given up, less and less often, and says what comes.
+
+    What was wrong may pass: a version that arrives late, a store that was away.
+    """
+
+    def __init__(self, api: "RayServeApi", failed: Mapping[str, str]) -> None:
+        self._api = api
+        self._failed = dict(failed)
+        self._pause_s = _FIRST_RETRY_S
+        self._next = time.monotonic() + self._pause_s
+        for name, reason in failed.items():
+            err.print(f"{name} is not served, and tried again: {reason}", markup=False)
+
+    def look(self, now: float) -> None:
+        """Say what runs by now, and start the others again if it is time to."""
+        if not self._failed or now < self._next:
+            return
+        with suppress(ServeError):  # the dashboard may be busy; the next look will tell
+            states = self._api.states()
+            for name in [n for n in self._failed if n in states and _runs(states[n])]:
+                del self._failed[name]
+                err.print(f"{name} is served now", markup=False)
+            self._failed = {n: reason for n, reason in self._failed.items() if n in states}
+            given_up = failed_for_good(states, self._failed)
+            for name, reason in given_up.items():
+                if reason != self._failed[name]:
+                    err.print(f"{name} is still not served: {reason}", markup=False)
+            self._failed |= given_up
+            if given_up:
+                self._api.restart(given_up)
+        self._pause_s = min(2 * self._pause_s, _LAST_RETRY_S)
+        self._next = now + self._pause_s
+
+
+def _runs(state: ApplicationState) -> bool:
+    return state.status == "RUNNING"
+
+
+def _print_ready(config: Config, watcher: "Monitoring | None", failed: Mapping[str, str]) -> None:
     url = f"http://127.0.0.1:{config.http.port}"
     out.print(f"\n[bold]Strata is ready[/bold] at {url}")
     out.print(f"  metrics    http://127.0.0.1:{config.ports.metrics}/metrics")
     out.print(f"  dashboard  http://127.0.0.1:{config.ports.dashboard}")
     if watcher:
         _print_watched(watcher)
-    if config.models:
+    # One that sleeps would be woken by the question what it takes.
+    awake = [m.name for m in config.models if m.name not in failed and m.autoscaling.min_replicas]
+    if awake:
         out.print("\nTry it:\n")
-        out.print(f"  {example_call(url, config.models[0].name)}\n", markup=False)
+        out.print(f"  {example_call(url, awake[0])}\n", markup=False)
     out.print("Ctrl-C stops it.")
 
 
@@ -112,6 +165,8 @@ def _example_input(tensor: dict[str, Any]) -> str:
     zero = {"BYTES": '""', "BOOL": "false"}.get(tensor["datatype"], "0")
     count = math.prod(shape)
     short = count <= _LONGEST_EXAMPLE
-    data = ",".join([zero] * count) if short else f"'$(yes {zero} | head -{count} | paste -sd,)'"
+    many = f"'$(yes {shlex.quote(zero)} | head -{count} | paste -sd,)'"
+    data = ",".join([zero] * count) if short else many
     tree = {"name": tensor["name"], "datatype": tensor["datatype"], "shape": shape}
-    return f'{json.dumps(tree, separators=(",", ":"))[:-1]},"data":[{data}]}}'
+    text = json.dumps(tree, separators=(",", ":"))[:-1].replace("'", "'\\''")
+    return f'{text},"data":[{data}]}}'

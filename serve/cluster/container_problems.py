@@ -86,7 +86,7 @@ def find_crashes(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _is_crash(ended: Object) -> bool:
-    return int(ended.get("exitCode", 0)) != 0 and ended["reason"] not in {_OOM, *_START_REASONS}
+    return int(ended.get("exitCode", 0)) != 0 and ended.get("reason") not in {_OOM, *_START_REASONS}
 
 
 def _crash(pod: str, container: str, ended: Object, log: str) -> Finding:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+_MOST_REMEDIES = 3
+
 
 class Kind(StrEnum):
     """Every kind of finding; docs/operations.md has a row for each."""
@@ -57,10 +59,19 @@ def finding(kind: Kind, subject: str, problem: str, remedy: str) -> Finding:
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings with those of one kind and problem merged; subjects are listed once."""
-    found: dict[tuple[Kind, str], Finding] = {}
+    """Return the findings with those of one kind and problem merged.
+
+    Subjects are listed once, and so are remedies, which may name what they are of: the first few.
+    """
+    alike: dict[tuple[Kind, str], list[Finding]] = {}
     for each in findings:
-        known = found.get((each.kind, each.problem))
-        subjects = each.subjects if known is None else (*known.subjects, *each.subjects)
-        found[each.kind, each.problem] = replace(each, subjects=tuple(dict.fromkeys(subjects)))
-    return list(found.values())
+        alike.setdefault((each.kind, each.problem), []).append(each)
+    return [_merged(group) for group in alike.values()]
+
+
+def _merged(group: list[Finding]) -> Finding:
+    subjects = tuple(dict.fromkeys(name for each in group for name in each.subjects))
+    remedies = list(dict.fromkeys(each.remedy for each in group))
+    more = len(remedies) - _MOST_REMEDIES
+    shown = [*remedies[:_MOST_REMEDIES], *([f"and {more} more like it"] if more > 0 else [])]
+    return replace(group[0], subjects=subjects, remedy="; ".join(shown))

@@ -66,8 +66,12 @@ def _chart_at(folder: Path) -> str:
         raise HelmFailed(f"no chart is at {folder}; name the release's with --chart") from err
 
 
-def upgrade(release: Release, chart: Path, new_values: dict[str, Any]) -> None:
+def upgrade(
+    release: Release, chart: Path, new_values: dict[str, Any], *, dry_run: bool = False
+) -> None:
     """Give the release exactly these values. Raises HelmFailed with what helm or the chart says.
+
+    A dry run only asks whether the chart would take them.
 
     Hooks are left out: the chart's waits for all models in silence, and `strata apply` waits
     itself and says what it waits for.
@@ -77,6 +81,8 @@ def upgrade(release: Release, chart: Path, new_values: dict[str, Any]) -> None:
         # KubeRay writes RayServices back whole, with defaults in its lists, and so becomes the
         # owner of lists that are the chart's.
         options.append("--force-conflicts")
+    if dry_run:
+        options.append("--dry-run")
     _run(["upgrade", release.name, str(chart), *options], json.dumps(new_values))
 
 

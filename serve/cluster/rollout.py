@@ -36,7 +36,7 @@ class Mark:
 
 def mark(connection: Connection, namespace: str, release: str) -> Mark:
     """Remember how a release is. Raises ReleaseNotFound, ClusterError."""
-    service = _service(connection, namespace, release)
+    service = read_service(connection, namespace, release)
     events = frozenset(map(_key, connection.events(namespace)))
     return Mark(service["spec"].get("serveConfigV2", ""), events)
 
@@ -45,7 +45,7 @@ def wait(
     connection: Connection, namespace: str, release: str, before: Mark, timeout_s: float
 ) -> None:
     """Return once the changed release runs. Raises ConfigError, RepositoryError, ModelNotReady."""
-    service = _service(connection, namespace, release)
+    service = read_service(connection, namespace, release)
     changed = _Change(connection, namespace, release, before)
     wait_until_running(
         changed.states,
@@ -67,7 +67,7 @@ class _Change:
 
     def states(self) -> dict[str, ApplicationState]:
         """Return the applications' states; NOT_HANDED_ON while they may be those of before."""
-        service = _service(self._connection, *self._where)
+        service = read_service(self._connection, *self._where)
         if self._handed_on_at is None:
             self._handed_on_at = self._look_for_hand_over(service)
         if self._handed_on_at is None or time.monotonic() - self._handed_on_at <= _SETTLE_S:
@@ -81,7 +81,7 @@ class _Change:
         return time.monotonic() if _is_handed_on(self._connection, service, self._before) else None
 
 
-def _service(connection: Connection, namespace: str, release: str) -> Object:
+def read_service(connection: Connection, namespace: str, release: str) -> Object:
     for item in connection.ray_objects("rayservices", namespace):
         if is_of_release(item, release):
             return item

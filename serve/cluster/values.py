@@ -6,7 +6,10 @@ cluster, so these stay as the release has them.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
+
+from pydantic import ValidationError
 
 from serve.config.schema import Config
 
@@ -22,9 +25,13 @@ def with_models(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield name and change of each model and pipeline, sorted by name.
 
-    A change is `added`, `removed`, `unchanged`, or `changed` with the keys that differ.
+    A change is `added`, `removed`, `unchanged`, or `changed` with the keys that differ. A key that
+    is left out has its default, so to write that down changes nothing.
     """
-    old, new = _by_name(before), _by_name(after)
+    taken = [{key: values.get(key) or [] for key in _TAKEN} for values in (before, after)]
+    with suppress(ValidationError):  # of an older version: compared as it is written
+        taken = [_in_full(each) for each in taken]
+    old, new = map(_by_name, taken)
     for name in sorted({*old, *new}):
         if name not in old:
             yield name, "added"
@@ -36,7 +43,11 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tup
 
 
 def _by_name(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {entry["name"]: entry for key in _TAKEN for entry in values.get(key) or ()}
+    return {entry["name"]: entry for key in _TAKEN for entry in values[key]}
+
+
+def _in_full(values: dict[str, Any]) -> dict[str, Any]:
+    return Config.model_validate(values).model_dump(mode="json", include=set(_TAKEN))
 
 
 def _different(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -24,6 +24,11 @@ class ApplicationState:
     target_replicas: int
 
     @property
+    def is_asleep(self) -> bool:
+        """Tell whether it is scaled to zero; where replicas are not known it cannot be told."""
+        return self.status == "RUNNING" and not self.target_replicas and not self.running_replicas
+
+    @property
     def reason(self) -> str:
         """The sentence in the message that is for people, without the tracebacks around it."""
         lines = self.message.splitlines()

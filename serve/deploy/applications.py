@@ -21,7 +21,7 @@ from serve.config.sections import Served
 # no deadline and gets no response of ours, so it must be ours to refuse.
 _BATCHES_IN_FLIGHT = 2
 _BEING_REFUSED = 64
-_GATEWAY = "gateway"
+GATEWAY = "gateway"
 # The limits that the gateway keeps: it reads bodies, and begins the time that a request may take.
 _IN_GATEWAY = {"max_body_bytes", "request_timeout_s"}
 
@@ -46,7 +46,7 @@ def deploy_config(config: Config) -> dict[str, Any]:
 
 def application_names(config: Config) -> frozenset[str]:
     """Return the names of the applications that deploy_config asks for."""
-    return frozenset({_GATEWAY, *(served.name for served in config.served)})
+    return frozenset({GATEWAY, *(served.name for served in config.served)})
 
 
 def _model_application(model: Model, config: Config) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _replicas(model: Served) -> dict[str, Any]:
 def _gateway_application(config: Config) -> dict[str, Any]:
     models = [_for_gateway(served) for served in config.served]
     return {
-        "name": _GATEWAY,
+        "name": GATEWAY,
         "route_prefix": "/",
         "import_path": "serve.deploy.applications:build_gateway",
         "args": {},

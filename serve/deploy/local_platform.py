@@ -17,11 +17,12 @@ from typing import Any
 
 from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
-from serve.deploy.applications import application_names, deploy_config
+from serve.deploy.applications import GATEWAY, application_names, deploy_config
+from serve.deploy.capacity import Nodes, require_room
 from serve.deploy.environment import ray_environment
 from serve.deploy.ray_api import RayServeApi
-from serve.deploy.rollout import wait_until_running
-from serve.errors import ConfigError
+from serve.deploy.rollout import wait_until_running, wait_until_settled
+from serve.errors import ConfigError, RepositoryError
 
 _POLL_S = 0.1
 _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
@@ -68,6 +69,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             logging_level="ERROR",
             configure_logging=True,
         )
+        require_room(self.config, _nodes(ray.nodes()))
         report("deploying")
         self.api.deploy(self._applications(self.config))
 
@@ -95,6 +97,28 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             poll_s=_POLL_S,
         )
 
+    def settle(
+        self,
+        timeout_s: float,
+        progress: Callable[[Mapping[str, ApplicationState]], None] = lambda states: None,
+    ) -> dict[str, str]:
+        """Return why models do not run, by name, once each of them runs or failed.
+
+        Raises RepositoryError if the gateway does not run, without which there is no platform.
+        """
+
+        def read() -> Mapping[str, ApplicationState]:
+            states = self.api.states()
+            progress(states)
+            return states
+
+        reasons = wait_until_settled(
+            read, application_names(self.config), timeout_s, failed=_FAILED, poll_s=_POLL_S
+        )
+        if GATEWAY in reasons:
+            raise RepositoryError(f"the gateway does not run: {reasons[GATEWAY]}")
+        return reasons
+
     def stop(self) -> None:
         """End every process that `start` started and remove its temporary files."""
         if self._folder is None:
@@ -105,6 +129,10 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         _end_haproxy(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
+
+
+def _nodes(nodes: list[dict[str, Any]]) -> list[Nodes]:
+    return [Nodes(each["NodeID"], each["Resources"]) for each in nodes if each["Alive"]]
 
 
 def open_files() -> int:

@@ -1,16 +1,17 @@
-"""Check pipelines against the models in the repository before a config is applied.
+"""Check a config against the models in the repository before it is applied.
 
 Called by `strata up` and `strata apply`. Signatures come from the manifests; only a model that
 was copied into the repository without one is loaded, which brings TensorFlow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from serve.config.schema import Config
 from serve.errors import ConfigError, RepositoryError
 from serve.pipelines.build import build
 from serve.pipelines.member import Member
+from serve.replica.version_policy import select
 from serve.repository.repository import Repository
 from serve.types import Signature, Tensors
 
@@ -62,3 +63,43 @@ def check_pipelines(config: Config, repository: Repository, load_signature: Load
             return Outline(label, signature_of(model, number))
 
         build(pipeline, pipelines, find)
+
+
+def check_versions(config: Config, repository: Repository) -> list[str]:
+    """Return what is doubtful of the versions that models ask for, a sentence each.
+
+    Raises ConfigError for a label or a `specific` policy with a version that is not there. A model
+    without any version is only doubtful: one may be on its way.
+    """
+    doubts: list[str] = []
+    for index, model in enumerate(config.models):
+        try:
+            available = repository.versions(model.name)
+        except RepositoryError as err:
+            return [*doubts, f"versions and labels were not checked: {err}"]
+        if not available:
+            doubts.append(f"model '{model.name}' has no version in {repository.root}")
+            continue
+        place = f"models[{index}]"
+        policy = model.version_policy
+        for number in policy.specific or ():
+            _require_version(f"{place}.version_policy.specific", model.name, number, available)
+        loaded = select(available, latest=policy.latest, specific=policy.specific)
+        for label, number in model.version_labels.items():
+            where = f"{place}.version_labels.{label}"
+            _require_version(where, model.name, number, available)
+            if number not in loaded:
+                doubts.append(
+                    f"{where}: version {number} of '{model.name}' is not among those that its "
+                    f"version_policy loads ({', '.join(map(str, sorted(loaded)))}); nobody is "
+                    "served by this label"
+                )
+    return doubts
+
+
+def _require_version(where: str, model: str, number: int, available: Sequence[int]) -> None:
+    if number not in available:
+        raise ConfigError(
+            f"{where}: model '{model}' has no version {number} "
+            f"(available: {', '.join(map(str, available))})"
+        )

@@ -11,6 +11,20 @@ from serve.deploy.application_status import ApplicationState
 from serve.errors import ModelNotReady, RepositoryError
 
 
+def failed_for_good(
+    states: Mapping[str, ApplicationState], wanted: Collection[str]
+) -> dict[str, str]:
+    """Return the wanted applications that Ray Serve has given up, with the reason of each.
+
+    Those of which a replica runs are left out: they serve, if not as the latest change says.
+    """
+    return {
+        name: state.reason
+        for name, state in sorted(states.items())
+        if name in wanted and state.status == "DEPLOY_FAILED" and not state.running_replicas
+    }
+
+
 def wait_until_running(
     read: Callable[[], Mapping[str, ApplicationState]],
     wanted: Collection[str],
@@ -37,6 +51,36 @@ def wait_until_running(
         if time.monotonic() > deadline:
             raise ModelNotReady(f"not ready after {timeout_s:g} s: {pending}; see {see}")
         time.sleep(poll_s)
+
+
+def wait_until_settled(
+    read: Callable[[], Mapping[str, ApplicationState]],
+    wanted: Collection[str],
+    timeout_s: float,
+    *,
+    failed: Collection[str],
+    poll_s: float,
+) -> dict[str, str]:
+    """Return why wanted applications do not run, once each runs or failed, or the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        states = read()
+        reasons = {
+            name: states[name].reason
+            for name in sorted(wanted)
+            if name in states and states[name].status in failed
+        }
+        waiting = [name for name in _not_running(states, wanted) if name not in reasons]
+        if not waiting:
+            return reasons
+        if time.monotonic() > deadline:
+            late = f"not ready after {timeout_s:g} s"
+            return {**reasons, **dict.fromkeys(waiting, late)}
+        time.sleep(poll_s)
+
+
+def _not_running(states: Mapping[str, ApplicationState], wanted: Collection[str]) -> list[str]:
+    return [n for n in sorted(wanted) if n not in states or states[n].status != "RUNNING"]
 
 
 def _pending(states: Mapping[str, ApplicationState], wanted: Collection[str]) -> str:

@@ -27,8 +27,9 @@ def statistics(kind: Kind, array: Array) -> Mapping[str, Values]:
     """Return the values [rows] of each statistic by its name; none if rows have no elements.
 
     A value that cannot be computed is NaN. Text is measured in bytes, and words are hashed: what
-    was in a row cannot be read from a statistic.
+    was in a row cannot be read from a statistic. A tensor of rank 0 is one row.
     """
+    array = np.atleast_1d(array)
     rows, width = len(array), math.prod(array.shape[1:])
     if width == 0:
         return {}

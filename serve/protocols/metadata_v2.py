@@ -5,6 +5,8 @@ from typing import Any
 
 from serve.types import Signature, TensorSpec
 
+# Why a model is not ready in the repository index when nothing is wrong.
+ASLEEP = "asleep: no replica runs, and the next request starts one"
 # Only what is implemented: clients call what is listed here.
 EXTENSIONS = ["binary_tensor_data", "parameters"]
 

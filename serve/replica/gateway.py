@@ -74,6 +74,7 @@ class Gateway:
         self.state_faults = Faults("task", "asking Ray for the applications' states")
         self._states: dict[str, str] | None = None
         self._states_until = 0.0
+        self._asleep: frozenset[str] = frozenset()
         self._asking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -208,6 +209,9 @@ class Gateway:
         return _json([entry for model in entries for entry in model])
 
     async def _index_entries(self, name: str) -> list[dict[str, Any]]:
+        await self._application_states()
+        if name in self._asleep:  # to ask a replica would start one
+            return [{"name": name, "state": "UNAVAILABLE", "reason": metadata_v2.ASLEEP}]
         try:
             described = await self._call(name, "describe")
         except ServeError as err:
@@ -283,9 +287,9 @@ class Gateway:
         with self.state_faults.noted(), contextlib.suppress(RayError, RayServeException):
             status = await asyncio.to_thread(ray_serve.status)
             old = self._states or {}
-            self._states = {
-                name: _state(app, old.get(name)) for name, app in status.applications.items()
-            }
+            applications = status.applications.items()
+            self._asleep = frozenset(name for name, app in applications if _is_asleep(app))
+            self._states = {name: _state(app, old.get(name)) for name, app in applications}
 
 
 def _state(application: Any, before: str | None) -> str:
@@ -300,6 +304,13 @@ def _state(application: Any, before: str | None) -> str:
     # A controller that has just come back knows the applications before their replicas.
     is_unknown = status == "DEPLOYING" and not replicas and before == "RUNNING"
     return "RUNNING" if is_unknown or replicas & _ANSWERING else status
+
+
+def _is_asleep(application: Any) -> bool:
+    """Tell whether an application is scaled to zero; one without deployments is not known yet."""
+    deployments = application.deployments.values()
+    counts = [count for each in deployments for count in each.replica_states.values()]
+    return application.status.value == "RUNNING" and bool(deployments) and not any(counts)
 
 
 async def _call_replica(method: Any, args: tuple[Any, ...]) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 
+from tests.unit.deploy.fakes import application
+
 
 class Site:
     """JSON by method and path, such as "GET /v2/models/digits"; remembers what it was sent.
@@ -29,7 +31,28 @@ class Site:
 
 
 APPLICATIONS = "/api/serve/applications/"
+NODES = "/api/v0/nodes?detail=1&limit=1000"
 INDEX = "/v2/repository/index"
+
+
+def nodes(*resources):
+    """Return living nodes as Ray's state API describes them."""
+    found = [
+        {"node_ip": f"10.0.0.{index}", "state": "ALIVE", "resources_total": each}
+        for index, each in enumerate(resources)
+    ]
+    return {"data": {"result": {"result": found}}}
+
+
+def deployed(config):
+    """Return the applications of a deploy config as Ray Serve has them once they run."""
+    return {
+        each["name"]: {
+            **application(),
+            "deployed_app_config": {**each, "logging_config": {"enable_access_log": False}},
+        }
+        for each in config["applications"]
+    }
 
 
 def applications(**by_name):

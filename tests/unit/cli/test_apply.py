@@ -1,10 +1,13 @@
 """`strata apply`: what becomes of each model, on this machine and in a release."""
 
 import json
+import shutil
 
 import pytest
 
-from tests.unit.cli.fakes import APPLICATIONS, applications
+from serve.config.file import load
+from serve.deploy.applications import deploy_config
+from tests.unit.cli.fakes import APPLICATIONS, NODES, applications, deployed, nodes
 from tests.unit.cluster.releases import captured_applications, event, ray_service, running
 from tests.unit.deploy.fakes import application
 
@@ -15,7 +18,12 @@ def test_a_platform_that_does_not_run_is_started_with_up(refused, config):
     assert "start the platform with strata up" in refused("apply", "-c", config)
 
 
-def test_apply_gives_the_file_to_ray_serve_and_tells_what_becomes_of_each(
+def _said(printed):
+    """Return what was printed but for warnings: these repositories have no versions."""
+    return [line for line in printed.splitlines() if not line.startswith("warning: ")]
+
+
+def test_apply_gives_the_file_to_ray_serve_and_tells_first_what_becomes_of_each(
     strata, platform, dashboard
 ):
     config = platform(models=[{"name": "digits"}, {"name": "parity"}])
@@ -25,15 +33,102 @@ def test_apply_gives_the_file_to_ray_serve_and_tells_what_becomes_of_each(
     dashboard.pages = {_GET: [before, before, applications(**starting), after], _PUT: {}}
     code, printed, _ = strata("apply", "-c", config, "--timeout-s", "30")
     assert code == 0
-    assert printed.splitlines() == [
-        "digits: applied",
-        "gateway: applied",
+    assert _said(printed) == [
+        "digits: changed",
         "old: removed",
         "parity: added",
+        "the platform runs as configured",
     ]
     (sent,) = dashboard.sent_to(_PUT)
     assert [each["name"] for each in sent["applications"]] == ["gateway", "digits", "parity"]
     assert len(dashboard.sent_to(_GET)) == 4, "it waits until the platform is what the file says"
+
+
+def test_unchanged_is_what_ray_serve_has_already(strata, platform, dashboard):
+    config = platform(models=[{"name": "digits"}, {"name": "parity"}])
+    was = deployed(deploy_config(load(config)))
+    platform(
+        models=[
+            {"name": "digits", "batching": {"max_batch_size": 64}},
+            {"name": "parity", "version_labels": {}, "limits": {"max_body_bytes": 1000}},
+        ]
+    )
+    dashboard.pages = {_GET: applications(**was), f"GET {NODES}": nodes({"CPU": 4.0})}
+    code, printed, _ = strata("apply", "-c", config, "--dry-run")
+    assert code == 0
+    assert _said(printed) == [
+        "digits: unchanged",
+        "parity: changed limits; its replicas start anew",
+        "dry run: nothing was changed",
+    ]
+    assert dashboard.sent_to(_PUT) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"num_gpus": 1}, "a replica asks for 1 CPUs, 1 GPUs, and no node has that or may get it"),
+        ({"num_cpus": 9}, "a replica asks for 9 CPUs"),
+        ({"resources": {"tpu": 1}}, "1 tpu"),
+        ({"memory": 2**40}, "bytes of memory"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_a_replica_that_fits_nowhere_is_refused_before_anything_changes(
+    refused, platform, dashboard, options, said, dry_run
+):
+    config = platform(models=[{"name": "digits", "ray_actor_options": options}])
+    room = {"CPU": 8.0, "memory": 8e9}
+    dashboard.pages = {
+        _GET: applications(digits=application()),
+        _PUT: {},
+        f"GET {NODES}": nodes(room, room),
+    }
+    error = refused("apply", "-c", config, *dry_run)
+    assert error.startswith("model 'digits': ")
+    assert said in error
+    assert dashboard.sent_to(_PUT) == []
+
+
+def test_where_ray_does_not_tell_its_nodes_a_change_is_allowed_with_a_warning(
+    strata, platform, dashboard
+):
+    config = platform(models=[{"name": "digits", "ray_actor_options": {"num_gpus": 1}}])
+    dashboard.pages = {_GET: applications(), _PUT: {}}
+    code, printed, _ = strata("apply", "-c", config, "--no-wait")
+    assert code == 0
+    assert "warning: Ray does not say what its nodes have" in printed
+    assert len(dashboard.sent_to(_PUT)) == 1
+
+
+def test_a_label_to_a_version_that_is_not_there_is_refused(
+    refused, platform, dashboard, tmp_path, keras_file
+):
+    config = platform(models=[{"name": "digits", "version_labels": {"stable": 7}}])
+    version = tmp_path / "models" / "digits" / "1"
+    version.mkdir(parents=True)
+    shutil.copy(keras_file, version / "model.keras")
+    dashboard.pages = {_GET: applications(), _PUT: {}}
+    error = refused("apply", "-c", config)
+    assert (
+        error == "models[0].version_labels.stable: model 'digits' has no version 7 (available: 1)"
+    )
+    assert dashboard.received == []
+
+
+def test_a_model_that_failed_for_good_is_started_again_though_nothing_changed(
+    strata, platform, dashboard
+):
+    config = platform(models=[{"name": "digits"}, {"name": "parity"}])
+    was = deployed(deploy_config(load(config)))
+    failed = application("DEPLOY_FAILED", "serve.errors.RepositoryError: no version", running=0)
+    before = applications(**was | {"parity": {**was["parity"], **failed}})
+    dashboard.pages = {_GET: [before, before, applications(**was)], _PUT: {}}
+    code, printed, _ = strata("apply", "-c", config, "--timeout-s", "30")
+    assert code == 0
+    assert "parity: is started again, it had failed: no version" in printed
+    sent = [[each["name"] for each in body["applications"]] for body in dashboard.sent_to(_PUT)]
+    assert sent == [["gateway", "digits"], ["gateway", "digits", "parity"]]
 
 
 def test_apply_fails_with_the_message_of_a_local_model_that_does_not_load(
@@ -58,7 +153,7 @@ def test_apply_does_not_wait_for_a_local_platform_if_told_so(strata, platform, d
     config = platform(models=[{"name": "parity"}])
     dashboard.pages = {_GET: applications(gateway=application()), _PUT: {}}
     code, printed, _ = strata("apply", "-c", config, "--no-wait", "--timeout-s", "0")
-    assert (code, printed) == (0, "gateway: applied\nparity: added\n")
+    assert (code, _said(printed)) == (0, ["parity: added"])
 
 
 def test_apply_changes_nothing_where_a_pipeline_does_not_fit(refused, platform, dashboard):
@@ -102,6 +197,33 @@ def test_apply_gives_the_models_to_the_release_through_helm(strata, cluster, hel
     }
 
 
+def test_a_dry_run_asks_the_chart_and_changes_nothing(strata, cluster, helm, chart, file):
+    _plan(helm, "digits", "old")
+    code, printed, _ = strata("apply", "-c", file, "-n", "models", "--chart", chart, "--dry-run")
+    assert code == 0
+    assert printed.splitlines() == [
+        "digits: changed version_labels",
+        "old: removed",
+        "parity: added",
+        "dry run: nothing was changed",
+    ]
+    upgrades = [arguments for arguments, _ in helm.calls if arguments[0] == "upgrade"]
+    assert upgrades
+    assert all("--dry-run" in arguments for arguments in upgrades)
+
+
+def test_a_replica_that_no_worker_group_may_hold_is_refused(refused, cluster, helm, chart, file):
+    _plan(helm, "digits")
+    file.write_text("models: [{name: digits, ray_actor_options: {num_gpus: 1}}]\n")
+    (service,) = cluster.services
+    service["spec"]["rayClusterConfig"]["workerGroupSpecs"] = [
+        {"groupName": "cpu", "replicas": 1, "rayStartParams": {"num-cpus": "4"}}
+    ]
+    error = refused("apply", "-c", file, "-n", "models", "--chart", chart)
+    assert "model 'digits': a replica asks for 1 CPUs, 1 GPUs, and no node has that" in error
+    assert not [arguments for arguments, _ in helm.calls if arguments[0] == "upgrade"]
+
+
 def test_apply_does_not_wait_if_told_so(strata, cluster, helm, chart, file):
     _plan(helm, "digits")
     cluster.services = [ray_service({}, ready=False)]
@@ -137,7 +259,7 @@ def test_apply_fails_with_the_message_of_a_model_that_does_not_load(
     said = {**running("gateway"), **captured_applications("absent")}
     from serve.cluster import helm as real_helm
 
-    def upgrade(*_):
+    def upgrade(*_, dry_run=False):
         cluster.services = [ray_service(said, names=tuple(said))]
         uid = cluster.services[0]["metadata"]["uid"]
         cluster.found_events = [event(uid, "UpdatedServeApplications", "ok")]

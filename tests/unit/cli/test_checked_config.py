@@ -11,8 +11,8 @@ from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.types import Signature, TensorSpec
 
-_STEPS = "[{model: tiny}, {model: tiny, name: again%s}]"
-_TWICE = f"pipelines: [{{name: twice, kind: sequence, steps: {_STEPS}}}]\n"
+_STEPS = "{model: tiny}, {model: tiny, name: again%s}"
+_TWICE = f"pipelines: [{{name: twice, kind: sequence, steps: [{_STEPS}]}}]\n"
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import json
 
+from serve.cluster.errors import ClusterForbidden
+from serve.protocols.metadata_v2 import ASLEEP
 from tests.unit.cluster.releases import captured_applications, ray_service, running
 
 
@@ -52,3 +54,37 @@ def test_doctor_without_a_cluster_is_one_line(refused, monkeypatch, tmp_path):
     missing = str(tmp_path / "nothing")
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", missing)
     assert "set KUBECONFIG" in refused("doctor")
+
+
+def test_doctor_as_json_has_what_could_not_be_read_beside_the_findings(strata, cluster):
+    cluster.forbidden = {"events"}
+    code, printed, _ = strata("doctor", "-n", "models", "--json")
+    assert code == 0, "what may not be read is no finding"
+    (unread,) = json.loads(printed)
+    assert (unread["kind"], unread["subjects"]) == ("unread", ["events"])
+    assert unread["problem"] == "not allowed: events"
+
+
+def test_brackets_in_a_reason_are_no_markup(strata, cluster):
+    cluster.forbidden = {"events"}
+    cluster._ask = _refusing(cluster._ask, "[/dim] at [red]x")
+    code, _, error = strata("doctor", "-n", "models")
+    assert code == 0
+    assert "[/dim] at [red]x" in " ".join(error.split())
+
+
+def _refusing(ask, words):
+    def refuse(name, *arguments):
+        if name == "events":
+            raise ClusterForbidden(words)
+        return ask(name, *arguments)
+
+    return refuse
+
+
+def test_doctor_says_which_models_sleep(strata, cluster, monkeypatch):
+    entry = {"name": "digits", "state": "UNAVAILABLE", "reason": ASLEEP}
+    monkeypatch.setattr(cluster, "post_to_service", lambda *_: [entry])
+    code, printed, _ = strata("doctor", "-n", "models")
+    assert code == 0
+    assert "asleep, the next request starts a replica: digits" in printed

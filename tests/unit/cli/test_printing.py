@@ -50,3 +50,11 @@ def test_only_what_is_written_while_tensorflow_is_imported_is_hidden(capfd):
 )
 def test_a_size_is_in_units_of_a_thousand(size, text):
     assert bytes_text(size) == text
+
+
+def test_brackets_in_a_table_are_no_markup(capsys):
+    print_table(("A", "B[1]"), [("[red]x[/red]", "[/]")])
+    printed = capsys.readouterr().out
+    assert "[red]x[/red]" in printed
+    assert "[/]" in printed
+    assert "B[1]" in printed

@@ -95,3 +95,21 @@ def test_a_release_that_is_not_ready_points_to_doctor(strata, cluster):
     cluster.services = [ray_service({}, ready=False)]
     _, printed, _ = strata("status", "-n", "models")
     assert "not ready; see strata doctor strata --namespace models" in printed
+
+
+def test_a_model_at_zero_replicas_is_said_to_sleep(strata, platform, dashboard, ingress):
+    _run(dashboard, ingress, digits=application(running=0, target=0), parity=application())
+    _, printed, _ = strata("status", "-c", platform())
+    rows = [line.split() for line in printed.splitlines()]
+    assert ["digits", "asleep", "0/0", "3", "-"] in rows
+    assert ["parity", "running", "1/1", "-", "-"] in rows
+    _, printed, _ = strata("status", "-c", platform(), "--json")
+    assert [model["is_asleep"] for model in json.loads(printed)] == [True, False]
+
+
+def test_what_a_release_does_not_tell_is_not_called_asleep(strata, cluster):
+    cluster.forbidden = {"get_from_service", "post_to_service"}
+    _, printed, _ = strata("status", "-n", "models")
+    assert "asleep" not in printed
+    _, printed, _ = strata("status", "-n", "models", "--json")
+    assert json.loads(printed)["models"][0]["is_asleep"] is None

@@ -8,10 +8,11 @@ import math
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
-from serve.cli.up import example_call
+from serve.cli.up import _Retries, example_call
 from serve.deploy.application_status import ApplicationState
 
 
@@ -21,6 +22,9 @@ class FakePlatform:
     states: list = []  # noqa: RUF012  # set by the tests
     at_end = staticmethod(lambda: None)
     calls: list = []  # noqa: RUF012
+
+    failed: dict = {}  # noqa: RUF012
+    api = None
 
     haproxy_metrics_port = 9101
 
@@ -37,10 +41,11 @@ class FakePlatform:
         self.calls.append("start")
         report("starting Ray")
 
-    def wait_ready(self, timeout_s, progress):
+    def settle(self, timeout_s, progress):
         for state in self.states:
             progress({"digits": ApplicationState("digits", state, "", 1, 1)})
         self.at_end()
+        return self.failed
 
 
 class FakeMonitoring:
@@ -130,6 +135,57 @@ def test_a_pipeline_that_does_not_fit_is_refused_before_anything_starts(refused,
     assert local.calls == []
 
 
+class FakeApi:
+    """Ray Serve's REST API, whose applications have these states; remembers what was restarted."""
+
+    def __init__(self, **statuses):
+        self.statuses, self.restarted = statuses, []
+
+    def states(self):
+        return {
+            name: ApplicationState(name, status, "no version", int(status == "RUNNING"), 1)
+            for name, status in self.statuses.items()
+        }
+
+    def restart(self, names):
+        self.restarted.append(sorted(names))
+
+
+def test_a_model_that_cannot_be_loaded_is_told_and_the_others_serve(
+    strata, platform, local, ingress, monkeypatch
+):
+    ingress.pages["GET /v2/models/parity"] = {"inputs": [_tensor("FP32", -1)]}
+    monkeypatch.setattr(local, "failed", {"digits": "no version [1]"})
+    monkeypatch.setattr(local, "api", FakeApi(digits="DEPLOY_FAILED", parity="RUNNING"))
+    config = platform(models=[{"name": "digits"}, {"name": "parity"}])
+    code, printed, error = strata("up", "-c", config)
+    assert code == 0
+    assert "digits is not served, and tried again: no version [1]" in error
+    assert "Strata is ready" in printed
+    assert "/v2/models/parity/infer" in printed
+
+
+def test_what_failed_is_started_again_less_and_less_often_until_it_runs(capsys):
+    api = FakeApi(digits="DEPLOY_FAILED", parity="RUNNING")
+    retries = _Retries(api, {"digits": "no version", "gone": "no version"})
+    start = time.monotonic()
+    for second in range(100):
+        retries.look(start + second)
+    assert api.restarted == [["digits"]] * 3, "after 10, 30 and 70 s"
+    api.statuses["digits"] = "RUNNING"
+    for second in range(100, 1000):
+        retries.look(start + second)
+    assert len(api.restarted) == 3
+    assert "digits is served now" in capsys.readouterr().err
+
+
+def test_a_model_that_sleeps_is_not_woken_for_an_example(strata, platform, local):
+    config = platform(models=[{"name": "digits", "autoscaling": {"min_replicas": 0}}])
+    code, printed, _ = strata("up", "-c", config)
+    assert code == 0
+    assert "Try it" not in printed
+
+
 @pytest.mark.parametrize(
     ("tensor", "value"),
     [
@@ -138,6 +194,8 @@ def test_a_pipeline_that_does_not_fit_is_refused_before_anything_starts(refused,
         (_tensor("FP32", -1, 28, 28, 1), 0),
         (_tensor("BOOL", -1, 3), False),
         (_tensor("BYTES", -1), ""),
+        (_tensor("BYTES", -1, 30), ""),
+        ({**_tensor("FP32", -1), "name": "it's"}, 0),
     ],
 )
 def test_the_example_is_a_request_that_a_shell_sends_as_printed(ingress, tensor, value):

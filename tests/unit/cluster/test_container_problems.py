@@ -108,3 +108,9 @@ def test_a_redis_that_does_not_answer_is_found():
     found = find_problems(snapshot(all_pods=[head], logs=logs))[0]
     assert found.kind is Kind.REDIS_UNREACHABLE
     assert "at strata-redis:6379" in found.problem
+
+
+def test_an_end_without_a_reason_is_a_crash_too():
+    worker = pod("strata-worker", "worker", False, state={"terminated": {"exitCode": 1}})
+    found = first(snapshot(all_pods=[worker]), Kind.CRASH)
+    assert "ended with exit code 1" in found.problem

@@ -41,3 +41,12 @@ def test_every_finding_has_a_row_in_the_page(kind):
 def test_the_page_has_no_row_of_a_finding_that_is_gone():
     rows = re.findall(r"^\| `([a-z-]+)` \|", _PAGE, re.MULTILINE)
     assert sorted(rows) == sorted(Kind)
+
+
+def test_remedies_that_name_what_they_are_of_are_all_kept_up_to_a_few():
+    pods = [f"pod-{index}" for index in range(5)]
+    found = merged(finding(Kind.CRASH, pod, "it ended", f"kubectl logs {pod}") for pod in pods)
+    (one,) = found
+    assert one.subjects == tuple(pods)
+    logs = "kubectl logs pod-0; kubectl logs pod-1; kubectl logs pod-2"
+    assert one.remedy == f"{logs}; and 2 more like it"

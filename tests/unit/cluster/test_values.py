@@ -21,7 +21,7 @@ def test_models_and_pipelines_are_replaced_and_nothing_else():
 
 def test_defaults_that_the_file_leaves_out_stay_out():
     model = {"name": "digits", "version_policy": {"latest": 2}, "batching": {"max_batch_size": 8}}
-    steps = [{"model": "digits"}, {"model": "digits"}]
+    steps = [{"model": "digits"}, {"model": "digits", "name": "again"}]
     pipeline = {"name": "twice", "kind": "sequence", "steps": steps}
     config = Config.model_validate({"models": [model], "pipelines": [pipeline]})
     new = with_models({}, config)
@@ -40,6 +40,17 @@ def test_each_model_is_told_what_becomes_of_it():
         ("c", "unchanged"),
         ("d", "added"),
     ]
+
+
+def test_a_default_that_is_written_down_changes_nothing():
+    before = {"models": [{"name": "a"}, {"name": "b"}]}
+    after = {
+        "models": [
+            {"name": "a", "batching": {"max_batch_size": 64}, "limits": {}},
+            {"name": "b", "batching": {"max_batch_size": 32}},
+        ]
+    }
+    assert list(changes(before, after)) == [("a", "unchanged"), ("b", "changed batching")]
 
 
 def test_a_release_without_models_may_get_some():

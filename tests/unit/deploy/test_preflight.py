@@ -6,8 +6,8 @@ import h5py
 import pytest
 
 from serve.config.schema import Config
-from serve.deploy.preflight import check_pipelines
-from serve.errors import ConfigError
+from serve.deploy.preflight import check_pipelines, check_versions
+from serve.errors import ConfigError, RepositoryError
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.types import Signature, TensorSpec
@@ -85,3 +85,42 @@ def test_the_manifest_says_the_signature(repository):
         {"name": "p", "datatype": "FP32", "shape": [-1, 3]}
     ]
     assert repository.manifest("score", 1).signature == _signature("p", (-1, 3))
+
+
+def _versions(repository, **model):
+    return check_versions(
+        Config.model_validate({"models": [{"name": "score", **model}]}), repository
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [
+        ({"version_labels": {"stable": 7}}, "version_labels.stable"),
+        ({"version_policy": {"specific": [1, 7]}}, "version_policy.specific"),
+    ],
+)
+def test_a_version_that_is_not_there_is_refused_with_its_place(repository, model, place):
+    said = rf"models\[0\]\.{place}: model 'score' has no version 7 \(available: 1\)"
+    with pytest.raises(ConfigError, match=said):
+        _versions(repository, **model)
+
+
+def test_a_label_that_the_policy_does_not_load_and_a_model_without_versions_are_doubtful(
+    repository, tmp_path
+):
+    assert _versions(repository, version_labels={"stable": 1}) == []
+    publish(tmp_path / "model.h5", repository, "score")
+    (doubt,) = _versions(repository, version_labels={"stable": 1})
+    assert "nobody is served by this label" in doubt
+    (doubt,) = _versions(repository, name="absent", version_labels={"stable": 1})
+    assert "model 'absent' has no version in" in doubt
+
+
+def test_a_repository_that_does_not_answer_refuses_nothing(repository, monkeypatch):
+    def away(model):
+        raise RepositoryError("the store is away")
+
+    monkeypatch.setattr(repository, "versions", away)
+    (doubt,) = _versions(repository, version_labels={"stable": 7})
+    assert doubt == "versions and labels were not checked: the store is away"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from serve.deploy.capacity import Nodes
 from serve.deploy.ray_api import PlatformUnreachable, RayServeApi
 from serve.errors import ConfigError
 from tests.integration.conftest import free_port
@@ -52,3 +53,31 @@ def test_a_dashboard_that_fails_is_unreachable(dashboard):
 def test_where_nothing_listens_the_way_out_is_named(dashboard):
     with pytest.raises(PlatformUnreachable, match="start the platform with strata up"):
         RayServeApi(f"http://127.0.0.1:{free_port()}").states()
+
+
+def test_nodes_that_are_not_told_are_none(dashboard):
+    dashboard.document = {"data": {"result": {"result": [_NODE]}}}
+    assert RayServeApi(dashboard.url).nodes() == [Nodes("10.0.0.1", {"CPU": 2.0})]
+    for status, document in ((500, {}), (200, []), (200, {"data": None})):
+        dashboard.status, dashboard.document = status, document
+        assert RayServeApi(dashboard.url).nodes() == []
+    assert RayServeApi(f"http://127.0.0.1:{free_port()}").nodes() == []
+
+
+_NODE = {"node_ip": "10.0.0.1", "state": "ALIVE", "resources_total": {"CPU": 2.0}}
+
+
+def test_what_failed_is_taken_away_and_put_back_as_everything_is_configured(dashboard):
+    configs = {name: {"name": name, "args": {}} for name in ("digits", "parity")}
+    trees = {name: {"deployed_app_config": config} for name, config in configs.items()}
+    dashboard.document = {"applications": trees}
+    RayServeApi(dashboard.url).restart(["parity"])
+    puts = [body["applications"] for method, _, _, body in dashboard.asked if method == "PUT"]
+    assert puts == [[configs["digits"]], [configs["digits"], configs["parity"]]]
+
+
+def test_nothing_is_restarted_where_not_all_configurations_are_known(dashboard):
+    trees = {"digits": {}, "parity": {"deployed_app_config": {"name": "parity"}}}
+    dashboard.document = {"applications": trees}
+    RayServeApi(dashboard.url).restart(["parity"])
+    assert [method for method, *_ in dashboard.asked] == ["GET"]

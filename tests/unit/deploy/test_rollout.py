@@ -1,9 +1,11 @@
 """The wait until the applications run."""
 
+from dataclasses import replace
+
 import pytest
 
 from serve.deploy.application_status import ApplicationState
-from serve.deploy.rollout import wait_until_running
+from serve.deploy.rollout import failed_for_good, wait_until_running, wait_until_settled
 from serve.errors import ModelNotReady, RepositoryError
 
 REFUSED = """Traceback (most recent call last):
@@ -59,3 +61,37 @@ def test_an_unhealthy_model_is_waited_for_unless_that_is_a_failure():
         wait_until_running(
             lambda: sick, ["digits"], 60, see="strata status", failed={"UNHEALTHY"}, poll_s=0
         )
+
+
+def _settled(*seen, timeout_s=60.0):
+    seen = iter(seen)
+    last = [{}]
+
+    def read():
+        last[0] = {each.name: each for each in next(seen, last[0].values())}
+        return last[0]
+
+    wanted = ["gateway", "digits"]
+    return wait_until_settled(read, wanted, timeout_s, failed={"DEPLOY_FAILED"}, poll_s=0)
+
+
+def test_what_fails_is_told_once_all_others_run():
+    failed = state("digits", "DEPLOY_FAILED", "no version")
+    assert _settled([state("gateway"), state("digits")]) == {}
+    seen = ([failed], [state("gateway", "DEPLOYING"), failed], [state("gateway"), failed])
+    assert _settled(*seen) == {"digits": "no version"}
+
+
+def test_what_is_late_is_told_and_not_waited_for():
+    seen = [state("gateway"), state("digits", "DEPLOYING")]
+    assert _settled(seen, timeout_s=0) == {"digits": "not ready after 0 s"}
+
+
+def test_given_up_is_what_failed_and_of_which_nothing_runs():
+    states = {
+        "a": replace(state("a", "DEPLOY_FAILED", "no version"), running_replicas=0),
+        "b": replace(state("b", "DEPLOY_FAILED", "no version"), running_replicas=1),
+        "c": state("c"),
+        "d": replace(state("d", "DEPLOY_FAILED", "no version"), running_replicas=0),
+    }
+    assert failed_for_good(states, {"a", "b", "c"}) == {"a": "no version"}

@@ -539,3 +539,17 @@ def test_whatever_is_sent_leaves_the_gateway_as_an_answer(method, path, headers,
     status, _, _ = asyncio.run(fetch(served, HttpRequest(method, path, headers, body)))
     assert status < 500 or status in {501, 503}
     assert served.request_faults.take() == 0
+
+
+def test_the_index_leaves_a_model_that_sleeps_asleep_and_says_so(serve_with):
+    serve_with(FakeServe("RUNNING"))
+    served = Gateway(Recorder("gateway"))
+    served.apply(["digits"])
+
+    async def never(*_):
+        pytest.fail("asking a replica starts one")
+
+    served._call = never
+    (entry,) = json.loads(asyncio.run(served._index()).body)
+    assert (entry["name"], entry["state"]) == ("digits", "UNAVAILABLE")
+    assert "asleep" in entry["reason"]

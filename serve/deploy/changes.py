@@ -1,0 +1,83 @@
+"""What a new deploy config changes of the applications that run, in words and before it happens.
+
+Called by `strata apply`. What runs is what Ray Serve says it was last given, which may be another
+file than the one before.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serve.deploy.applications import GATEWAY
+
+# Settings of Ray Serve by the keys of strata.yaml that they are made of.
+_KEYS = {"num_replicas": "autoscaling", "autoscaling_config": "autoscaling"}
+_DERIVED = {"name", "max_ongoing_requests", "user_config", "max_replicas"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a model or pipeline; `keys` differ, and `restarts` its replicas if true."""
+
+    name: str
+    word: str
+    keys: tuple[str, ...] = ()
+    restarts: bool = False
+
+    @property
+    def text(self) -> str:
+        """The change in words, such as `changed version_labels`."""
+        more = "; its replicas start anew" if self.restarts else ""
+        return f"{self.word} {', '.join(self.keys)}".rstrip() + more
+
+
+def changes(
+    running: Mapping[str, Mapping[str, Any] | None], deploy_config: Mapping[str, Any]
+) -> list[Change]:
+    """Return what becomes of each model, by name; `running` has the configs as Ray Serve has them.
+
+    One that is None is not known and counts as changed. The gateway is nobody's model.
+    """
+    wanted = {each["name"]: each for each in deploy_config["applications"]}
+    names = sorted({*running, *wanted} - {GATEWAY})
+    return [_change(name, name in running, running.get(name), wanted.get(name)) for name in names]
+
+
+def _change(
+    name: str, is_running: bool, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
+) -> Change:
+    if not is_running:
+        return Change(name, "added")
+    if new is None:
+        return Change(name, "removed")
+    if old is None:
+        return Change(name, "changed")
+    keys = tuple(sorted({_KEYS.get(key, key) for key in _different(_flat(old), _flat(new))}))
+    restarts = _of_replicas(old) != _of_replicas(new)
+    if keys or restarts:
+        return Change(name, "changed", keys, restarts)
+    return Change(name, "unchanged")
+
+
+def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    return (key for key in {*old, *new} if old.get(key) != new.get(key))
+
+
+def _flat(application: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by the keys of strata.yaml, those left out that others decide."""
+    args = application.get("args") or {}
+    (deployment, *_) = application.get("deployments") or [{}]
+    found = {
+        **(args.get("served") or {}),
+        **{key: value for key, value in args.items() if key != "served"},
+        **(deployment.get("user_config") or {}),
+        **deployment,
+    }
+    return {key: value for key, value in found.items() if key not in _DERIVED}
+
+
+def _of_replicas(application: Mapping[str, Any]) -> list[Any]:
+    """Return what replicas are started with: another one of these starts all of them anew."""
+    (deployment, *_) = application.get("deployments") or [{}]
+    keys = ("import_path", "runtime_env", "args")
+    return [*(application.get(key) for key in keys), deployment.get("ray_actor_options")]
