@@ -67,7 +67,7 @@ def status(
             for name, state in sorted(states.items())
         ],
     )
-    for line in _problems(states, index):
+    for line in _notes(states, index):
         out.print(line, markup=False)
 
 
@@ -90,7 +90,7 @@ def _print_release(found: "ReleaseStatus", namespace: str) -> None:
         ("POD", "GROUP", "READY", "STATE", "RESTARTS"),
         [(pod.name, pod.group, pod.ready, pod.state, str(pod.restarts)) for pod in found.pods],
     )
-    for line in (*found.unknown, *_problems(found.states, found.index)):
+    for line in (*found.unknown, *_notes(found.states, found.index)):
         out.print(line, markup=False)
     if not found.is_ready:
         out.print(f"not ready; see strata doctor {found.release} --namespace {namespace}")
@@ -154,8 +154,8 @@ def _versions(entries: list[dict[str, Any]], state: str) -> list[str]:
     return [str(e["version"]) for e in entries if e["state"] == state and "version" in e]
 
 
-def _problems(states: Mapping[str, ApplicationState], index: Index) -> Iterator[str]:
-    """Yield a line for each model that does not run and each version with a fault."""
+def _notes(states: Mapping[str, ApplicationState], index: Index) -> Iterator[str]:
+    """Yield a line for each model that does not run and each version with a fault or no batches."""
     for name, state in states.items():
         if state.status != "RUNNING" and state.message:
             yield f"{name}: {state.reason}"
@@ -163,6 +163,11 @@ def _problems(states: Mapping[str, ApplicationState], index: Index) -> Iterator[
             if "version" in entry and "reason" in entry:
                 served = "served as it was loaded" if entry["state"] == "READY" else "not served"
                 yield f"{name} version {entry['version']} is {served}: {entry['reason']}"
+            if entry.get("rows") == "together":
+                yield (
+                    f"{name} version {entry['version']} computes each request by itself, not in "
+                    f"batches: {entry['rows_reason']}"
+                )
 
 
 def _index(url: str) -> Index:

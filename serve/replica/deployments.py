@@ -160,11 +160,15 @@ class ModelDeployment:
         return self._model.choose(version, None).signature(None)
 
     async def describe(self) -> dict[str, Any]:
-        """Return the versions, labels and failures of this replica, for status and index."""
+        """Return the versions, labels and failures of this replica, for status and index.
+
+        And, by version, why the rows of its requests are computed together, each request by itself.
+        """
         return {
             "versions": sorted(self._model.versions),
             "labels": dict(self._model.labels),
             "failures": self._model.unavailable(),
+            "together": self._model.together(),
         }
 
     def __del__(self) -> None:

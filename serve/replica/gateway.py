@@ -216,9 +216,15 @@ class Gateway:
             described = await self._call(name, "describe")
         except ServeError as err:
             return [{"name": name, "state": "UNAVAILABLE", "reason": str(err)}]
-        failures = described["failures"]
+        failures, together = described["failures"], described["together"]
         ready = [
-            {"name": name, "version": str(number), "state": "READY", **_reason(failures, number)}
+            {
+                "name": name,
+                "version": str(number),
+                "state": "READY",
+                **_reason(failures, number),
+                **_together(together, number),
+            }
             for number in described["versions"]
         ]
         failed = [
@@ -324,6 +330,11 @@ async def _call_replica(method: Any, args: tuple[Any, ...]) -> Any:
 def _reason(failures: Mapping[int, str], number: int) -> dict[str, str]:
     """Return what is wrong with the folder of a version that serves as it was loaded before."""
     return {"reason": failures[number]} if number in failures else {}
+
+
+def _together(reasons: Mapping[int, str], number: int) -> dict[str, str]:
+    """Return how a version's rows are computed, where that is not as usual."""
+    return {"rows": "together", "rows_reason": reasons[number]} if number in reasons else {}
 
 
 def _json(value: Any, status: int = 200) -> HttpResponse:

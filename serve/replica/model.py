@@ -232,6 +232,11 @@ class Model:
         found = self._source.problems().items()
         return {**{key: why for key, why in found if isinstance(key, int)}, **self.failures}
 
+    def together(self) -> dict[int, str]:
+        """Return why versions compute each request whole and by itself: their default signature."""
+        defaults = {number: loaded.signature(None) for number, loaded in self.versions.items()}
+        return {number: s.batched_reason for number, s in defaults.items() if not s.batched}
+
     def sample(self) -> None:
         """Set the gauges of the model and of each version; called every second."""
         self._recorder.gauge("model_failed_versions", len(self.failures))
@@ -282,6 +287,15 @@ class Model:
         self._recorder.count("model_loads", version=version, outcome="ok")
         self._recorder.observe("model_load_duration_seconds", seconds, version=version)
         log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
+        for name, signature in loaded.engine.signatures.items():
+            log.info(
+                "model '%s' version %d: rows of '%s' are computed %s: %s",
+                self.name,
+                number,
+                name,
+                "independently" if signature.batched else "together, each request by itself",
+                signature.batched_reason,
+            )
         return True
 
     def _note_failure(self, number: int, revision: object, err: BaseException) -> None:

@@ -31,6 +31,14 @@ def test_status_shows_the_models_that_run_here(strata, platform, dashboard, ingr
     assert ["gateway", "running", "1/1", "-", "-"] in rows
 
 
+def test_status_says_what_is_not_computed_in_batches(strata, platform, dashboard, ingress):
+    dashboard.pages[f"GET {APPLICATIONS}"] = applications(digits=application())
+    together = {"rows": "together", "rows_reason": "a row alone differs"}
+    ingress.pages[f"POST {INDEX}"] = [[{**_READY, **together}]]
+    _, printed, _ = strata("status", "-c", platform())
+    assert "computes each request by itself, not in batches: a row alone differs" in printed
+
+
 def test_status_says_below_the_table_what_is_wrong(strata, platform, dashboard, ingress):
     failed = application("DEPLOY_FAILED", "Traceback:\nserve.errors.RepositoryError: no version")
     _run(dashboard, ingress, digits=application(), parity=failed)

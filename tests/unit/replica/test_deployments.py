@@ -214,6 +214,7 @@ def test_a_version_that_cannot_be_loaded_is_described_and_the_others_serve(model
             "versions": [3],
             "labels": {"stable": 3},
             "failures": {4: "digits/4 cannot be read"},
+            "together": {},
         },
         [2],
     )
@@ -234,8 +235,8 @@ def test_policy_and_labels_change_in_place(models, platform):
         return before, await replica.describe(), await replica.handle_http(labelled)
 
     before, after, response = _run(platform(), use)
-    assert before == {"versions": [2], "labels": {}, "failures": {}}
-    assert after == {"versions": [1, 2], "labels": {"old": 1}, "failures": {}}
+    assert before == {"versions": [2], "labels": {}, "failures": {}, "together": {}}
+    assert after == {**before, "versions": [1, 2], "labels": {"old": 1}}
     assert json.loads(response.body)["outputs"][0]["data"] == [10]
 
 

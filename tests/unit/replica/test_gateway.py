@@ -431,12 +431,23 @@ def test_the_platform_is_not_ready_before_all_its_models_are(gateway_of):
 
 
 def test_the_index_tells_every_version_and_why_one_or_all_are_missing(gateway_of):
-    described = {"versions": [1, 3], "failures": {2: "cut off"}, "labels": {}}
+    described = {
+        "versions": [1, 3],
+        "failures": {2: "cut off"},
+        "together": {1: "a row alone differs"},
+        "labels": {},
+    }
     served = gateway_of({"digits": Calls(described)}, words="DEPLOYING")
     assert _get(served, "/v2/repository/index", "POST") == (
         200,
         [
-            {"name": "digits", "version": "1", "state": "READY"},
+            {
+                "name": "digits",
+                "version": "1",
+                "state": "READY",
+                "rows": "together",
+                "rows_reason": "a row alone differs",
+            },
             {"name": "digits", "version": "3", "state": "READY"},
             {"name": "digits", "version": "2", "state": "UNAVAILABLE", "reason": "cut off"},
             {

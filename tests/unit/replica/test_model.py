@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,19 @@ def test_a_new_version_serves_once_it_is_warm_and_the_old_one_until_then():
 
     assert asyncio.run(scenario()) == (({1}, [2]), {2}, [5])
     assert new.warm_sizes == ModelConfig(name="digits").batching.sizes
+
+
+def test_how_rows_are_computed_is_told_and_logged(caplog):
+    ranker = Doubler()
+    whole = replace(ranker.signatures["serving_default"], batched=False, batched_reason="ranks")
+    ranker.signatures = {"serving_default": whole}
+    model = _model(Versions({1: Doubler(), 2: ranker}))
+    with caplog.at_level(logging.INFO, "ray.serve"):
+        _apply(model, _ALL)
+    assert model.together() == {2: "ranks"}
+    assert "rows of 'serving_default' are computed together, each request by itself: ranks" in (
+        caplog.text
+    )
 
 
 def test_a_newer_version_that_cannot_be_loaded_leaves_the_running_one(caplog):
