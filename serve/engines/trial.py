@@ -104,7 +104,8 @@ class Trial:
         if self._found is None:
             raise RepositoryError(
                 f"signature '{signature.name}' computes nothing of its types: {self._refusal}; "
-                "if it only takes special values, publish it with some: strata publish --sample"
+                "if it only takes special values, such as the components of a ragged or sparse "
+                "tensor, publish it with some: strata publish --sample"
             )
         return self._found
 

@@ -183,6 +183,41 @@ def test_every_client_gets_what_tensorflow_computes_for_it_alone(repository, dat
 
 
 @pytest.mark.parametrize("batching", _SIZES)
+def test_inputs_of_different_lengths_are_of_one_request(tmp_path, batching):
+    """One user and many items: two towers, whose scores are the items'."""
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec([None, 2], tf.float32, name) for name in ("user", "items")]
+    module = tf.Module()
+    module.score = tf.function(
+        lambda user, items: {"score": tf.reduce_sum(user * items, 1)}, input_signature=specs
+    )
+    path = tmp_path / "repository" / "towers" / "1"
+    tf.saved_model.save(module, str(path), signatures=module.score)
+    app = _served(tmp_path / "repository", "towers", batching)
+    rng = np.random.default_rng(0)
+    asked = [(rng.normal(size=(1, 2)), rng.normal(size=(count, 2))) for count in (5, 1, 70, 5)]
+
+    def request(user, items):
+        arrays = {"user": user, "items": items}
+        tensors = [
+            {"name": name, "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+            for name, x in arrays.items()
+        ]
+        body = json.dumps({"inputs": tensors}).encode()
+        return HttpRequest("POST", "/v2/models/towers/infer", {}, body)
+
+    async def scenario():
+        await app._model.apply(VersionPolicy(latest=1), {})
+        return await asyncio.gather(*(app.respond(request(*inputs)) for inputs in asked))
+
+    for response, (user, items) in zip(asyncio.run(scenario()), asked, strict=True):
+        assert response.status == 200, response.body
+        data = orjson.loads(response.body)["outputs"][0]["data"]
+        np.testing.assert_allclose(data, (user * items).sum(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batching", _SIZES)
 def test_the_first_client_of_a_model_with_a_state_finds_a_fresh_one(repository, batching):
     folder, function = repository
     name, _, _ = function("a state", 2)

@@ -125,6 +125,17 @@ def test_every_key_has_a_description():
             assert value.get("description"), key
 
 
+def test_every_row_of_the_table_of_compatibility_is_held_by_a_test():
+    text = (_ROOT / "docs" / "compatibility.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    held = [cells[-2].strip() for cells in rows if "held by" not in cells[-2]]
+    assert len(held) > 40
+    for name in held:
+        path, _, test = name.strip("`").partition("::")
+        where = _ROOT / "tests" / path if path.startswith("integration/") else _UNIT / path
+        assert re.search(rf"^def {test}\(", where.read_text(), re.MULTILINE), name
+
+
 def test_no_file_names_a_place_of_this_machine():
     assert Config is not None
     for path in [*_MODULES, *(_ROOT / "docs").rglob("*.md"), _ROOT / "README.md"]:

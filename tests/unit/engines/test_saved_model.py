@@ -8,6 +8,7 @@ from serve.datatypes import DATATYPES
 from serve.engines.engine import EngineOptions
 from serve.engines.loading import load
 from serve.errors import RepositoryError
+from serve.repository.layout import SAMPLE
 from serve.repository.manifest import Manifest
 from serve.types import RowsVerdict
 
@@ -104,6 +105,30 @@ def test_a_keras_2_model_with_its_optimizer_loads_in_a_fresh_process(folder):
     assert done.stdout.strip() == "(5, 2)"
 
 
+def test_a_model_of_tensorflow_1_computes(tmp_path):
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        words = v1.placeholder(tf.string, [None], "words")
+        names = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1.0, 2.0])
+        table = tf.lookup.StaticHashTable(names, 0.0)
+        factor = v1.get_variable("factor", initializer=10.0)
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        v1.saved_model.simple_save(
+            session,
+            str(tmp_path / "1"),
+            {"words": words},
+            {"numbers": table.lookup(words) * factor},
+            legacy_init_op=v1.tables_initializer(),
+        )
+    engine = load(tmp_path / "1", _OPTIONS)
+    engine.warmup((1, 4))
+    assert engine.signatures["serving_default"].batched
+    words = np.array([b"b", b"a", b"c"], object)
+    assert engine.infer("serving_default", {"words": words})["numbers"].tolist() == [20, 10, 0]
+
+
 def test_a_saved_model_may_stand_in_a_folder_of_tritons_name(many_signatures, tmp_path):
     (tmp_path / "model.savedmodel").symlink_to(many_signatures)
     assert load(tmp_path, _OPTIONS).platform == "tensorflow_savedmodel"
@@ -188,13 +213,38 @@ def test_a_default_signature_that_cannot_be_expressed_is_never_replaced(tmp_path
     assert load(path, EngineOptions(signature="dense")).default_signature == "dense"
 
 
-def test_ragged_outputs_are_refused_by_name(tmp_path):
+_OUTPUTS = {
+    "a RaggedTensor; return its flat_values": lambda tf, x: tf.RaggedTensor.from_tensor(x[None]),
+    "a SparseTensor; use indices": lambda tf, x: tf.sparse.from_dense(x),
+    "of type complex64, which the protocols do not have; use its real": (
+        lambda tf, x: tf.cast(x, tf.complex64)
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "call"), _OUTPUTS.items(), ids=_OUTPUTS)
+def test_outputs_that_the_protocols_cannot_express_are_refused_by_name(tmp_path, said, call):
     import tensorflow as tf
 
-    text = tf.TensorSpec([None], tf.string, "text")
-    path = _save(tmp_path, text, serving_default=lambda text: {"words": tf.strings.split(text)})
-    with pytest.raises(RepositoryError, match=r"output 'words' is a RaggedTensor; return its flat"):
+    path = _save(tmp_path, serving_default=lambda x: {"z": call(tf, x)})
+    with pytest.raises(RepositoryError, match=f"output 'z' is {said}"):
         load(path, _OPTIONS)
+
+
+def test_a_ragged_input_is_its_components_of_which_a_sample_shows_some(tmp_path):
+    import tensorflow as tf
+
+    spec = tf.RaggedTensorSpec([None, None], tf.float32, ragged_rank=1)
+    path = _save(tmp_path, spec, serving_default=lambda r: {"y": tf.reduce_sum(r, 1)})
+    with pytest.raises(RepositoryError, match=r"components of a ragged.*strata publish --sample"):
+        load(path, _OPTIONS).warmup((1, 4))
+    values, splits = np.arange(5, dtype=np.float32), np.array([0, 2, 2, 5])
+    np.savez(path / SAMPLE, r=values, r_1=splits)
+    engine = load(path, _OPTIONS)
+    engine.warmup((1, 4))
+    assert not engine.signatures["serving_default"].batched
+    outputs = engine.infer("serving_default", {"r": values, "r_1": splits})
+    assert outputs["y"].tolist() == [1, 0, 9]
 
 
 def test_verdicts_of_a_manifest_are_taken_and_others_found_out(tmp_path):

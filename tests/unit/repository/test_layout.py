@@ -102,6 +102,8 @@ def test_what_belongs_to_a_model_is_what_loading_it_reads(model, path, belongs):
     [
         ([], NO_MODEL),
         (["other/model.keras"], NO_MODEL),
+        (["model.tflite"], NO_MODEL),
+        (["frozen.pb"], NO_MODEL),
         (["b.keras", "a.keras"], "several models (a.keras, b.keras); call the one that is meant"),
         (["m.weights.h5"], f"{NO_MODEL}; m.weights.h5 are weights alone, save the whole model"),
     ],
