@@ -59,3 +59,53 @@ def test_a_model_is_added_and_a_label_moved_under_load(
     assert who(release, "digits") == before
     assert who(release, "twice") == added
     assert release.head() == cluster
+
+
+GROWING = {
+    "name": "growing",
+    "ray_actor_options": {"num_cpus": 0.1},
+    "autoscaling": {"min_replicas": 2, "max_replicas": 2},
+    "graceful_shutdown_timeout_s": 30,
+}
+_FACTORS = {"1": 2.0, "2": 3.0}
+
+
+def growing_call(*x: float) -> Call:
+    """Return a request whose answer is right if it is that of the version which it names."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [len(x)], "data": x}
+
+    def is_right(answer):
+        factor = _FACTORS[answer["model_version"]]
+        return answer["outputs"][0]["data"] == [factor * value for value in x]
+
+    return Call("/v2/models/growing/infer", {"inputs": [tensor]}, is_right)
+
+
+def test_a_version_published_under_load_takes_over_without_a_wrong_answer(
+    publisher: Release, graphs, load_of
+):
+    release = publisher
+    publish(release, graphs / "twice", "growing")
+    before = release.values["models"]
+    release.apply(models=[*before, GROWING])
+    infer = "/v2/models/growing/infer"
+    eventually(lambda: times(release, infer) == 2.0, timeout_s=60)
+    replicas = who(release, "growing")
+    assert len(replicas) == 2
+    # Requests of one row and of several, so that they share batches; V1 goes by the gateway.
+    calls = [growing_call(*range(first, first + rows)) for first, rows in ((1, 1), (5, 3), (9, 7))]
+    instances = {"instances": [1.0, 4.0]}
+    v1 = Call(
+        "/v1/models/growing:predict",
+        instances,
+        lambda answer: answer["predictions"] in ([2.0, 8.0], [3.0, 12.0]),
+    )
+    with load_of(*calls, v1, pause_s=0.02) as load:
+        eventually(load.so_many_more(100), timeout_s=60)
+        publish(release, graphs / "thrice", "growing")
+        # Each of the replicas finds it on its own; then no answer is the old version's any more.
+        eventually(lambda: {times(release, infer) for _ in range(20)} == {3.0}, timeout_s=180)
+        eventually(load.so_many_more(100), timeout_s=60)
+    assert load.failures == []
+    assert who(release, "growing") == replicas
+    release.apply(models=before)
