@@ -24,7 +24,7 @@ from serve.types import Tensors, Timing
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 _WAIT_S = 0.002
-_SECONDS = 4.0
+_SECONDS = 4
 
 
 class RayBatcher:

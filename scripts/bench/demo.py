@@ -15,9 +15,12 @@ import numpy as np
 import requests
 import typer
 
+from bench.command import run
+from bench.load import require_loopback
 from serve.cli.printing import err, out
 from serve.errors import ServeError
 from serve.learn.data import digits, unseen_phrases
+from serve.protocols.tensors import NOT_IN_JSON
 from serve.types import Array
 
 # Inputs as metadata describes them, each with rows to draw from.
@@ -38,8 +41,7 @@ def bench(
     pause: Annotated[float, typer.Option(min=0, help="Seconds between a client's calls.")] = 0.05,
 ) -> None:
     """Call every model and pipeline of a running platform, to watch it at work."""
-    if not url.startswith(("http://127.0.0.1:", "http://localhost:")):
-        raise ServeError(f"load goes to this machine only, not to {url}")
+    require_loopback(url)
     models = _models(url)
     examples = {name: example_rows(inputs) for name, inputs in models.items()}
     err.print(f"calling {', '.join(models)} for {seconds:g} s; Ctrl-C ends it")
@@ -64,11 +66,18 @@ def bench(
 
 def _models(url: str) -> dict[str, list[dict[str, Any]]]:
     """Return the inputs of every model that is ready, as its metadata describes them."""
-    index = requests.post(f"{url}/v2/repository/index", json={"ready": True}, timeout=30).json()
+    index = _asked("POST", f"{url}/v2/repository/index", {"ready": True})
     names = dict.fromkeys(entry["name"] for entry in index)
-    return {
-        name: requests.get(f"{url}/v2/models/{name}", timeout=30).json()["inputs"] for name in names
-    }
+    return {name: _asked("GET", f"{url}/v2/models/{name}")["inputs"] for name in names}
+
+
+def _asked(method: str, url: str, body: Any = None) -> Any:
+    try:
+        response = requests.request(method, url, json=body, timeout=30)
+        response.raise_for_status()
+        return response.json()
+    except requests.RequestException as failed:
+        raise ServeError(f"{url} does not answer: {failed}; start one with strata up") from failed
 
 
 def example_rows(inputs: list[dict[str, Any]]) -> Examples:
@@ -84,9 +93,10 @@ def _rows_for(tensor: dict[str, Any]) -> Array:
     if inner == [28, 28, 1]:
         return digits().x_test
     shape = [1000, *(max(size, 1) for size in inner)]
-    if tensor["datatype"].startswith("FP"):
+    if tensor["datatype"].startswith(("FP", "BF")):
         return np.random.default_rng(0).standard_normal(shape)
-    return np.random.default_rng(0).integers(0, 2, shape)
+    numbers = np.random.default_rng(0).integers(0, 2, shape)
+    return numbers.astype(bool) if tensor["datatype"] == "BOOL" else numbers
 
 
 def call_until(
@@ -113,10 +123,14 @@ def call_until(
 
 
 def _request(model: str, inputs: Examples, chance: random.Random) -> tuple[str, dict[str, Any]]:
-    """Return the path and body of a request: three in four by V2, the others by V1 in columns."""
+    """Return the path and body of a request: three in four by V2, the others by V1 in columns.
+
+    Half floats go by V1 alone, which takes them as decimals.
+    """
     rows = chance.randint(1, _MOST_ROWS)
     chosen = [(tensor, table[chance.sample(range(len(table)), rows)]) for tensor, table in inputs]
-    if chance.random() < 0.25:
+    has_halves = any(tensor["datatype"] in NOT_IN_JSON for tensor, _ in inputs)
+    if chance.random() < 0.25 or has_halves:
         columns = {tensor["name"]: array.tolist() for tensor, array in chosen}
         return f"/v1/models/{model}:predict", {"inputs": columns}
     tensors = [
@@ -149,4 +163,4 @@ def _summary(responses: Counter[str]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(bench)
+    run(bench)

@@ -15,6 +15,7 @@ import numpy as np
 import requests
 import typer
 
+from bench.command import run
 from bench.load import Body, Measured, measure
 from bench.workload import PORTS
 from serve.cli.printing import err, out, print_table, quiet_tensorflow
@@ -38,7 +39,7 @@ _PASSES = 40
 
 def bench(
     config: Annotated[Path, typer.Option(help="File with digits-layered.")] = Path("strata.yaml"),
-    seconds: Annotated[float, typer.Option(help="Seconds of load for each turn.")] = 5.0,
+    seconds: Annotated[int, typer.Option(min=1, help="Seconds of load for each turn.")] = 5,
     output: Annotated[Path, typer.Option(help="Where the figures are kept.")] = Path(
         "bench-results/layered.json"
     ),
@@ -168,4 +169,4 @@ def _sequence_ratio(tree: Config) -> float:
 
 
 if __name__ == "__main__":
-    typer.run(bench)
+    run(bench)

@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from serve.errors import ServeError
 
 _SCRIPT = Path(__file__).with_name("post.lua")
+_LOOPBACK = ("127.0.0.1", "localhost")
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -35,14 +37,26 @@ class Measured:
     p99_ms: float
 
 
-def measure(url: str, bodies: Sequence[Body], connections: int, seconds: float) -> Measured:
+def require_loopback(url: str) -> None:
+    """Raise ServeError unless a URL is `http` and names this machine and a port, and no user."""
+    try:
+        parts = urlsplit(url)
+        is_here = parts.hostname in _LOOPBACK and parts.port is not None
+    except ValueError:  # a port that is no number, half an IPv6 address
+        is_here = False
+    if not is_here or parts.scheme != "http" or "@" in parts.netloc:
+        raise ServeError(f"load goes to this machine only, http://127.0.0.1:PORT, not to {url}")
+
+
+def measure(url: str, bodies: Sequence[Body], connections: int, seconds: int) -> Measured:
     """Post bodies in turn over `connections` connections; their JSON parts have one length.
 
     Raises ServeError for a URL that is not on this machine, and if any request fails: with a
     status of 400 or above, in its connection, or by taking longer than 30 seconds.
     """
-    if not url.startswith("http://127.0.0.1:"):
-        raise ServeError(f"load goes to this machine only, not to {url}")
+    require_loopback(url)
+    if seconds < 1 or not float(seconds).is_integer():
+        raise ServeError(f"wrk measures for whole seconds, one at least, not for {seconds}")
     wrk = shutil.which("wrk")
     if wrk is None:
         raise ServeError("wrk is not installed; on Debian: apt-get install wrk")
@@ -53,9 +67,14 @@ def measure(url: str, bodies: Sequence[Body], connections: int, seconds: float) 
         environment = {**os.environ, "BODIES": ":".join(map(str, paths))}
         if bodies[0].json_length is not None:
             environment["JSON_LENGTH"] = str(bodies[0].json_length)
-        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s"]
+        command = [wrk, "-t1", f"-c{connections}", f"-d{int(seconds)}s", "--timeout", "30s"]
         command += ["--latency", "-s", str(_SCRIPT), url]
-        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        raise ServeError(
+            f"wrk could not measure {url}: {said or f'it ended with {done.returncode}'}"
+        )
     return _parse(done.stdout)
 
 

@@ -17,6 +17,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from bench.command import run
 from bench.load import Body, Measured, measure
 from bench.workload import MODEL, PORTS, bodies, platform_config
 from serve.cli.printing import err, out, print_table
@@ -30,7 +31,7 @@ def bench(
     repository: Annotated[Path, typer.Option(help="Repository with the digits model.")] = Path(
         "models"
     ),
-    seconds: Annotated[float, typer.Option(help="Seconds of load for each row.")] = 5.0,
+    seconds: Annotated[int, typer.Option(min=1, help="Seconds of load for each row.")] = 5,
     output: Annotated[Path, typer.Option(help="Where the figures are kept.")] = Path(
         "bench-results/bench.json"
     ),
@@ -149,4 +150,4 @@ def _print(engine: dict[str, float], rows: dict[str, Measured], ratios: dict[str
 
 
 if __name__ == "__main__":
-    typer.run(bench)
+    run(bench)

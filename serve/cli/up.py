@@ -20,6 +20,7 @@ from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
 from serve.deploy.rollout import failed_for_good
 from serve.errors import ServeError
+from serve.protocols.tensors import NOT_IN_JSON
 
 if TYPE_CHECKING:
     from serve.deploy.monitoring import Monitoring
@@ -30,6 +31,7 @@ _LAST_RETRY_S = 300.0
 _READY_TIMEOUT_S = 900.0  # a dozen models on two cores that others use too
 _CHECK_PERIOD_S = 1.0
 _LONGEST_EXAMPLE = 20  # numbers that the example request spells out; the shell generates more
+_MOST_IN_ARGUMENT = 10_000  # numbers; Linux takes no argument of 128 KiB
 
 
 def up(
@@ -155,18 +157,54 @@ def _print_watched(watcher: "Monitoring") -> None:
 def example_call(url: str, model: str) -> str:
     """Return a shell command that sends a model a request of zeros."""
     metadata = requests.get(f"{url}/v2/models/{model}", timeout=10).json()
-    inputs = ",".join(_example_input(tensor) for tensor in metadata["inputs"])
-    return f"curl -s {url}/v2/models/{model}/infer -d '{{\"inputs\":[{inputs}]}}'"
+    if any(t["datatype"] in NOT_IN_JSON for t in [*metadata["inputs"], *metadata["outputs"]]):
+        columns = ",".join(_example_column(tensor) for tensor in metadata["inputs"])
+        path, body = f"v1/models/{model}:predict", f"'{{\"inputs\":{{{columns}}}}}'"
+    else:
+        inputs = ",".join(_example_input(tensor) for tensor in metadata["inputs"])
+        path, body = f"v2/models/{model}/infer", f"'{{\"inputs\":[{inputs}]}}'"
+    if sum(math.prod(_shape_of_one(tensor)) for tensor in metadata["inputs"]) > _MOST_IN_ARGUMENT:
+        return f"printf %s {body} | curl -s {url}/{path} -d @-"
+    return f"curl -s {url}/{path} -d {body}"
 
 
 def _example_input(tensor: dict[str, Any]) -> str:
     """Return an input tensor as JSON for single quotes; the shell generates data that is long."""
-    shape = [1 if size < 0 else size for size in tensor["shape"]]
-    zero = {"BYTES": '""', "BOOL": "false"}.get(tensor["datatype"], "0")
+    shape, zero = _shape_of_one(tensor), _zero(tensor)
     count = math.prod(shape)
     short = count <= _LONGEST_EXAMPLE
-    many = f"'$(yes {shlex.quote(zero)} | head -{count} | paste -sd,)'"
-    data = ",".join([zero] * count) if short else many
+    data = ",".join([zero] * count) if short else f"'{_repeated(shlex.quote(zero), count)}'"
     tree = {"name": tensor["name"], "datatype": tensor["datatype"], "shape": shape}
-    text = json.dumps(tree, separators=(",", ":"))[:-1].replace("'", "'\\''")
-    return f'{text},"data":[{data}]}}'
+    return f'{_for_single_quotes(tree)[:-1]},"data":[{data}]}}'
+
+
+def _example_column(tensor: dict[str, Any]) -> str:
+    """Return an input as a member of V1's columns, for single quotes as `_example_input` does."""
+    zero = _zero(tensor)
+    shape = _shape_of_one(tensor)
+    name = _for_single_quotes(tensor["name"])
+    if not shape:
+        return f"{name}:{zero}"
+    data = shlex.quote(zero)
+    for size in reversed(shape):
+        data = f'"[{_repeated(data, size)}]"'
+    return f"{name}:'{data}'"
+
+
+def _repeated(word: str, count: int) -> str:
+    """Return what the shell makes so many of a word of, with commas between them."""
+    if count == 1:
+        return f"$(printf %s {word})"  # a builtin, which takes a word of any length
+    return f"$(yes {word} | head -{count} | paste -sd,)"
+
+
+def _shape_of_one(tensor: dict[str, Any]) -> list[int]:
+    return [1 if size < 0 else size for size in tensor["shape"]]
+
+
+def _zero(tensor: dict[str, Any]) -> str:
+    return {"BYTES": '""', "BOOL": "false"}.get(tensor["datatype"], "0")
+
+
+def _for_single_quotes(tree: Any) -> str:
+    return json.dumps(tree, separators=(",", ":")).replace("'", "'\\''")

@@ -102,7 +102,7 @@ def phrases(
 
 def _bounds(count: int, rank_exponent: float) -> npt.NDArray[np.float64]:
     """Return the cumulative probabilities of the ranks, float64 [count], the last of them 1."""
-    ends = np.cumsum(np.arange(1, count + 1) ** -rank_exponent)
+    ends = np.cumsum(np.arange(1.0, count + 1) ** -rank_exponent)
     return np.asarray(ends / ends[-1])
 
 

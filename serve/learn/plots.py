@@ -86,7 +86,8 @@ def plot_confusion(
     figure = new_figure((5.2, 4.8))
     axes = figure.subplots()
     # The many right predictions would hide the mistakes: colour by the root of the share.
-    axes.imshow(np.sqrt(counts / counts.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))  # a class may have no rows
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
         if counts[row, column]:
             colour = "white" if row == column else "black"
@@ -95,7 +96,7 @@ def plot_confusion(
     ticks = range(len(names))
     axes.set_xticks(ticks, list(map(str, names)))
     axes.set_yticks(ticks, list(map(str, names)))
-    right = np.trace(counts) / counts.sum()
+    right = np.trace(counts) / max(1, counts.sum())
     axes.set(xlabel="predicted", ylabel="true", title=f"{right:.1%} right of {counts.sum():,}")
     figure.savefig(path)
 

@@ -19,7 +19,7 @@ from serve.types import Array
 
 _MAX_DIMENSIONS = 32  # numpy holds 64; no model comes near
 # Whose numbers other servers and clients refuse as JSON too, in the same words.
-_NOT_IN_JSON = {"FP16", "BF16"}
+NOT_IN_JSON = {"FP16", "BF16"}
 # What JSON elements may be, by the kind of the numpy type that they become.
 _JSON_TYPES: Mapping[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
@@ -116,7 +116,7 @@ def visible_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def as_array(data: Any, datatype: Datatype, name: str) -> Array:
     """Return the array of JSON data, in the shape that its nesting has. Raises InvalidRequest."""
-    if datatype.name in _NOT_IN_JSON:
+    if datatype.name in NOT_IN_JSON:
         raise InvalidRequest(
             f"receiving {datatype.name} data via JSON is not supported. Please use the binary "
             f"data format for input '{name}'"
@@ -221,7 +221,7 @@ def to_json(array: Array, name: str) -> Any:
     Raises InvalidRequest for what JSON cannot hold: FP16, BF16, bytes that are not UTF-8.
     """
     datatype = from_numpy(array.dtype)
-    if datatype.name in _NOT_IN_JSON:
+    if datatype.name in NOT_IN_JSON:
         raise InvalidRequest(
             f"sending {datatype.name} data via JSON is not supported. Please use the binary "
             f"data format for output '{name}'"
@@ -241,7 +241,7 @@ def in_decimals(array: Array) -> Array:
 
     For V1, which has no binary form, and for people.
     """
-    is_half = from_numpy(array.dtype).name in _NOT_IN_JSON
+    is_half = from_numpy(array.dtype).name in NOT_IN_JSON
     return array.astype(np.float32) if is_half else array
 
 

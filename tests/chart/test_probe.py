@@ -47,6 +47,25 @@ def test_zeros_go_in_the_shape_of_the_metadata_as_v2_and_v1(probe):
     assert asked == [{"inputs": [tensor]}, {"inputs": [[0, 0]]}]
 
 
+def test_half_floats_go_by_v1_alone(probe):
+    halves = {**METADATA["inputs"][0], "datatype": "BF16"}
+    done, asked = probe(metadata={**METADATA, "inputs": [halves]})
+    assert done.returncode == 0, done.stderr
+    assert asked == [{"inputs": [[0, 0]]}]
+    done, asked = probe(metadata={**METADATA, "outputs": [{**halves, "name": "y"}]})
+    assert (done.returncode, done.stdout) == (0, "m: y BF16\n"), done.stderr
+    assert asked == [{"inputs": [[0, 0]]}]
+
+
+def test_zeros_that_compute_to_no_number_pass_where_both_say_so(probe):
+    values = [float("nan"), float("-inf")]
+    infer = {"outputs": [{**INFER["outputs"][0], "data": values}]}
+    done, _ = probe(infer=infer, predict={"outputs": [values]})
+    assert done.returncode == 0, done.stderr
+    done, _ = probe(infer=infer, predict={"outputs": [[float("nan"), float("inf")]]})
+    assert "V1 and V2 differ" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [

@@ -36,6 +36,7 @@ class Wrk:
             f"cd {folder}\n"
             'printf "%s\\n" "$@" > arguments; printf "%s" "$JSON_LENGTH" > json_length\n'
             'IFS=:; for path in $BODIES; do cat "$path" >> bodies; echo >> bodies; done\n'
+            "if [ -e failure ]; then cat failure >&2; exit 1; fi\n"
             "cat report\n"
         )
         script.chmod(0o755)
@@ -47,6 +48,14 @@ class Wrk:
     @report.setter
     def report(self, text):
         (self._folder / "report").write_text(text)
+
+    @property
+    def fails_with(self):
+        return (self._folder / "failure").read_text()
+
+    @fails_with.setter
+    def fails_with(self, text):
+        (self._folder / "failure").write_text(text)
 
     @property
     def was_run(self):

@@ -22,6 +22,8 @@ _MODELS = {
         TensorSpec("table", "INT64", (-1, -1)),
         TensorSpec("number", "UINT8", (-1,)),
     ),
+    "flags": _signature(TensorSpec("flag", "BOOL", (-1, 3)), TensorSpec("count", "INT32", (-1,))),
+    "halves": _signature(TensorSpec("half", "BF16", (-1, 3)), TensorSpec("other", "FP16", (-1,))),
 }
 
 
@@ -94,4 +96,13 @@ def test_requests_that_fail_are_counted_by_what_they_failed_with(serve_on_loopba
 @pytest.mark.parametrize("url", ["http://example.com", "https://127.0.0.1:8000", "127.0.0.1:8000"])
 def test_demo_traffic_goes_to_this_machine_only(url):
     with pytest.raises(ServeError, match="this machine only"):
+        demo.bench(url=url, seconds=1.0, clients=1, pause=0.0)
+
+
+@pytest.mark.parametrize("status", [None, 503])
+def test_a_platform_that_does_not_answer_is_told(serve_on_loopback, status):
+    url = "http://127.0.0.1:9"
+    if status:
+        url = serve_on_loopback(lambda asked: (status, {"error": "loading"}))
+    with pytest.raises(ServeError, match="does not answer"):
         demo.bench(url=url, seconds=1.0, clients=1, pause=0.0)

@@ -8,8 +8,10 @@ import math
 import os
 import signal
 import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
 
 from serve.cli.up import _Retries, example_call
@@ -94,7 +96,7 @@ def _tensor(datatype, *shape):
 
 
 def test_up_says_where_everything_is_and_stops_when_told_to(strata, platform, local, ingress):
-    ingress.pages["GET /v2/models/digits"] = {"inputs": [_tensor("FP32", -1)]}
+    ingress.pages["GET /v2/models/digits"] = {"inputs": [_tensor("FP32", -1)], "outputs": []}
     code, printed, error = strata("up", "-c", platform(models=[{"name": "digits"}]))
     assert code == 0
     url = f"http://127.0.0.1:{ingress.port}"
@@ -154,7 +156,7 @@ class FakeApi:
 def test_a_model_that_cannot_be_loaded_is_told_and_the_others_serve(
     strata, platform, local, ingress, monkeypatch
 ):
-    ingress.pages["GET /v2/models/parity"] = {"inputs": [_tensor("FP32", -1)]}
+    ingress.pages["GET /v2/models/parity"] = {"inputs": [_tensor("FP32", -1)], "outputs": []}
     monkeypatch.setattr(local, "failed", {"digits": "no version [1]"})
     monkeypatch.setattr(local, "api", FakeApi(digits="DEPLOY_FAILED", parity="RUNNING"))
     config = platform(models=[{"name": "digits"}, {"name": "parity"}])
@@ -186,6 +188,14 @@ def test_a_model_that_sleeps_is_not_woken_for_an_example(strata, platform, local
     assert "Try it" not in printed
 
 
+def _body_of(line):
+    """Return what a shell sends for an example; a program gets the arguments, as curl would."""
+    show = "import sys; print(sys.stdin.read() if sys.argv[-1] == '@-' else sys.argv[-1])"
+    shell = f'curl() {{ {sys.executable} -c "{show}" "$@"; }}; {line}'
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize(
     ("tensor", "value"),
     [
@@ -199,13 +209,39 @@ def test_a_model_that_sleeps_is_not_woken_for_an_example(strata, platform, local
     ],
 )
 def test_the_example_is_a_request_that_a_shell_sends_as_printed(ingress, tensor, value):
-    ingress.pages["GET /v2/models/digits"] = {"inputs": [tensor]}
+    ingress.pages["GET /v2/models/digits"] = {"inputs": [tensor], "outputs": []}
     line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
     assert len(line) < 250
-    shell = f'curl() {{ printf %s "${{@: -1}}"; }}; {line}'  # shows the body instead
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
-    (sent,) = json.loads(done.stdout)["inputs"]
+    (sent,) = _body_of(line)["inputs"]
     shape = [abs(size) for size in tensor["shape"]]
     data = json.dumps(sent.pop("data"))  # as text, since 0 would equal false
     assert data == json.dumps([value] * math.prod(shape))
     assert sent == {**tensor, "shape": shape}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "columns"),
+    [
+        ([_tensor("BF16", -1, 2, 3)], {"x": [[[0, 0, 0], [0, 0, 0]]]}),
+        ([_tensor("FP16")], {"x": 0}),
+        ([{**_tensor("BYTES", -1, 2), "name": "it's"}], {"it's": [["", ""]]}),
+        ([_tensor("BOOL", -1), {**_tensor("INT8", 1, 1), "name": "y"}], {"x": [False], "y": [[0]]}),
+    ],
+)
+def test_half_floats_which_v2_does_not_have_as_json_get_an_example_by_v1(ingress, inputs, columns):
+    half = {**_tensor("FP16", -1), "name": "out"}
+    ingress.pages["GET /v2/models/digits"] = {"inputs": inputs, "outputs": [half]}
+    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
+    assert "/v1/models/digits:predict" in line
+    assert _body_of(line) == {"inputs": columns}
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP16"])
+def test_no_argument_of_an_example_is_longer_than_linux_takes(ingress, datatype):
+    picture = _tensor(datatype, -1, 299, 299, 3)
+    ingress.pages["GET /v2/models/digits"] = {"inputs": [picture], "outputs": []}
+    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
+    assert len(line) < 400
+    body = _body_of(line)["inputs"]
+    data = body["x"] if datatype == "FP16" else body[0]["data"]
+    assert np.array(data).size == 299 * 299 * 3

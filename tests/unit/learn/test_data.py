@@ -71,7 +71,8 @@ def test_the_same_seed_draws_the_same_phrases():
 
 
 @pytest.mark.parametrize(
-    ("exponent", "shares"), [(0.0, [1 / 4] * 4), (1.0, [12 / 25, 6 / 25, 4 / 25, 3 / 25])]
+    ("exponent", "shares"),
+    [(0.0, [1 / 4] * 4), (1.0, [12 / 25, 6 / 25, 4 / 25, 3 / 25]), (1, [0.48, 0.24, 0.16, 0.12])],
 )
 def test_a_word_of_rank_r_is_drawn_as_often_as_its_weight_says(exponent, shares):
     text, _ = phrases(_WORDS[:1], [1], 20_000, seed=1, rank_exponent=exponent)

@@ -1,5 +1,7 @@
 """Pictures are read back: what must be seen in them is there in its colour."""
 
+import warnings
+
 import numpy as np
 import pytest
 from matplotlib import colormaps
@@ -115,6 +117,16 @@ def test_confusions_are_coloured_by_their_share_of_the_class(picture):
         assert (np.median(rows) > height / 2, np.median(columns) > width / 2) == tuple(
             map(bool, quarter)
         )
+
+
+@pytest.mark.parametrize("rows", [[0, 0], []])
+def test_a_class_without_rows_is_drawn_empty_and_without_a_warning(picture, rows):
+    truth = np.array(rows, int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pixels = picture(plot_confusion, truth, truth, ["de", "en"])
+    _, columns = _places(pixels, _blue(1), 3)
+    assert (columns.size > 2_000) == bool(rows)
 
 
 def test_a_figure_is_drawn_without_a_display(monkeypatch, tmp_path):
