@@ -6,7 +6,7 @@ what features they must have is said by the operation that parses them
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -17,26 +17,34 @@ from serve.engines.sample_rows import Kind, texts_of, words
 from serve.engines.state import functions_of
 from serve.types import Array
 
+# Kinds of messages by name, and how many values features of any length have at most.
+_KINDS = {"tf.Example messages": 3, "tf.Example messages of single values": 1}
 _PARSERS = ("ParseExample", "ParseExampleV2", "ParseSingleExample")
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What a feature holds: a TensorFlow dtype, and how many values."""
+    """What a feature holds: a TensorFlow dtype, and how many values; any number if it varies."""
 
     dtype: Any
     count: int
+    varies: bool = False
 
 
 def example_kinds(function: Any) -> tuple[Kind, ...]:
-    """Return a kind of texts for each operation of a concrete function that parses messages."""
+    """Return kinds of texts for each operation of a concrete function that parses messages.
+
+    Features of any length are as long as the longest in many a model, so they differ from message
+    to message; where each must have the one value that the model looks at, they are alike.
+    """
     found = []
     for nodes in _node_lists(function):
         by_name = {node.name: node for node in nodes}
         found += [_features(node, by_name) for node in nodes if node.op in _PARSERS]
     return tuple(
-        Kind("tf.Example messages", (0, 1), (0, 1), _messages(features))
+        Kind(name, (0, 1), (0, 1), _messages(features, longest))
         for features in found
+        for name, longest in _KINDS.items()
         if features
     )
 
@@ -67,7 +75,7 @@ def _features(node: Any, by_name: Mapping[str, Any]) -> dict[str, Feature]:
     }
     for keys, attribute in ((sparse, "sparse_types"), (ragged, "ragged_value_types")):
         for key, dtype in zip(keys, node.attr[attribute].list.type, strict=False):
-            features[key.decode()] = Feature(tf.as_dtype(dtype), 1)
+            features[key.decode()] = Feature(tf.as_dtype(dtype), 1, varies=True)
     return features
 
 
@@ -82,15 +90,18 @@ def _texts(by_name: Mapping[str, Any], name: str) -> Sequence[bytes]:
     return [bytes(key) for key in tf.make_ndarray(node.attr["value"].tensor).ravel()]
 
 
-def _messages(features: Mapping[str, Feature]) -> Any:
+def _messages(features: Mapping[str, Feature], longest: int) -> Any:
     def make(rng: np.random.Generator, count: int) -> Array:
-        return texts_of([_message(features, rng) for _ in range(count)])
+        return texts_of([_message(features, 1 + i % longest, rng) for i in range(count)])
 
     return make
 
 
-def _message(features: Mapping[str, Feature], rng: np.random.Generator) -> bytes:
-    values = {name: _values(feature, rng) for name, feature in features.items()}
+def _message(features: Mapping[str, Feature], length: int, rng: np.random.Generator) -> bytes:
+    values = {
+        name: _values(replace(feature, count=length) if feature.varies else feature, rng)
+        for name, feature in features.items()
+    }
     message: bytes = tf.train.Example(
         features=tf.train.Features(feature=values)
     ).SerializeToString()

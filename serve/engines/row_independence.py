@@ -6,20 +6,23 @@ other; stacking, padding or cutting those changes every number. So rows are comp
 alone, in another order and padded, and only the same numbers earn a signature its batches.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from serve.engines.tensorflow_errors import words
 from serve.errors import ServeError
 from serve.types import Array, RowsVerdict, Tensors
 
 Infer = Callable[[Tensors], Tensors]
+Rows = npt.NDArray[np.intp]
 
 # Kernels add up in another order for another number of rows: so much of a number, and as much of
 # the root mean square of its tensor, may differ. Two-byte floats have 8 or 11 bits.
 TOLERANCE = 1e-4
 _TOLERANCE_OF_HALVES = 2e-2
+_MUCH = 0.05
 # Cards compute float32 by TF32, which has 11 bits, in the kernels that they choose by size.
 TOLERANCE_OF_CARDS = 5e-3
 
@@ -39,9 +42,9 @@ def prove(
         except ServeError as err:
             refused = cause_of(err)
             continue
-        difference = _difference(infer, rows, whole, tolerance)
-        if difference is not None:
-            return RowsVerdict(False, f"{difference} ({origin})")
+        found = _difference(infer, rows, whole, tolerance)
+        if found is not None:
+            return RowsVerdict(False, f"{found} ({origin})")
         passed.append(origin)
     if not passed:
         why = f"no rows that were tried compute: {refused}" if refused else "there are no rows"
@@ -64,11 +67,12 @@ def _difference(infer: Infer, rows: Tensors, whole: Tensors, tolerance: float) -
         "as the first alone": [0],
         "in another order": turned,
         "padded": [*range(last), *[0] * (count + 1)],
+        **{f"{row + 1} of {count} alone": [row] for row in range(1, last)},
     }
     for how, chosen in trials.items():
-        differs = _trial(infer, rows, whole, chosen, tolerance)
-        if differs is not None:
-            return f"{differs} {how}"
+        found = _trial(infer, rows, whole, chosen, tolerance)
+        if found is not None:
+            return f"{found} {how}"
     return None
 
 
@@ -79,16 +83,30 @@ def _trial(
         got = infer({name: array[chosen] for name, array in rows.items()})
     except ServeError as err:
         return f"{len(chosen)} of its rows do not compute ({cause_of(err)}),"
+    return difference(whole, got, chosen, tolerance)
+
+
+def difference(
+    whole: Tensors, got: Tensors, chosen: Sequence[int] | Rows, tolerance: float = TOLERANCE
+) -> str | None:
+    """Return in words what is other in outputs of `chosen` rows than in those of the whole.
+
+    None is returned if they are the same.
+    """
     for name, expected in whole.items():
-        if len(got[name]) != len(chosen):
-            return f"output '{name}' has {len(got[name])} rows for {len(chosen)},"
+        if got[name].shape[:1] != (len(chosen),):
+            return f"output '{name}' has shape {list(got[name].shape)} for {len(chosen)} rows,"
         if not same(expected[chosen], got[name], tolerance):
             return f"output '{name}' has other numbers for a row"
     return None
 
 
 def same(expected: Array, got: Array, tolerance: float = TOLERANCE) -> bool:
-    """Tell whether two tensors are the same, but for what kernels round differently."""
+    """Tell whether two tensors are the same, but for what kernels round differently.
+
+    Places in a row may be of different size, a price beside a probability: what rounds the large
+    ones shall not hide that small ones are others altogether.
+    """
     if expected.shape != got.shape or expected.dtype != got.dtype:
         return False
     if expected.dtype.kind not in "fV":  # ml_dtypes' bfloat16 is of kind V
@@ -98,7 +116,17 @@ def same(expected: Array, got: Array, tolerance: float = TOLERANCE) -> bool:
     a, b = expected.astype(np.float64), got.astype(np.float64)
     finite = a[np.isfinite(a)]
     scale = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
-    return bool(np.allclose(b, a, rtol=tolerance, atol=tolerance * scale, equal_nan=True))
+    if not np.allclose(b, a, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
+        return False
+    return a.ndim < 2 or not _has_others(a, b, floor=tolerance * scale / 10)
+
+
+def _has_others(a: Array, b: Array, floor: float) -> bool:
+    """Tell whether numbers differ by much of what is usual in their place, and by the floor."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        usual = np.sqrt(np.mean(a**2, axis=0))
+        # NaN and infinities were compared before; what is compared to them is false.
+        return bool((np.abs(b - a) > np.maximum(_MUCH * usual, floor)).any())
 
 
 def cause_of(err: ServeError) -> str:

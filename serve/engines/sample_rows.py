@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from serve.datatypes import DATATYPES
+from serve.datatypes import DATATYPES, is_float
 from serve.types import Array, Signature, Tensors, TensorSpec
 
 # Enough that a row has company and can change its place.
@@ -33,6 +33,7 @@ class Kind:
     floats: tuple[float, float] | None  # from, to; None is the normal distribution
     integers: tuple[int, int]  # from, to inclusive
     texts: _Values
+    scales: tuple[float, ...] = ()  # what the floats of each row are multiplied by
 
 
 def words(rng: np.random.Generator, count: int) -> Array:
@@ -40,6 +41,15 @@ def words(rng: np.random.Generator, count: int) -> Array:
     # Of letters and in fours, so that they can be read as base64 as well.
     letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", np.uint8)
     return texts_of([rng.choice(letters, 4 * (1 + i % 3)).tobytes() for i in range(count)])
+
+
+def _listed(separator: bytes, make: _Values) -> _Values:
+    """Return what makes rows of one to three texts each, with a separator between them."""
+
+    def made(rng: np.random.Generator, count: int) -> Array:
+        return texts_of([separator.join(make(rng, 1 + i % 3).tolist()) for i in range(count)])
+
+    return made
 
 
 def _numerals(rng: np.random.Generator, count: int) -> Array:
@@ -90,7 +100,16 @@ KINDS = (
     Kind("values of 0 to 1", (0, 1), (0, 1), _numerals),
     Kind("values of 0 to 255", (0, 255), (0, 255), _pictures("JPEG")),
 )
+# A row that decides for all, by its size or sign, must be seen to.
+_MAGNITUDES = Kind(
+    "values of different size", None, (1, 9), words, scales=(1.0, -100.0, 0.01, -10_000.0)
+)
+# Rows that are cut into parts have as many as the longest one, in many a model.
 _MORE_TEXTS = (
+    Kind("phrases", (0, 1), (0, 1), _listed(b" ", words)),
+    Kind("words between commas", (0, 1), (0, 1), _listed(b",", words)),
+    Kind("lists of numbers", (0, 1), (0, 1), _listed(b" ", _numerals)),
+    Kind("numbers between commas", (0, 1), (0, 1), _listed(b",", _numerals)),
     Kind("PNG pictures", (0, 1), (0, 1), _pictures("PNG")),
     Kind("WAV recordings", (0, 1), (0, 1), _recordings),
 )
@@ -102,8 +121,13 @@ PLAIN = (
 
 def kinds_of(signature: Signature) -> tuple[Kind, ...]:
     """Return the kinds of values that differ from row to row and are worth trying."""
-    has_texts = any(spec.datatype == "BYTES" for spec in signature.inputs)
-    return (*KINDS, *_MORE_TEXTS) if has_texts else KINDS
+    datatypes = {spec.datatype for spec in signature.inputs}
+    has_floats = any(is_float(DATATYPES[name].numpy) for name in datatypes)
+    return (
+        *KINDS,
+        *((_MAGNITUDES,) if has_floats else ()),
+        *(_MORE_TEXTS if "BYTES" in datatypes else ()),
+    )
 
 
 def inputs_of(signature: Signature, kind: Kind, rows: int) -> Iterator[Tensors]:
@@ -144,5 +168,13 @@ def _values(
             low, min(high, int(np.iinfo(dtype.str).max)), shape, endpoint=True
         ).astype(dtype)
     if kind.floats is None:
-        return rng.standard_normal(shape).astype(dtype)
+        floats = rng.standard_normal(shape)
+        return _scaled(floats, kind.scales).astype(dtype) if kind.scales else floats.astype(dtype)
     return rng.uniform(*kind.floats, shape).astype(dtype)
+
+
+def _scaled(floats: Array, scales: Sequence[float]) -> Array:
+    if not floats.ndim:
+        return floats
+    by_row = np.resize(scales, len(floats))
+    return np.asarray(floats * by_row.reshape(-1, *(1,) * (floats.ndim - 1)))

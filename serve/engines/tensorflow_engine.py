@@ -99,22 +99,23 @@ class TensorFlowEngine:
     def warmup(self, batch_sizes: Sequence[int]) -> None:
         """Run every signature at every batch size (once if its rows are not independent).
 
-        What a call leaves behind in the model's state is taken back. Raises RepositoryError if the
-        default signature does not compute; another one may want what nobody could guess.
+        One whose rows turn out not to be independent after all is not batched. What a call leaves
+        behind in the model's state is taken back. Raises RepositoryError if the default signature
+        does not compute; another one may want what nobody could guess.
         """
         for name, signature in self.signatures.items():
             try:
-                state = self._trials[name].warm(signature, batch_sizes)
+                dependent = self._trials[name].warm(signature, batch_sizes)
             except RepositoryError as err:
                 if name == self.default_signature:
                     raise
                 log.warning("%s; it is served all the same", err)
                 continue
-            if state:
-                reason = f"{signature.batched_reason}; {state}"
+            if dependent:
+                reason = f"{signature.batched_reason}; {dependent}"
                 changed = replace(signature, batched=False, batched_reason=reason)
                 self.signatures = {**self.signatures, name: changed}
-                log.warning("signature '%s': %s", name, state)
+                log.warning("signature '%s': %s", name, dependent)
         self._warm_traces = self._trace_count()
 
     def complexity(self) -> Complexity:

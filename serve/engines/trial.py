@@ -12,7 +12,7 @@ import numpy as np
 from serve.datatypes import DATATYPES
 from serve.engines import sample_rows
 from serve.engines.engine import RowsSetting
-from serve.engines.row_independence import TOLERANCE, cause_of, prove
+from serve.engines.row_independence import TOLERANCE, cause_of, difference, prove
 from serve.engines.sample_rows import Kind
 from serve.engines.state import StateKept, state_kept
 from serve.errors import RepositoryError, ServeError
@@ -45,6 +45,7 @@ class Trial:
         self._own: Sequence[Tensors] = ()
         self._found: Tensors | None = None  # made-up inputs that compute
         self._refusal = ""
+        self._is_set = False  # by the config, whose word on rows counts
 
     def earn(
         self,
@@ -59,6 +60,7 @@ class Trial:
         where the setting asks for what the signature's shapes do not allow.
         """
         self._own = [_fitted(inputs, signature) for inputs in own]
+        self._is_set = setting != "auto"
         closed = _closed(signature)
         if setting == "together":
             return RowsVerdict(False, "set by batching.rows: together")
@@ -79,23 +81,47 @@ class Trial:
         return verdict
 
     def warm(self, signature: Signature, batch_sizes: Sequence[int]) -> str:
-        """Compute at every batch size; return what state was written, in words, "" for none.
+        """Compute at every batch size; return why rows are not independent after all, else "".
 
-        Raises RepositoryError if it does not compute what the version brought or, where it brought
-        nothing, any of what could be made up.
+        A state may have been written, or rows see each other in a batch of one of the sizes, which
+        no trial of a few rows could show. Raises RepositoryError if it does not compute what the
+        version brought or, where it brought nothing, any of what could be made up.
         """
         with self._state() as state:
-            inputs = self._warm_own(signature) if self._own else self._found_for(signature)
-            for size in batch_sizes if signature.batched else ():
-                self._require(signature, _repeated(inputs, size))
-        self._own, self._found = (), None  # they have done their work
-        return _keeps(state.written) if state.written else ""
-
-    def _warm_own(self, signature: Signature) -> Tensors:
-        if not signature.batched:  # whatever its dimensions are, it is served in one piece
             for inputs in self._own:
                 self._require(signature, inputs)
-        return self._own[0]
+            seen = ""
+            if signature.batched:
+                seen = self._warm_sizes(signature, self._rows(signature), batch_sizes)
+            elif not self._own:
+                self._found_for(signature)
+        self._own, self._found = (), None  # they have done their work
+        return _keeps(state.written) if state.written else seen
+
+    def _rows(self, signature: Signature) -> Tensors:
+        """Return rows to make batches of, which differ if any of what was brought or made up do."""
+        varied = _varied(self._own)
+        if varied is not None:
+            return varied
+        try:
+            return self._found_for(signature)
+        except RepositoryError:
+            if not self._own:
+                raise
+            return self._own[0]
+
+    def _warm_sizes(self, signature: Signature, rows: Tensors, batch_sizes: Sequence[int]) -> str:
+        """Return in words in which batch rows compute to other numbers than a few of them do."""
+        counts = {len(array) for array in rows.values()}
+        few = self._require(signature, rows) if len(counts) == 1 and not self._is_set else None
+        seen = ""
+        for size in batch_sizes:
+            got = self._require(signature, _repeated(rows, size))
+            if few is not None and not seen:
+                chosen = np.arange(size) % min(counts)
+                found = difference(few, got, chosen, self._tolerance)
+                seen = f"but {found} in a batch of {size}" if found else ""
+        return seen
 
     def _found_for(self, signature: Signature) -> Tensors:
         if self._found is None:
@@ -109,9 +135,9 @@ class Trial:
             )
         return self._found
 
-    def _require(self, signature: Signature, inputs: Tensors) -> None:
+    def _require(self, signature: Signature, inputs: Tensors) -> Tensors:
         try:
-            self._infer(inputs)
+            return self._infer(inputs)
         except ServeError as err:
             shapes = ", ".join(f"'{name}' {list(array.shape)}" for name, array in inputs.items())
             raise RepositoryError(

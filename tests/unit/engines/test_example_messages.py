@@ -78,3 +78,30 @@ def test_a_signature_that_parses_nothing_has_none(many_signatures):
     assert np.array_equal(
         engine.infer("upper", {"text": np.array([b"a"], object)})["upper"], [b"A"]
     )
+
+
+@pytest.mark.parametrize("parse", ["sparse", "ragged"])
+def test_a_feature_of_any_length_differs_from_message_to_message(tf, tmp_path, parse):
+    """Filled up to the longest of the batch, and the mean over that is another in each company."""
+    made = tf.io.VarLenFeature(tf.int64) if parse == "sparse" else tf.io.RaggedFeature(tf.int64)
+
+    def mean(texts):
+        ids = tf.io.parse_example(texts, {"ids": made})["ids"]
+        dense = tf.sparse.to_dense(ids) if parse == "sparse" else ids.to_tensor()
+        return tf.reduce_mean(tf.cast(dense + 1, tf.float32), 1)
+
+    engine = load(_save(tf, tmp_path, mean), EngineOptions())
+    signature = engine.signatures["serving_default"]
+    assert not signature.batched
+    assert "tf.Example messages" in signature.batched_reason
+
+
+def test_a_feature_that_must_be_one_value_is_one_in_other_messages(tf, tmp_path):
+    def one(texts):
+        ids = tf.io.parse_example(texts, {"ids": tf.io.VarLenFeature(tf.float32)})["ids"]
+        return tf.reshape(tf.sparse.to_dense(ids), [tf.shape(texts)[0]])
+
+    engine = load(_save(tf, tmp_path, one), EngineOptions())
+    signature = engine.signatures["serving_default"]
+    assert signature.batched, signature.batched_reason
+    assert "single values" in signature.batched_reason

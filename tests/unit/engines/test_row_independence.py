@@ -46,6 +46,7 @@ TOGETHER = {
     "rows that fit": lambda x: {"y": x[x.sum(1) > 0]},
     "what is as long as the longest": lambda x: {"y": x[:, : 1 + int((x > 0).sum(1).max())]},
     "chance": lambda x: {"y": np.random.default_rng().random(len(x))},  # never twice the same
+    "a price beside a share": lambda x: {"y": np.stack([x[:, 0] * 1e4, _softmax(x[:, 1], 0)], 1)},
     "one output of two": lambda x: {"a": x, "b": x - x.mean(0)},
 }
 
@@ -117,6 +118,21 @@ def test_a_little_of_the_others_is_seen(rows, weight, dtype):
         return {"y": (inputs["x"] + weight * inputs["x"].mean(0)).astype(dtype)}
 
     assert not prove(mixed, [("normal values", {"x": x})]).independent
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_each_row_is_asked_alone(row):
+    def other(x):
+        return {"y": x + (len(x) == 1 and bool((x[0] == _X[row]).all()))}
+
+    assert "alone" in _prove(other).reason
+
+
+def test_small_numbers_that_round_beside_large_ones_are_the_same():
+    a = np.array([[1e4, 0.5], [2e4, 0.25]], np.float32)
+    noise = np.array([[1e-2, 1e-4], [-1e-2, -1e-4]], np.float32)
+    assert same(a, a + noise)
+    assert not same(a, a + np.array([[0, 0.2], [0, 0]], np.float32))
 
 
 def test_tensors_are_the_same_within_what_rounds():

@@ -48,6 +48,32 @@ def test_sizes_that_are_known_are_kept(shape, made):
     assert np.shape(inputs["x"]) == made
 
 
+def test_floats_are_of_different_size_and_sign_from_row_to_row():
+    signature = _signature(TensorSpec("x", "FP32", (-1, 100)))
+    sizes = [
+        np.abs(inputs["x"]).max(axis=1).tolist()
+        for kind in kinds_of(signature)
+        for inputs in inputs_of(signature, kind, 4)
+    ]
+    assert any(max(each) > 1e5 * min(each) for each in sizes)
+    sums = [next(inputs_of(signature, kind, 4))["x"] for kind in kinds_of(signature)]
+    one_column = [(x[:, :1] > 0).mean() for x in sums]
+    assert any(0 < share < 1 for share in one_column)
+
+
+@pytest.mark.parametrize("separator", [b" ", b","])
+@pytest.mark.parametrize("are_numbers", [False, True])
+def test_some_texts_have_more_parts_than_others(separator, are_numbers):
+    signature = _signature(TensorSpec("text", "BYTES", (-1,)))
+    found = set()
+    for kind in kinds_of(signature):
+        rows = next(inputs_of(signature, kind, 4))["text"].tolist()
+        parts = [text.split(separator) for text in rows]
+        if all(part.isdigit() if are_numbers else part.isalpha() for row in parts for part in row):
+            found.add(len({len(row) for row in parts}))
+    assert max(found) > 1
+
+
 def test_texts_may_be_pictures():
     signature = _signature(TensorSpec("image", "BYTES", (-1,)))
     formats = set()

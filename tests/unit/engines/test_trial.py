@@ -120,6 +120,36 @@ def test_every_batch_size_is_run_and_what_has_no_rows_once():
     assert whole.shapes == [(4,)]
 
 
+@pytest.mark.parametrize(("known", "own"), [(None, []), (RowsVerdict(True, "shown"), [[7, 8, 9]])])
+def test_rows_that_see_each_other_in_large_batches_alone_are_told(known, own):
+    def crowded(inputs):
+        x = inputs["x"]
+        return {"y0": x - (x.mean() if len(x) > 8 else 0)}
+
+    trial = Trial(crowded)
+    assert trial.earn(ROWS, "auto", known, [{"x": np.array(x, float)} for x in own]).independent
+    found = trial.warm(ROWS, (1, 8, 16, 32))
+    assert found == "but output 'y0' has other numbers for a row in a batch of 16"
+    trial.earn(ROWS, "independent", None, ())
+    assert trial.warm(ROWS, (16,)) == "", "the config says so"
+
+
+def test_batches_without_a_row_for_each_are_told():
+    trial = Trial(lambda inputs: {"y0": inputs["x"][:8]})
+    trial.earn(ROWS, "auto", RowsVerdict(True, "shown"), ())
+    assert "shape [8] for 16 rows, in a batch of 16" in trial.warm(ROWS, (1, 16))
+
+
+def test_one_row_that_a_version_brought_computes_and_others_make_the_batches():
+    seen = Seen()
+    _warm(seen, own=[{"x": np.array([7.0])}])
+    assert [7.0] in [x.tolist() for x in seen.inputs]
+    assert len(set(seen.inputs[-1].tolist())) > 1
+    special = Seen(lambda x: not set(x.tolist()) <= {7.0})
+    _warm(special, own=[{"x": np.array([7.0])}])
+    assert special.inputs[-1].tolist() == [7.0] * 8
+
+
 def test_values_that_are_refused_are_followed_by_others():
     seen = Seen(lambda x: not (x == 0).all())
     _warm(seen)
