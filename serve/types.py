@@ -61,7 +61,8 @@ class InferRequest:
 
     `signature` None means the model's default; `outputs` None means all of them; `timeout_s` counts
     from arrival; `tenant` is whose request it is, for metrics. A pipeline that calls a model's own
-    replicas also says which `version` (None: the newest) and, where it is traced, its `trace`; the
+    replicas also says which `version` (None: the newest), where it is traced its `trace`, and with
+    `has_strangers` that it takes rows to be independent: they may be of several clients. The
     version of an HTTP request is chosen by its path, before its body is decoded.
     """
 
@@ -74,6 +75,7 @@ class InferRequest:
     tenant: str = NO_TENANT
     parameters: Mapping[str, Any] = field(default_factory=dict)
     trace: Mapping[str, str] | None = None
+    has_strangers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

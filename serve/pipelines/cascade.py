@@ -67,6 +67,8 @@ class CascadeKind(Kind):
     or fails; without it the request fails.
     """
 
+    parts_rows = True
+
     def __init__(self, parts: Parts, *, rules: Sequence[LayerRule], answers_late: bool) -> None:
         require_batched(f"{parts.where}.layers", parts.members)
         self._recorder = parts.layers

@@ -10,7 +10,7 @@ from typing import Protocol
 from serve.batching.deadline import left_s
 from serve.batching.merging import chunks, has_rows, join, merge, padded_size, rows_of
 from serve.engines.engine import Engine
-from serve.errors import DeadlineExceeded
+from serve.errors import DeadlineExceeded, RepositoryError
 from serve.pipelines.rows import require_rows
 from serve.types import Signature, Tensors
 
@@ -61,7 +61,15 @@ class ColocatedMember:
         return {name: array[:rows] for name, array in outputs.items()}
 
     def warmup(self) -> None:
+        """Warm the engine up. Raises RepositoryError if that shows its rows to see each other."""
         self._engine.warmup(self._sizes)
+        now = self._engine.signatures[self.signature.name]
+        if self.signature.batched and not now.batched:
+            raise RepositoryError(
+                f"member '{self.label}' was taken for one whose rows are independent, and is none: "
+                f"{now.batched_reason}; publish its model anew, or say "
+                "batching: {rows: together} at the pipeline if it is a sequence or an ensemble"
+            )
 
     def close(self) -> None:
         self._engine.close()

@@ -5,8 +5,10 @@ model, and can itself be a member of another pipeline.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from serve.batching.merging import has_rows, rows_of
+from serve.errors import InvalidRequest
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import Member
 from serve.pipelines.rows import fill_missing
@@ -16,9 +18,13 @@ SIGNATURE = "serving_default"
 
 
 class Kind(Protocol):
-    """One way to put members together; a kind says what a row goes through and who computes it."""
+    """One way to put members together; a kind says what a row goes through and who computes it.
+
+    `parts_rows` says that each row of a request may go a way of its own.
+    """
 
     signature: Signature
+    parts_rows: ClassVar[bool] = False
 
     def compute(self, inputs: Tensors) -> Tensors:
         """Return the outputs for checked inputs."""
@@ -43,10 +49,16 @@ class PipelineEngine:
         self.kind = kind
 
     def infer(self, signature: str, inputs: Tensors) -> Tensors:
-        """Compute checked inputs; a mistake of a member is raised as it is."""
+        """Compute checked inputs; a mistake of a member is raised as it is.
+
+        Raises InvalidRequest for inputs of different numbers of rows where rows part ways.
+        """
         self.layers.begin()
-        rows = len(next(iter(inputs.values()))) if inputs else 0
-        if self.signatures[signature].batched and rows == 0:
+        is_even = has_rows(inputs)
+        if self.kind.parts_rows and not is_even:
+            rows = ", ".join(f"'{name}' {list(array.shape)}" for name, array in inputs.items())
+            raise InvalidRequest(f"the inputs must have as many rows, one for each row: {rows}")
+        if self.signatures[signature].batched and is_even and rows_of(inputs) == 0:
             outputs: Tensors = {}
             fill_missing(outputs, self.kind.signature.outputs, 0)
             return outputs

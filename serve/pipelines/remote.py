@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from concurrent.futures import wait
+from dataclasses import replace
 from typing import Any
 
 from ray import serve as ray_serve
@@ -21,6 +22,7 @@ from serve.errors import (
     InvalidRequest,
     ModelNotReady,
     QueueFull,
+    RowsMixed,
     ServeError,
 )
 from serve.telemetry.trace_context import CURRENT
@@ -52,14 +54,26 @@ class RemoteMember:
         self.signature: Signature = self._wait(self._describe(), _START_TIMEOUT_S)
 
     def compute(self, inputs: Tensors) -> Tensors:
-        """Return the outputs. Raises what the model's replica raised, ModelNotReady, or late."""
+        """Return the outputs. Raises what the model's replica raised, ModelNotReady, or late.
+
+        A new version of the model may compute rows together: RowsMixed says so, and the next call
+        is taken for what one client sent.
+        """
         timeout_s = left_s(self._timeout_s)
         if timeout_s <= 0:
             raise DeadlineExceeded(f"no time is left to ask model '{self._model}'")
         request = InferRequest(
-            inputs, version=self._version, timeout_s=timeout_s, trace=CURRENT.get()
+            inputs,
+            version=self._version,
+            timeout_s=timeout_s,
+            trace=CURRENT.get(),
+            has_strangers=self.signature.batched,
         )
-        response: InferResponse = self._wait(self._infer(request), timeout_s)
+        try:
+            response: InferResponse = self._wait(self._infer(request), timeout_s)
+        except RowsMixed as err:
+            self.signature = replace(self.signature, batched=False, batched_reason=str(err))
+            raise
         return response.outputs
 
     def warmup(self) -> None:

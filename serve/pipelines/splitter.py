@@ -32,6 +32,8 @@ class SplitterKind(Kind):
     input `key` go the same way.
     """
 
+    parts_rows = True
+
     def __init__(self, parts: Parts, *, weights: Sequence[float], key: str | None) -> None:
         require_batched(f"{parts.where}.members", parts.members)
         self._layers = parts.layers

@@ -28,6 +28,8 @@ class SwitchKind(Kind):
     place of its member among the parts', `default` is the place of the one for all other values.
     """
 
+    parts_rows = True
+
     def __init__(
         self,
         parts: Parts,

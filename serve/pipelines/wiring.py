@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve.batching.merging import rows_of
-from serve.errors import ConfigError
+from serve.errors import ConfigError, InferenceFailed
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import Member
 from serve.pipelines.rows import Rows, choose, put, require_rows
@@ -56,8 +56,14 @@ class WiredMember:
     def compute(self, values: Values, rows: Rows | None = None) -> Tensors:
         """Return the member's outputs for computed values, of some of their rows if given.
 
-        Raises InferenceFailed if a member that takes rows answers others than it was given.
+        Raises InferenceFailed if a member that takes rows answers others than it was given, and for
+        some of the rows of one that takes none any more.
         """
+        if rows is not None and not self.member.signature.batched:
+            raise InferenceFailed(
+                f"'{self.label}' computes all rows of a request together by now, and here each row "
+                f"goes its own way: {self.member.signature.batched_reason}"
+            )
         inputs = self.inputs(values)
         chosen = inputs if rows is None else choose(inputs, rows)
         outputs = self.member.compute(chosen)

@@ -44,7 +44,10 @@ def check_shape(shape: Any, name: str) -> tuple[int, ...]:
 
 
 def from_bytes(data: memoryview, datatype: Datatype, shape: tuple[int, ...], name: str) -> Array:
-    """Return the array of raw data: a view of it, or a copy for BYTES. Raises InvalidRequest."""
+    """Return the array of raw data: a view of it, or a copy for BYTES.
+
+    Raises InvalidRequest.
+    """
     if datatype.itemsize is None:
         return _strings_from_bytes(data, shape, name)
     expected = element_count(shape) * datatype.itemsize
@@ -53,7 +56,11 @@ def from_bytes(data: memoryview, datatype: Datatype, shape: tuple[int, ...], nam
             f"tensor '{name}' has {len(data)} bytes of data, {datatype.name} {list(shape)} "
             f"takes {expected}"
         )
-    return np.frombuffer(data, datatype.numpy).reshape(shape)
+    array = np.frombuffer(data, datatype.numpy).reshape(shape)
+    if datatype.numpy.kind == "b" and (array.view(np.uint8) > 1).any():
+        # Some clients write true as 255, and TensorFlow would compute with that.
+        return np.not_equal(array.view(np.uint8), 0)
+    return array
 
 
 def _strings_from_bytes(data: memoryview, shape: tuple[int, ...], name: str) -> Array:

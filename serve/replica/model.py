@@ -21,7 +21,7 @@ from serve.config.sections import Served, VersionPolicy
 from serve.drift.baseline import Baseline
 from serve.drift.monitor import Monitor
 from serve.engines.engine import Engine
-from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, ServeError
+from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, RowsMixed, ServeError
 from serve.protocols.signature_check import check
 from serve.replica import version_metrics
 from serve.replica.version_failures import Failures
@@ -136,9 +136,15 @@ class Model:
         """Return a version's outputs for a request.
 
         `is_alone` tells whether the replica has no other request. Raises InvalidRequest, QueueFull,
-        DeadlineExceeded, InferenceFailed.
+        DeadlineExceeded, InferenceFailed, RowsMixed for a pipeline whose rows may be of several
+        clients where they are not independent of each other.
         """
         signature = loaded.signature(request.signature)
+        if request.has_strangers and not signature.batched:
+            raise RowsMixed(
+                f"model '{self.name}' version {loaded.number} computes all rows of a request "
+                f"together: {signature.batched_reason}"
+            )
         inputs = check(request.inputs, signature, self.name)  # a bad request fails alone
         wanted = _wanted(request, signature)
         limit_s = self._config.limits.request_timeout_s

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.batching.deadline import until
-from serve.errors import DeadlineExceeded, InferenceFailed
+from serve.errors import DeadlineExceeded, InferenceFailed, RepositoryError
 from serve.pipelines.member import ColocatedMember
 from serve.types import Signature
 from tests.unit.pipelines.fakes import IN, NUMBER, RowEngine
@@ -80,3 +80,12 @@ def test_an_engine_that_answers_other_rows_than_it_was_given_is_not_cut_to_fit(r
     engine.infer = lambda signature, inputs: {"y": np.zeros((7, 2), np.float32)}
     with pytest.raises(InferenceFailed, match=r"member 'm' was given \d rows .* 'y' is \[7, 2\]"):
         ColocatedMember("m", engine, [1, 2, 4]).compute(_x(rows))
+
+
+def test_a_member_whose_rows_turn_out_to_see_each_other_is_refused():
+    engine = RowEngine()
+    member = ColocatedMember("m", engine, [1, 2])
+    engine.signatures = RowEngine(batched=False).signatures
+    with pytest.raises(RepositoryError, match=r"member 'm' .* rows are independent, and is none"):
+        member.warmup()
+    ColocatedMember("m", engine, [1, 2]).warmup()

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from serve.errors import InvalidRequest
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.pipeline_engine import Kind, PipelineEngine
 from serve.types import Signature, TensorSpec
@@ -103,3 +104,31 @@ def test_a_pipeline_looks_like_a_model_with_one_signature_that_pads_by_itself():
     assert list(engine.signatures) == [engine.default_signature] == ["serving_default"]
     assert engine.signatures["serving_default"].outputs == (NUMBER,)
     assert engine.pads_itself
+
+
+_TWO = (TensorSpec("x", "FP32", (-1,)), TensorSpec("z", "FP32", (-1,)))
+_PARTING = [
+    {"kind": "splitter", "members": [{"model": "a"}, {"model": "b"}], "weights": [0.5, 0.5]},
+    {"kind": "cascade", "layers": [
+        {"model": "a", "exit": {"score_above": 5, "output": "y"}},
+        {"model": "b"},
+    ]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tree", _PARTING, ids=["splitter", "cascade"])
+@pytest.mark.parametrize("rows", [(2, 5), (1, 5), (5, 2), (0, 2)])
+def test_inputs_of_different_length_are_refused_where_rows_part_ways(tree, rows):
+    """A model would stretch one row over many; here rows would be left out without a word."""
+    members = [Fake(name, lambda x, z: x + z, _TWO, (NUMBER,)) for name in "ab"]
+    engine = assemble(tree, *members)
+    first, second = (np.ones(count, np.float32) for count in rows)
+    with pytest.raises(InvalidRequest, match=rf"'x' \[{rows[0]}\], 'z' \[{rows[1]}\]"):
+        infer(engine, first, z=second)
+    assert infer(engine, [1, 2], z=np.ones(2, np.float32))["y"].tolist() == [2, 3]
+
+
+def test_a_sequence_hands_inputs_of_different_length_on_as_they_are():
+    member = Fake("a", lambda x, z: x + z, _TWO, (NUMBER,), batched=False)
+    engine = assemble({"kind": "sequence", "steps": [{"model": "a"}]}, member)
+    assert infer(engine, [1], z=np.ones(3, np.float32))["y"].tolist() == [2, 2, 2]

@@ -18,6 +18,7 @@ from serve.errors import (
     InvalidRequest,
     ModelNotReady,
     QueueFull,
+    RowsMixed,
     ServeError,
 )
 from serve.pipelines import remote
@@ -112,6 +113,18 @@ def test_a_members_outputs_are_what_its_replica_computed_on_the_replicas_loop(lo
     assert outputs["y"].tolist() == [2, 4]
     assert replica.requests[0].inputs is _X
     assert replica.loops == {loop}
+
+
+def test_a_member_whose_new_version_computes_rows_together_gets_no_strangers_any_more(
+    loop, replica
+):
+    member = _member(loop)
+    replica.errors = [_raised(RowsMixed("version 4 computes all rows together"))]
+    with pytest.raises(RowsMixed, match="version 4 computes all rows together"):
+        member.compute(_X)
+    assert not member.signature.batched
+    member.compute(_X)
+    assert [request.has_strangers for request in replica.requests] == [True, False]
 
 
 @pytest.mark.parametrize("version", [None, 4])

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from serve.errors import ConfigError
+from serve.errors import ConfigError, InferenceFailed
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.wiring import (
     REQUEST,
@@ -146,3 +148,14 @@ def test_a_members_inputs_are_those_that_its_wires_lead_to():
     )
     values = {f"{REQUEST}.x": [1], f"{REQUEST}.other": [2]}
     assert (first.inputs(values), second.inputs(values)) == ({"x": [1]}, {"x": [2]})
+
+
+def test_rows_go_no_ways_of_their_own_to_a_member_that_takes_them_together_by_now():
+    first, second = number("a", lambda x: x), number("b", lambda x: x)
+    tree = {"members": [{"model": "a"}, {"model": "b"}], "weights": [0.5, 0.5]}
+    engine = assemble({"kind": "splitter", **tree}, first, second)
+    for member in (first, second):
+        member.signature = replace(member.signature, batched=False, batched_reason="it ranks them")
+    with pytest.raises(InferenceFailed, match="each row goes its own way: it ranks them"):
+        infer(engine, [1, 2])
+    assert not first.seen

@@ -216,3 +216,9 @@ def test_half_floats_do_not_travel_as_json(array):
 def test_bytes_that_are_no_text_do_not_travel_as_json():
     said = _refusal(to_json, np.array([b"good", b"\xff"], object), "a")
     assert said == "output 'a' holds bytes that are not UTF-8; ask for binary data"
+
+
+def test_every_byte_but_zero_is_true():
+    array = from_bytes(memoryview(b"\x00\x01\x02\xff"), DATATYPES["BOOL"], (2, 2), "x")
+    assert array.view(np.uint8).tolist() == [[0, 1], [1, 1]]
+    assert array.dtype == np.bool_

@@ -17,6 +17,7 @@ from serve.errors import (
     ModelNotFound,
     ModelNotReady,
     RepositoryError,
+    RowsMixed,
 )
 from serve.replica import version_failures
 from serve.replica.model import Model
@@ -559,5 +560,24 @@ def test_a_request_may_shorten_its_time_and_not_lengthen_it(asked_s, limit_s):
                 await asyncio.wait_for(_y(model, 1, timeout_s=asked_s), 20)
         finally:
             engine.goes_on.set()
+
+    asyncio.run(scenario())
+
+
+def test_rows_of_several_clients_are_not_computed_together():
+    model = _model(Versions({1: Doubler(1)}))
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        engine = model.versions[1].engine
+        assert await _y(model, 1, 2, has_strangers=True) == [1, 2]
+        signatures = engine.signatures.items()
+        engine.signatures = {
+            name: replace(each, batched=False, batched_reason="it ranks them")
+            for name, each in signatures
+        }
+        assert await _y(model, 1, 2) == [1, 2]
+        with pytest.raises(RowsMixed, match=r"version 1 computes all rows.*: it ranks them"):
+            await _y(model, 1, 2, has_strangers=True)
 
     asyncio.run(scenario())
