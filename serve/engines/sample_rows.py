@@ -34,6 +34,7 @@ class Kind:
     integers: tuple[int, int]  # from, to inclusive
     texts: _Values
     scales: tuple[float, ...] = ()  # what the floats of each row are multiplied by
+    tops: tuple[int, ...] = ()  # the largest integer of each row, where they differ
 
 
 def words(rng: np.random.Generator, count: int) -> Array:
@@ -104,6 +105,11 @@ KINDS = (
 _MAGNITUDES = Kind(
     "values of different size", None, (1, 9), words, scales=(1.0, -100.0, 0.01, -10_000.0)
 )
+# Not larger: some models make tensors of a size that they are told.
+_INTEGERS = (
+    Kind("integers of different size", None, (0, 1), words, tops=(1, 250, 5, 60)),
+    Kind("larger integers", None, (0, 1), words, tops=(1, 2_000, 30, 500)),
+)
 # Rows that are cut into parts have as many as the longest one, in many a model.
 _MORE_TEXTS = (
     Kind("phrases", (0, 1), (0, 1), _listed(b" ", words)),
@@ -122,10 +128,12 @@ PLAIN = (
 def kinds_of(signature: Signature) -> tuple[Kind, ...]:
     """Return the kinds of values that differ from row to row and are worth trying."""
     datatypes = {spec.datatype for spec in signature.inputs}
+    has_integers = any(DATATYPES[name].numpy.kind in "iu" for name in datatypes)
     has_floats = any(is_float(DATATYPES[name].numpy) for name in datatypes)
     return (
         *KINDS,
         *((_MAGNITUDES,) if has_floats else ()),
+        *(_INTEGERS if has_integers else ()),
         *(_MORE_TEXTS if "BYTES" in datatypes else ()),
     )
 
@@ -163,14 +171,21 @@ def _values(
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(bool)
     if dtype.kind in "iu":
-        low, high = kind.integers
-        return rng.integers(
-            low, min(high, int(np.iinfo(dtype.str).max)), shape, endpoint=True
-        ).astype(dtype)
+        return _integers(kind, shape, int(np.iinfo(dtype.str).max), rng).astype(dtype)
     if kind.floats is None:
         floats = rng.standard_normal(shape)
         return _scaled(floats, kind.scales).astype(dtype) if kind.scales else floats.astype(dtype)
     return rng.uniform(*kind.floats, shape).astype(dtype)
+
+
+def _integers(kind: Kind, shape: tuple[int, ...], most: int, rng: np.random.Generator) -> Array:
+    low, high = kind.integers
+    if not kind.tops or not shape:
+        return rng.integers(low, min(high, most), shape, endpoint=True)
+    tops = np.minimum(np.resize(kind.tops, shape[0]), min(most, max(kind.tops))).reshape(
+        -1, *(1,) * (len(shape) - 1)
+    )
+    return rng.integers(tops // 2, tops, shape, endpoint=True)
 
 
 def _scaled(floats: Array, scales: Sequence[float]) -> Array:

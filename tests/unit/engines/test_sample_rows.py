@@ -61,6 +61,16 @@ def test_floats_are_of_different_size_and_sign_from_row_to_row():
     assert any(0 < share < 1 for share in one_column)
 
 
+@pytest.mark.parametrize(("datatype", "most"), [("UINT8", 250), ("INT8", 127), ("INT64", 2000)])
+def test_integers_are_of_different_size_from_row_to_row(datatype, most):
+    signature = _signature(TensorSpec("x", datatype, (-1, 50)), TensorSpec("n", datatype, ()))
+    rows = [
+        next(inputs_of(signature, kind, 4))["x"].astype(int).max(axis=1)
+        for kind in kinds_of(signature)
+    ]
+    assert any(row.min() == 1 and row.max() > most * 0.9 for row in rows)
+
+
 @pytest.mark.parametrize("separator", [b" ", b","])
 @pytest.mark.parametrize("are_numbers", [False, True])
 def test_some_texts_have_more_parts_than_others(separator, are_numbers):
