@@ -14,6 +14,7 @@ from serve.deploy.capacity import require_room
 from serve.deploy.ray_api import RayServeApi
 from serve.deploy.rollout import failed_for_good, wait_until_running
 from serve.errors import ConfigError
+from serve.repository.repository import configured
 
 _CHART = Path("helm/strata")
 _NOTHING_CHANGED = "dry run: nothing was changed"
@@ -63,10 +64,13 @@ def apply(
 def _apply_here(tree: Config, timeout_s: float | None, dry_run: bool) -> None:
     from serve.deploy.applications import application_names, deploy_config  # bring Ray
     from serve.deploy.changes import changes
+    from serve.deploy.preflight import require_some_version
 
     api = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}")
     new = deploy_config(tree)
     found = changes(api.configs(), new)
+    added = {each.name for each in found if each.word == "added"}
+    require_some_version(tree, configured(tree.repository), added)
     _require_room(tree, api)
     for change in found:
         out.print(f"{change.name}: {change.text}", markup=False)

@@ -95,7 +95,8 @@ class _Progress:
 class _Retries:
     """Starts models again that Ray Serve has given up, less and less often, and says what comes.
 
-    What was wrong may pass: a version that arrives late, a store that was away.
+    What was wrong may pass: a version that arrives late, a store that was away. Models count that
+    failed when the platform started, and those that a later change brought.
     """
 
     def __init__(self, api: "RayServeApi", failed: Mapping[str, str]) -> None:
@@ -107,24 +108,28 @@ class _Retries:
             err.print(f"{name} is not served, and tried again: {reason}", markup=False)
 
     def look(self, now: float) -> None:
-        """Say what runs by now, and start the others again if it is time to."""
-        if not self._failed or now < self._next:
+        """Say what runs by now and what does not, and start that again; if it is time to."""
+        if now < self._next:
             return
+        known = set(self._failed)
         with suppress(ServeError):  # the dashboard may be busy; the next look will tell
-            states = self._api.states()
-            for name in [n for n in self._failed if n in states and _runs(states[n])]:
-                del self._failed[name]
-                err.print(f"{name} is served now", markup=False)
-            self._failed = {n: reason for n, reason in self._failed.items() if n in states}
-            given_up = failed_for_good(states, self._failed)
-            for name, reason in given_up.items():
-                if reason != self._failed[name]:
-                    err.print(f"{name} is still not served: {reason}", markup=False)
-            self._failed |= given_up
-            if given_up:
-                self._api.restart(given_up)
-        self._pause_s = min(2 * self._pause_s, _LAST_RETRY_S)
+            self._try_again(self._api.states())
+        is_new = not self._failed or self._failed.keys() - known
+        self._pause_s = _FIRST_RETRY_S if is_new else min(2 * self._pause_s, _LAST_RETRY_S)
         self._next = now + self._pause_s
+
+    def _try_again(self, states: Mapping[str, ApplicationState]) -> None:
+        for name in [n for n in self._failed if n in states and _runs(states[n])]:
+            del self._failed[name]
+            err.print(f"{name} is served now", markup=False)
+        self._failed = {n: reason for n, reason in self._failed.items() if n in states}
+        given_up = failed_for_good(states, states)
+        for name, reason in given_up.items():
+            if reason != self._failed.get(name):
+                err.print(f"{name} is not served, and tried again: {reason}", markup=False)
+        self._failed |= given_up
+        if given_up:
+            self._api.restart(given_up)
 
 
 def _runs(state: ApplicationState) -> bool:

@@ -4,7 +4,8 @@ Called by `strata up` and `strata apply`. Signatures come from the manifests; on
 was copied into the repository without one is loaded, which brings TensorFlow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import cache
 
 from serve.config.schema import Config
@@ -69,7 +70,7 @@ def check_versions(config: Config, repository: Repository) -> list[str]:
     """Return what is doubtful of the versions that models ask for, a sentence each.
 
     Raises ConfigError for a label or a `specific` policy with a version that is not there. A model
-    without any version is only doubtful: one may be on its way.
+    without any version is only doubtful: one may be on its way (but see require_some_version).
     """
     doubts: list[str] = []
     for index, model in enumerate(config.models):
@@ -78,7 +79,7 @@ def check_versions(config: Config, repository: Repository) -> list[str]:
         except RepositoryError as err:
             return [*doubts, f"versions and labels were not checked: {err}"]
         if not available:
-            doubts.append(f"model '{model.name}' has no version in {repository.root}")
+            doubts.append(f"models[{index}]: {repository.look(model.name).absence}")
             continue
         place = f"models[{index}]"
         policy = model.version_policy
@@ -95,6 +96,19 @@ def check_versions(config: Config, repository: Repository) -> list[str]:
                     "served by this label"
                 )
     return doubts
+
+
+def require_some_version(config: Config, repository: Repository, added: Collection[str]) -> None:
+    """Raise ConfigError if a model that is added has no version: none of its replicas could serve.
+
+    It may be another one's name misspelt, which is removed then. A repository that does not answer
+    is no reason (check_versions has told of it).
+    """
+    with suppress(RepositoryError):
+        for index, model in enumerate(config.models):
+            absence = repository.look(model.name).absence if model.name in added else ""
+            if absence:
+                raise ConfigError(f"models[{index}]: {absence}; nothing was changed")
 
 
 def _require_version(where: str, model: str, number: int, available: Sequence[int]) -> None:

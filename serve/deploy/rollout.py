@@ -85,8 +85,15 @@ def _not_running(states: Mapping[str, ApplicationState], wanted: Collection[str]
 
 def _pending(states: Mapping[str, ApplicationState], wanted: Collection[str]) -> str:
     """Return the applications that do not run yet or are not gone yet; empty when all is done."""
-    words = {name: states[name].status if name in states else "not deployed" for name in wanted}
+    words = {name: _word(states[name]) if name in states else "not deployed" for name in wanted}
     words |= {name: "to be removed" for name in states if name not in wanted}
     return ", ".join(
         f"{name} ({word})" for name, word in sorted(words.items()) if word != "RUNNING"
     )
+
+
+def _word(state: ApplicationState) -> str:
+    """Return the status, with the reason why it is not RUNNING where there is one."""
+    if state.status == "RUNNING" or not state.message:
+        return state.status
+    return f"{state.status}: {state.reason}"

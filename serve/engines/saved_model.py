@@ -66,6 +66,11 @@ def _default(
     if name is not None and name in functions:
         return name
     others = f"(it has: {', '.join(sorted(functions)) or 'none that can be served'})"
+    another = (
+        f", or choose another one by `signature:` in the config of the model {others}"
+        if functions
+        else "; it has no other one that can be served"
+    )
     if name is None:
         raise RepositoryError(
             f"{path}: none of its signatures is called serving_default; say which one answers, by "
@@ -74,8 +79,8 @@ def _default(
     if name not in refused:
         raise RepositoryError(f"{path}: it has no signature '{name}' {others}")
     raise RepositoryError(
-        f"{path}: its signature '{name}' cannot be served: {refused[name]}; export it that way, or "
-        f"choose another one by `signature:` in the config of the model {others}"
+        f"{path}: its signature '{name}' cannot be served: {refused[name]}; export it that way"
+        f"{another}"
     )
 
 

@@ -112,7 +112,8 @@ class TensorFlowEngine:
                 log.warning("%s; it is served all the same", err)
                 continue
             if dependent:
-                reason = f"{signature.batched_reason}; {dependent}"
+                known = signature.batched_reason  # by the manifest, maybe
+                reason = known if dependent in known else f"{known}; {dependent}"
                 changed = replace(signature, batched=False, batched_reason=reason)
                 self.signatures = {**self.signatures, name: changed}
                 log.warning("signature '%s': %s", name, dependent)

@@ -129,7 +129,8 @@ class Trial:
             self._found = next(filter(None, (self._try(signature, kind) for kind in kinds)), None)
         if self._found is None:
             raise RepositoryError(
-                f"signature '{signature.name}' computes nothing of its types: {self._refusal}; "
+                f"signature '{signature.name}' does not compute values made up for its types: "
+                f"{self._refusal}; "
                 "if it only takes special values, such as the components of a ragged or sparse "
                 "tensor, publish it with some: strata publish --sample"
             )

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serve.batching.merging import rows_of
-from serve.config.schema import Config, Model
-from serve.config.sections import Served
+from serve.config.schema import Config, Model, is_name
+from serve.config.sections import NAME_PATTERN, Served
 from serve.engines.loading import load
+from serve.errors import ConfigError
 from serve.pipelines.build import build
 from serve.pipelines.member import ColocatedMember, Member
 from serve.pipelines.pipeline_engine import Kind
@@ -69,9 +70,16 @@ class Subject:
 
 
 def find_served(config: Config, name: str) -> Served:
-    """Return a model or pipeline of the config file; a model that it lacks gets the defaults."""
+    """Return a model or pipeline of the config file; a model that it lacks gets the defaults.
+
+    Raises ConfigError for what cannot be a model's name.
+    """
     known = {served.name: served for served in config.served}
-    return known.get(name) or Model(name=name)
+    if name in known:
+        return known[name]
+    if not is_name(name):
+        raise ConfigError(f"'{name}' cannot name a model; a name matches {NAME_PATTERN}")
+    return Model(name=name)
 
 
 def load_subject(config: Config, repository: Repository, reference: Reference) -> Subject:

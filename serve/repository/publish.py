@@ -98,6 +98,7 @@ def _staging(repository: Repository, name: str) -> Iterator[Path]:
     """Yield a hidden folder, in a local repository's own file system so that it can be renamed."""
     parent = repository.store.local_path(name) if repository.is_local else repository.cache_dir
     staging = parent / f".publishing-{uuid.uuid4().hex}"
+    is_new = not parent.exists()
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _remove_left(parent)
@@ -112,6 +113,9 @@ def _staging(repository: Repository, name: str) -> Iterator[Path]:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         _lock_of(staging).unlink(missing_ok=True)
+        if is_new:
+            with suppress(OSError):  # a model of which nothing was published leaves no folder
+                parent.rmdir()
 
 
 def _lock_of(staging: Path) -> Path:

@@ -1,7 +1,7 @@
 """`strata apply`: what becomes of each model, on this machine and in a release."""
 
 import json
-import shutil
+import zipfile
 
 import pytest
 
@@ -14,13 +14,45 @@ from tests.unit.deploy.fakes import application
 _PUT, _GET = f"PUT {APPLICATIONS}", f"GET {APPLICATIONS}"
 
 
+@pytest.fixture(autouse=True)
+def versions(tmp_path):
+    """A version of digits and of parity, whole to look at."""
+    for name in ("digits", "parity"):
+        folder = tmp_path / "models" / name / "1"
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(folder / "model.keras", "w") as file:
+            file.writestr("config.json", "{}")
+            file.writestr("model.weights.h5", bytes(2000))
+
+
 def test_a_platform_that_does_not_run_is_started_with_up(refused, config):
     assert "start the platform with strata up" in refused("apply", "-c", config)
 
 
 def _said(printed):
-    """Return what was printed but for warnings: these repositories have no versions."""
+    """Return what was printed but for warnings: these platforms tell nothing of their nodes."""
     return [line for line in printed.splitlines() if not line.startswith("warning: ")]
+
+
+def test_a_model_that_is_added_without_a_version_is_refused_and_removes_no_other(
+    refused, platform, dashboard
+):
+    config = platform(models=[{"name": "digitz"}])
+    dashboard.pages = {_GET: applications(digits=application()), _PUT: {}}
+    for options in ((), ("--dry-run",)):
+        error = refused("apply", "-c", config, *options)
+        assert error.startswith("models[0]: ")
+        assert "has no folder 'digitz' (there are: digits, parity); did you mean 'digits'" in error
+    assert dashboard.sent_to(_PUT) == []
+
+
+def test_a_model_that_runs_already_may_lack_a_version(strata, platform, dashboard):
+    config = platform(models=[{"name": "digits"}, {"name": "gone"}])
+    running = applications(digits=application(), gone=application())
+    dashboard.pages = {_GET: running, _PUT: {}}
+    code, printed, _ = strata("apply", "-c", config, "--no-wait")
+    assert code == 0
+    assert "warning: models[1]: " in printed
 
 
 def test_apply_gives_the_file_to_ray_serve_and_tells_first_what_becomes_of_each(
@@ -101,13 +133,8 @@ def test_where_ray_does_not_tell_its_nodes_a_change_is_allowed_with_a_warning(
     assert len(dashboard.sent_to(_PUT)) == 1
 
 
-def test_a_label_to_a_version_that_is_not_there_is_refused(
-    refused, platform, dashboard, tmp_path, keras_file
-):
+def test_a_label_to_a_version_that_is_not_there_is_refused(refused, platform, dashboard):
     config = platform(models=[{"name": "digits", "version_labels": {"stable": 7}}])
-    version = tmp_path / "models" / "digits" / "1"
-    version.mkdir(parents=True)
-    shutil.copy(keras_file, version / "model.keras")
     dashboard.pages = {_GET: applications(), _PUT: {}}
     error = refused("apply", "-c", config)
     assert (

@@ -181,6 +181,20 @@ def test_what_failed_is_started_again_less_and_less_often_until_it_runs(capsys):
     assert "digits is served now" in capsys.readouterr().err
 
 
+def test_what_failed_after_a_later_change_is_started_again_too(capsys):
+    api = FakeApi(digits="RUNNING")
+    retries = _Retries(api, {})
+    start = time.monotonic()
+    for second in range(600):
+        retries.look(start + second)
+    assert api.restarted == []
+    api.statuses["late"] = "DEPLOY_FAILED"
+    for second in range(600, 606):
+        retries.look(start + second)
+    assert api.restarted == [["late"]]
+    assert "late is not served, and tried again" in capsys.readouterr().err
+
+
 def test_a_model_that_sleeps_is_not_woken_for_an_example(strata, platform, local):
     config = platform(models=[{"name": "digits", "autoscaling": {"min_replicas": 0}}])
     code, printed, _ = strata("up", "-c", config)

@@ -114,7 +114,8 @@ def test_a_label_that_the_policy_does_not_load_and_a_model_without_versions_are_
     (doubt,) = _versions(repository, version_labels={"stable": 1})
     assert "nobody is served by this label" in doubt
     (doubt,) = _versions(repository, name="absent", version_labels={"stable": 1})
-    assert "model 'absent' has no version in" in doubt
+    assert doubt.startswith("models[0]: ")
+    assert "has no folder 'absent' (there are: " in doubt
 
 
 def test_a_repository_that_does_not_answer_refuses_nothing(repository, monkeypatch):

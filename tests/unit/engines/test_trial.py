@@ -164,7 +164,8 @@ def test_a_length_that_is_refused_is_followed_by_others():
 
 def test_what_never_computes_does_not_get_through():
     with pytest.raises(
-        RepositoryError, match=r"computes nothing of its types: no such value; .*--sample"
+        RepositoryError,
+        match=r"does not compute values made up for its types: no such value; .*--sample",
     ):
         _warm(Seen(lambda x: True))
 
