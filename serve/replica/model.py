@@ -10,7 +10,7 @@ reached when they changed is reached by later looks into the source.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -24,6 +24,7 @@ from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, RowsMixed, ServeError
 from serve.protocols.signature_check import check
 from serve.replica import version_metrics
+from serve.replica.late_calls import LateCalls
 from serve.replica.version_failures import Failures
 from serve.replica.version_policy import resolve, select
 from serve.telemetry.metrics_recorder import Recorder
@@ -34,6 +35,19 @@ log = logging.getLogger("ray.serve")
 # An engine call that takes longer than this many requests wait for it does not come back.
 _STUCK_TIMEOUTS = 3
 _LEAST_STUCK_S = 60.0  # whatever short time requests wait
+
+# What takes longer than this goes on in its thread, and neither other versions nor changes wait.
+_LONGEST_LOOK_S = 120.0
+_LONGEST_LOAD_S = 1800.0
+
+
+_LOOK = "look"
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    number: int
+    revision: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,10 @@ class Source(Protocol):
         """Return a version's engine, not yet warm. Raises ServeError."""
 
     def baseline(self, version: int, signatures: Mapping[str, Signature]) -> Baseline | None:
-        """Return what a version's rows were like, if that was written down. Raises ServeError."""
+        """Return what a loaded version's rows were like, if that was written down.
+
+        Raises ServeError if that is broken, OSError if it cannot be read now.
+        """
 
 
 class Model:
@@ -104,6 +121,7 @@ class Model:
         self._source = source
         self._recorder = recorder
         self._failures = Failures()
+        self._calls = LateCalls()
         self._has_looked = True  # the latest look into the source came to its end
         self._changing = asyncio.Lock()
 
@@ -182,11 +200,14 @@ class Model:
         """
         async with self._changing:
             self._has_looked = False
-            revisions = await asyncio.to_thread(self._revisions)
+            revisions = await self._look()
             self._failures.keep(revisions)
+            self._drop_late_loads(revisions)
             wanted = await self._load_wanted(revisions)
+            self._forget_failures(wanted)
             if wanted:
                 self._unload_except(wanted)
+            self._settle_labels()
             self._report_missing_labels()
             self._has_looked = True
 
@@ -194,6 +215,19 @@ class Model:
         """Refresh if the latest look failed, or a version that failed is due again."""
         if not self._has_looked or self._failures.is_due:
             await self.refresh()
+
+    async def _look(self) -> dict[int, object]:
+        """Return the revisions of the versions that could be loaded. Raises RepositoryError."""
+        late = (
+            f"model '{self.name}': a look into the repository has taken more than "
+            f"{_LONGEST_LOOK_S:.0f} s and goes on; is its store or network away?"
+        )
+        return await self._calls.result(_LOOK, self._revisions, _LONGEST_LOOK_S, late)
+
+    def _drop_late_loads(self, revisions: Mapping[int, object]) -> None:
+        for key in self._calls.keys:
+            if isinstance(key, _Load) and revisions.get(key.number) != key.revision:
+                self._calls.drop(key, LoadedVersion.close)
 
     def _revisions(self) -> dict[int, object]:
         return {number: self._revision(number) for number in self._source.versions()}
@@ -258,7 +292,7 @@ class Model:
         failed = {number for number in revisions if self._failures.is_waiting(number)}
         while True:
             candidates = [n for n in revisions if n in self.versions or n not in failed]
-            wanted = select(candidates, latest=self._policy.latest, specific=self._policy.specific)
+            wanted = self._select(candidates)
             missing = [
                 number
                 for number in wanted
@@ -268,6 +302,18 @@ class Model:
                 return set(wanted)
             if not await self._load(missing[0], revisions[missing[0]]):
                 failed.add(missing[0])
+
+    def _forget_failures(self, wanted: set[int]) -> None:
+        """Forget failures of versions that the policy would not ask for if they could be loaded.
+
+        Such a one was tried for want of a newer version, which serves now, or under another policy.
+        """
+        for number in list(self.failures):
+            if number not in self._select({*wanted, number}):
+                self._failures.forget(number)
+
+    def _select(self, available: Iterable[int]) -> list[int]:
+        return select(available, latest=self._policy.latest, specific=self._policy.specific)
 
     def _is_missing(self, number: int, revision: object) -> bool:
         loaded = self.versions.get(number)
@@ -279,7 +325,12 @@ class Model:
         version = str(number)
         version_metrics.begin(self._recorder, version)
         try:
-            loaded = await asyncio.to_thread(self._load_blocking, number, revision)
+            loaded = await self._calls.result(
+                _Load(number, revision),
+                partial(self._load_blocking, number, revision),
+                _LONGEST_LOAD_S,
+                f"it is still being loaded after {_LONGEST_LOAD_S:.0f} s; it serves once it is",
+            )
         except (Exception, SystemExit) as err:  # whatever its code raises, it is this one's
             self._note_failure(number, revision, err)
             return False
@@ -319,6 +370,13 @@ class Model:
 
     def _load_blocking(self, number: int, revision: object) -> LoadedVersion:
         engine = self._source.load(number)
+        try:
+            return self._warmed(number, revision, engine)
+        except BaseException:
+            engine.close()
+            raise
+
+    def _warmed(self, number: int, revision: object, engine: Engine) -> LoadedVersion:
         engine.warmup(self._config.batching.sizes)
         policy = BatchPolicy(
             self._config.batching,
@@ -335,6 +393,8 @@ class Model:
     def _monitor(self, number: int, engine: Engine) -> Monitor | None:
         try:
             baseline = self._source.baseline(number, engine.signatures)
+        except OSError:  # the disk is away: the version is tried again, as a whole
+            raise
         except Exception as err:  # a model that is whole is served without statistics, too
             log.warning("model '%s' version %d is not watched: %s", self.name, number, err)
             return None

@@ -38,7 +38,7 @@ class Failures:
         return is_new
 
     def forget(self, number: int) -> None:
-        """Forget a version, which has been loaded."""
+        """Forget a version, which has been loaded or is wanted no more."""
         self._failed.pop(number, None)
         self.reasons.pop(number, None)
 

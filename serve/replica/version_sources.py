@@ -30,7 +30,6 @@ class RepositorySource:
         engine: EngineOptions | None = None,
     ) -> None:
         self._repository = repository
-        self._model = model
         engine = engine or EngineOptions(options.num_threads, options.num_gpus)
         self._watched = WatchedModel(repository, model, engine)
 
@@ -50,7 +49,7 @@ class RepositorySource:
         return self._watched.load(version)
 
     def baseline(self, version: int, signatures: Mapping[str, Signature]) -> Baseline | None:
-        data = self._repository.baseline(self._model, version)
+        data = self._repository.baseline(self._watched.loaded[version].path)
         return None if data is None else parse_baseline(data, signatures)
 
 

@@ -3,21 +3,27 @@
 Called by version_sources, for a model of its own and for the members of a pipeline.
 """
 
+import logging
 import weakref
 from collections.abc import Mapping
 
 from serve.engines.engine import Engine, EngineOptions
 from serve.engines.loading import load
-from serve.repository.repository import Repository
+from serve.errors import RepositoryError
+from serve.repository.repository import Fetched, Repository
+
+log = logging.getLogger("ray.serve")
 
 
 class WatchedModel:
     """One model of a repository as a replica sees it, look by look.
 
     `found` are the versions that could be loaded at the last look, with their revisions; `problems`
-    say why others could not, and `absence` why there is none. A version that was loaded stays as it
-    was loaded for as long as its folder is there: one that is being copied over, or that may no
-    longer be read, is no reason to serve an older one.
+    say why others could not, and `absence` why there is none. `loaded` are the folders of versions
+    that were loaded, as long as they are there or the model has no folder at all.
+
+    A version that was loaded stays as it was loaded for as long as its folder is there: one that is
+    being copied over, or that may no longer be read, is no reason to serve an older one.
     """
 
     def __init__(self, repository: Repository, model: str, options: EngineOptions) -> None:
@@ -27,18 +33,31 @@ class WatchedModel:
         self._repository = repository
         self._model = model
         self._options = options
-        self._loaded: dict[int, str] = {}
+        self.loaded: dict[int, Fetched] = {}
 
     def look(self) -> Mapping[int, str]:
         """Look into the repository and return `found`. Raises RepositoryError if it is away."""
-        if self._loaded:
-            self._repository.drop_copies(self._model)  # of versions that nobody here uses any more
+        if self.loaded:
+            self._drop_copies()
         seen = self._repository.look(self._model)
-        kept = {n: revision for n, revision in self._loaded.items() if n in seen.problems}
-        self._loaded = {n: r for n, r in self._loaded.items() if n in kept or n in seen.revisions}
+        kept = {n: each.revision for n, each in self.loaded.items() if n in seen.problems}
+        if seen.revisions or seen.problems:  # without any it may be a mount that is away
+            self.loaded = {
+                n: each for n, each in self.loaded.items() if n in kept or n in seen.revisions
+            }
         self.found = {**kept, **seen.revisions}
         self.problems, self.absence = seen.problems, seen.absence
         return self.found
+
+    def _drop_copies(self) -> None:
+        """Remove copies of versions that nobody here uses any more.
+
+        A look does not depend on it: what fails here fails where a copy is made, and is said there.
+        """
+        try:
+            self._repository.drop_copies(self._model)
+        except RepositoryError as err:
+            log.debug("%s", err)
 
     def load(self, version: int) -> Engine:
         """Return a version's engine, not yet warm. Raises RepositoryError."""
@@ -50,7 +69,7 @@ class WatchedModel:
             if engine is not None:
                 engine.close()
             raise
-        self._loaded[version] = fetched.revision
+        self.loaded[version] = fetched
         weakref.finalize(engine, self._repository.release, fetched.path)
         return engine
 

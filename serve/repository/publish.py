@@ -37,11 +37,10 @@ from serve.repository.layout import (
 from serve.repository.locks import locked
 from serve.repository.manifest import FileRecord, Manifest, record
 from serve.repository.repository import Repository
-from serve.repository.store import Store, reason
+from serve.repository.store import FULL, Store, reason
 from serve.repository.upload import upload
 from serve.types import MAX_VERSION, RowsVerdict, Signature
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEFT_AFTER_S = 3600  # what a publisher of another machine stages is written to more often
 _ATTEMPTS = 100  # publishers that may take the next number before this one gives up
 
@@ -112,7 +111,8 @@ def _staging(repository: Repository, name: str) -> Iterator[Path]:
         ) from err
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        _lock_of(staging).unlink(missing_ok=True)
+        with suppress(OSError):
+            _lock_of(staging).unlink()
         if is_new:
             with suppress(OSError):  # a model of which nothing was published leaves no folder
                 parent.rmdir()
@@ -144,7 +144,7 @@ def _stage(source: Path, staging: Path) -> dict[str, FileRecord]:
             raise RepositoryError(f"'{source}' cannot be published: it holds {no_model(files)}")
         records = {path: copy_file(file, staging / path) for path, file in files.items()}
     except OSError as err:
-        if err.errno in _FULL:
+        if err.errno in FULL:
             raise
         raise RepositoryError(f"'{source}' cannot be published: {reason(err)}") from err
     store = Store(str(staging.parent))
@@ -259,7 +259,7 @@ def _commit(
 
 def _compared(repository: Repository, manifest: Manifest) -> Published:
     """Return what was published, and what changes for clients of the version before it."""
-    path = repository.path(manifest.model, manifest.version)
+    path = repository.store.url(f"{manifest.model}/{manifest.version}")
     with suppress(RepositoryError):  # it is published, whatever the version before is like
         earlier = [n for n in repository.versions(manifest.model) if n < manifest.version]
         before = repository.manifest(manifest.model, max(earlier)) if earlier else None
@@ -284,6 +284,6 @@ def _rename(staging: Path, store: Store, manifest: Manifest) -> bool:
 
 
 def _explain(err: OSError, folder: Path, staging: Path) -> str:
-    if err.errno in _FULL:
+    if err.errno in FULL:
         return f"no space is left on the disk of '{folder}'; nothing was published"
     return reason(err).replace(str(staging), str(folder))

@@ -13,10 +13,16 @@ from pathlib import Path
 from serve.config import schema as config
 from serve.errors import RepositoryError
 from serve.repository.cache import Cache
-from serve.repository.completeness import Contents, examine
+from serve.repository.completeness import Contents, examine, unreadable_part
 from serve.repository.folders import ModelFolder, VersionFolder, absence, look, top_level
 from serve.repository.layout import BASELINE, MANIFEST
-from serve.repository.manifest import FileRecord, Manifest, require_same, verify
+from serve.repository.manifest import (
+    FileRecord,
+    Manifest,
+    read_manifest,
+    require_same,
+    verify,
+)
 from serve.repository.store import Store, reason
 
 
@@ -130,6 +136,20 @@ class Repository:
         found = look(self.store, model).versions.get(version)
         return self.store.url(found.path if found else f"{model}/{version}")
 
+    def baseline(self, folder: Path) -> bytes | None:
+        """Return the drift baseline in a folder that `fetch` returned, None if there is none.
+
+        Raises RepositoryError if it is not the one that was published, OSError if it is away now.
+        """
+        if not (folder / BASELINE).is_file():
+            return None
+        data = (folder / BASELINE).read_bytes()
+        manifest = read_manifest(folder)
+        if manifest and BASELINE in manifest.files:
+            found = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
+            require_same(manifest.files[BASELINE], found, str(folder / BASELINE))
+        return data
+
     @contextmanager
     def reading(self, model: str, version: int) -> Iterator[Fetched]:
         """Yield the folder of a version as `fetch` does, and fail if the version changed meanwhile.
@@ -141,9 +161,10 @@ class Repository:
         try:
             yield fetched
             self._require_unchanged(model, version, fetched)
-        except Exception:
+        except BaseException as err:
             self.release(fetched.path)
-            self._require_unchanged(model, version, fetched)  # if it did, that is why
+            if isinstance(err, Exception):
+                self._require_unchanged(model, version, fetched)  # if it did, that is why
             raise
 
     def fetch(self, model: str, version: int) -> Path:
@@ -162,18 +183,6 @@ class Repository:
         """Remove the copies of a model's versions that no process on this machine holds."""
         if not self.is_local:
             self._cache.drop(model)
-
-    def baseline(self, model: str, version: int) -> bytes | None:
-        """Return a version's drift baseline as it was published, None if there is none."""
-        found, contents = self._contents(model, version)
-        if BASELINE not in contents.listing.files:
-            return None
-        path = f"{found.path}/{BASELINE}"
-        data = self.store.read(path)
-        if contents.manifest and BASELINE in contents.manifest.files:
-            record = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
-            require_same(contents.manifest.files[BASELINE], record, self.store.url(path))
-        return data
 
     def _no_model(self, name: str) -> str | None:
         try:
@@ -226,7 +235,11 @@ class Repository:
     def _require_unchanged(self, model: str, version: int, fetched: Fetched) -> None:
         if not self.is_local:
             return  # it was compared when it was copied, and copies never change
-        if self._version(model, version).revision != fetched.revision:
+        found = self._version(model, version)
+        problem = unreadable_part(found.listing)
+        if problem:
+            raise RepositoryError(f"'{fetched.path}' cannot be served: {problem}")
+        if found.revision != fetched.revision:
             raise RepositoryError(
                 f"'{fetched.path}' changed while it was read; publish a new version instead, of "
                 "which nobody sees half"
@@ -250,11 +263,12 @@ class Repository:
 
     def _copied(self, model: str, version: int, found: VersionFolder, contents: Contents) -> Path:
         manifest = contents.manifest
-        paths = sorted({*manifest.files, MANIFEST} if manifest else contents.listing.files)
+        files = contents.listing.files
+        paths = sorted(files.keys() & {*manifest.files, MANIFEST, BASELINE} if manifest else files)
 
         def fill(staging: Path) -> None:
             for path in paths:
-                self.store.download(f"{found.path}/{path}", staging / path)
+                self.store.download(f"{found.path}/{path}", staging / path, files[path])
             self._verify(staging, manifest)
             if self._version(model, version).revision != found.revision:
                 raise RepositoryError(
@@ -265,7 +279,7 @@ class Repository:
         # With its revision: what is put there anew under the same number is another copy.
         content = f"{self.root}\n{found.path}\n{found.revision}"
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
-        size = sum(size or 0 for size in contents.listing.files.values())
+        size = sum(size or 0 for size in files.values())
         return self._cache.get(model, f"{version}-{key}", size, fill)
 
     def _verify(self, folder: Path, manifest: Manifest | None) -> None:

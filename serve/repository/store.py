@@ -8,7 +8,7 @@ becomes a RepositoryError that names the root and the reason. Paths are relative
 import errno
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote
@@ -21,6 +21,7 @@ from serve.repository.layout import MANIFEST, Entry, Listing, is_hidden, is_insi
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
 _MAX_DEPTH = 8  # folders in a version; ends the walk where the links of web pages form a circle
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a disk without room says
 # What stores call the things that change with a file's content.
 _STAMPS = ("ETag", "etag", "md5Hash", "generation", "Content-MD5")
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "created", "mtime")
@@ -83,10 +84,25 @@ class Store:
         with self._translated(), self._fs.open(self._full(path), "rb") as file:
             yield file
 
-    def download(self, path: str, target: Path) -> None:
-        with self._translated():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._fs.get_file(self._full(path), str(target))
+    def download(self, path: str, target: Path, size: int | None = None) -> None:
+        """Copy a file to the disk; `size` are the bytes that it has, None if that is unknown.
+
+        Raises RepositoryError, and OSError if the disk is full.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._translated():
+                self._fs.get_file(self._full(path), str(target))
+        except RepositoryError as err:
+            if isinstance(err.__cause__, OSError) and err.__cause__.errno in FULL:
+                raise err.__cause__ from None  # the disk's error, and none of the store
+            raise
+        found = target.stat().st_size
+        if size is not None and found != size:
+            raise RepositoryError(
+                f"repository '{self.root}' cannot be used: {found} of {size} bytes of "
+                f"'{self.url(path)}' came"
+            )
 
     def upload(self, source: Path, path: str) -> None:
         with self._translated():
@@ -106,7 +122,13 @@ class Store:
             except OSError:  # some stores say "precondition failed" in their own way
                 if not self._fs.exists(self._full(path)):
                     raise
-            return bool(self._fs.cat_file(self._full(path)) == token)
+                return bool(self._fs.cat_file(self._full(path)) == token)
+            try:
+                return bool(self._fs.cat_file(self._full(path)) == token)
+            except Exception:
+                with suppress(Exception):  # it was made, and nobody is told so
+                    self._fs.rm_file(self._full(path))
+                raise
 
     def remove(self, path: str) -> None:
         with self._translated():

@@ -30,8 +30,7 @@ def upload(staging: Path, store: Store, manifest: Manifest) -> bool:
     except BaseException:
         _undo(store, folder, [MANIFEST, *manifest.files])
         raise
-    with suppress(RepositoryError):  # with the manifest there, the marker means nothing
-        store.remove(f"{folder}/{PUBLISHING}")
+    _remove(store, f"{folder}/{PUBLISHING}")  # with the manifest there, it means nothing
     return True
 
 
@@ -41,10 +40,18 @@ def _claim(store: Store, folder: str) -> bool:
     marker = f"{folder}/{PUBLISHING}"
     if not store.create(marker):
         return False
-    if set(store.children(folder)) == {PUBLISHING}:
-        return True
-    store.remove(marker)  # another publisher began and ended since the first look
-    return False
+    is_alone = False
+    try:
+        is_alone = set(store.children(folder)) == {PUBLISHING}
+    finally:
+        if not is_alone:  # another publisher began and ended since the first look, or it failed
+            _remove(store, marker)
+    return is_alone
+
+
+def _remove(store: Store, path: str) -> None:
+    with suppress(RepositoryError):
+        store.remove(path)
 
 
 def _undo(store: Store, folder: str, paths: list[str]) -> None:

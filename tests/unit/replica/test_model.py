@@ -1,7 +1,9 @@
 """The life of a model's versions; engines are numpy, the batchers and their threads are real."""
 
 import asyncio
+import contextlib
 import logging
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -19,10 +21,11 @@ from serve.errors import (
     RepositoryError,
     RowsMixed,
 )
+from serve.replica import model as versions
 from serve.replica import version_failures
 from serve.replica.model import Model
 from serve.types import InferRequest, Signature
-from tests.unit.replica.fakes import Doubler, Held, Versions, X, Y, x
+from tests.unit.replica.fakes import Doubler, Held, Versions, X, Y, until, x
 from tests.unit.telemetry.fakes import FakeRecorder
 
 _BROKEN = RepositoryError("the file is cut off")
@@ -336,6 +339,137 @@ def test_an_engine_that_does_not_come_back_is_told_after_a_bound(monkeypatch):
     _apply(model)
     monkeypatch.setattr(Batcher, "busy_s", 59)
     model.require_quick()
+
+
+def test_a_load_that_hangs_is_told_and_holds_up_neither_changes_nor_other_versions(
+    monkeypatch, retry_at_once
+):
+    monkeypatch.setattr(versions, "_LONGEST_LOAD_S", 0.05)
+    hangs = Held("warmup", factor=5)
+    source = Versions({1: Doubler(1), 2: hangs})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        started = set(model.versions), model.unavailable()
+        source.put(3, Doubler(3))
+        await model.apply(_ALL, {"stable": 3})
+        beside = set(model.versions), model.choose(None, "stable").number
+        hangs.goes_on.set()
+        while model.failures:
+            await model.refresh()
+        return started, beside, await _y(model, 1, version=2)
+
+    started, beside, y = asyncio.run(scenario())
+    assert started == ({1}, {2: "it is still being loaded after 0 s; it serves once it is"})
+    assert (beside, y) == (({1, 3}, 3), [5])
+    assert source.loads.count(2) == 1
+
+
+def test_a_load_that_hangs_is_closed_in_the_end_if_its_version_is_another_by_then(
+    monkeypatch, retry_at_once
+):
+    monkeypatch.setattr(versions, "_LONGEST_LOAD_S", 0.05)
+    hangs = Held("warmup", factor=5)
+    source = Versions({1: hangs})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_LATEST, {})
+        source.put(1, Doubler(7), revision=1)
+        await model.refresh()
+        hangs.goes_on.set()
+        await until(lambda: hangs.is_closed)
+        return await _y(model, 1)
+
+    assert asyncio.run(scenario()) == [7]
+
+
+def test_a_look_that_hangs_is_told_and_the_next_one_waits_for_it(monkeypatch):
+    monkeypatch.setattr(versions, "_LONGEST_LOOK_S", 0.05)
+    source = Versions({1: Doubler()})
+    model = _model(source)
+    _apply(model)
+    goes_on, looks = threading.Event(), []
+
+    def hang():
+        looks.append(1)
+        assert goes_on.wait(30)
+        return [1, 2]
+
+    async def scenario():
+        source.put(2, Doubler(5))
+        with monkeypatch.context() as patch:
+            patch.setattr(source, "versions", hang)
+            for _ in range(3):
+                with pytest.raises(RepositoryError, match="a look into the repository has taken"):
+                    await model.refresh()
+        before = await _y(model, 1)
+        goes_on.set()
+        while set(model.versions) != {2}:
+            with contextlib.suppress(RepositoryError):
+                await model.refresh()
+        return before, await _y(model, 1), looks
+
+    assert asyncio.run(scenario()) == ([2], [5], [1])
+
+
+def test_a_version_that_fails_after_its_engine_is_there_is_closed():
+    class Cold(Doubler):
+        def warmup(self, batch_sizes):
+            raise InferenceFailed("out of memory")
+
+    cold, unread = Cold(), Doubler()
+    source = Versions({1: Doubler(), 2: cold, 3: unread})
+    baseline = source.baseline
+
+    def away(version, signatures):
+        if version == 3:
+            raise OSError(5, "Input/output error")
+        return baseline(version, signatures)
+
+    source.baseline = away
+    model = _model(source)
+    _apply(model)
+    assert set(model.versions) == {1}
+    assert model.failures == {2: "out of memory", 3: "OSError: [Errno 5] Input/output error"}
+    assert cold.is_closed
+    assert unread.is_closed
+
+
+@pytest.mark.parametrize("specific", [(2,), (2, 3), (9,)])
+def test_where_all_specified_versions_are_broken_the_last_good_one_serves(specific, retry_at_once):
+    source = Versions({1: Doubler(), 2: _BROKEN, 3: _BROKEN})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(VersionPolicy(specific=(1,)), {"stable": 1})
+        await model.apply(VersionPolicy(specific=specific), {"stable": specific[0]})
+        kept = await _y(model, 1)
+        source.remove(1)  # from the repository; it is in memory
+        await model.refresh()
+        still = await _y(model, 1)
+        model.require_ready()
+        source.put(specific[0], Doubler(5), revision=1)
+        await model.refresh()
+        return kept, still, await _y(model, 1), set(model.versions), dict(model.labels)
+
+    after = [5], {specific[0]}, {"stable": specific[0]}
+    assert asyncio.run(scenario()) == ([2], [2], *after)
+
+
+def test_a_failure_is_forgotten_when_its_version_is_wanted_no_more(retry_at_once):
+    source = Versions({1: _BROKEN, 2: _BROKEN, 3: _BROKEN})
+    model = _model(source)
+    _apply(model)
+    assert set(model.failures) == {1, 2, 3}
+    source.put(2, Doubler())
+    asyncio.run(model.refresh())
+    assert set(model.failures) == {3}
+    _apply(model, _ALL)
+    assert set(model.failures) == {1, 3}
+    _apply(model, VersionPolicy(specific=(2,)))
+    assert model.failures == {}
 
 
 def test_a_failure_is_forgotten_when_its_version_disappears():

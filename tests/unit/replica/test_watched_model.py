@@ -130,3 +130,32 @@ def test_the_chosen_version_is_the_newest_unless_it_is_named():
     assert chosen(found, None) == (3, "b")
     assert chosen(found, 0) == (0, "a")
     assert chosen(found, 2) == chosen({}, None) == (None, None)
+
+
+def test_a_repository_that_was_empty_for_a_while_makes_nobody_forget_what_is_loaded(models):
+    models.put("digits", 1)
+    models.put("digits", 2)
+    watched = _watch(models)
+    before = dict(watched.look())
+    watched.load(2)
+    models.root.rename(models.root.with_name("away"))
+    models.root.mkdir()  # as a folder is below which nothing is mounted
+    assert watched.look() == {}
+    models.root.rmdir()
+    models.root.with_name("away").rename(models.root)
+    file = _file(models, 2)
+    file.write_bytes(file.read_bytes()[:20])
+    assert watched.look() == before
+
+
+def test_a_cache_that_fails_keeps_nobody_from_seeing_new_versions(models, monkeypatch):
+    def fail(model):
+        raise RepositoryError("the cache folder fails")
+
+    models.put("digits", 1)
+    watched = _watch(models)
+    watched.look()
+    watched.load(1)
+    monkeypatch.setattr(models.repository, "drop_copies", fail)
+    models.put("digits", 2)
+    assert list(watched.look()) == [1, 2]

@@ -17,6 +17,7 @@ from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.repository.store import Store
 from serve.types import Signature, TensorSpec
+from tests.stores import ERRORS, Outage, away
 from tests.unit.repository.conftest import unprivileged
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -159,6 +160,40 @@ def _interrupt(patch, at, killed):
         patch.setattr(Store, name, stopping(getattr(Store, name)))
     if killed:
         patch.setattr(publishing.shutil, "rmtree", lambda *args, **kwargs: None)
+
+
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("is_local", [True, False], ids=["local", "memory"])
+def test_a_store_that_goes_away_at_any_step_leaves_a_whole_version_or_none(
+    tmp_path, make, is_local, for_good
+):
+    for at in range(100):
+        folder = tmp_path / str(at)
+        source = make.saved_model(folder / "source")
+        (folder / "root").mkdir()
+        root = str(folder / "root") if is_local else f"memory://{uuid.uuid4().hex}"
+        repository = Repository(root, folder / "cache")
+        outage = Outage(at, ERRORS["a broken connection"], for_good=for_good)
+        published = None
+        with away(repository, outage), contextlib.suppress(RepositoryError):
+            published = publish(source, repository, "digits").manifest.version
+        if published is None and not for_good:
+            assert not repository.store.walk("digits").files
+            assert ".publishing" not in repository.store.children("digits/1")  # its number is free
+        again = publish(source, repository, "digits").manifest.version
+        # A store that went away with the manifest may have it, though nobody heard so.
+        unheard = {1} if for_good and not is_local else set()
+        expected = {again, published} - {None}
+        assert expected <= set(repository.versions("digits")) <= expected | unheard
+        for version in repository.versions("digits"):
+            fetched = repository.fetch("digits", version)
+            for path in (p for p in source.rglob("*") if p.is_file()):
+                assert (fetched / path.relative_to(source)).read_bytes() == path.read_bytes()
+        staged = folder / ("root/digits" if is_local else "cache")
+        assert list(staged.glob(".publishing-*")) == []
+        if not outage.has_come:
+            assert at > 3
+            return
 
 
 def test_a_replica_sees_nothing_of_an_upload_before_its_manifest(make, tmp_path, monkeypatch):

@@ -262,8 +262,8 @@ def test_an_object_that_changes_while_it_is_copied_is_not_kept(keras_file, make,
     repository.store.upload(keras_file, "digits/1/model.keras")
     download = repository.store.download
 
-    def overtaken(path, target):
-        download(path, target)
+    def overtaken(path, target, size):
+        download(path, target, size)
         repository.store.upload(make.keras(tmp_path / "b.keras"), "digits/1/model.keras")
 
     repository.store.download = overtaken

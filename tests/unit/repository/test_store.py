@@ -1,4 +1,6 @@
+import errno
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,34 @@ def test_names_that_leave_the_folder_and_circles_of_links_are_not_followed(tmp_p
     files = Store(str(tmp_path)).walk("a").files
     assert files["file"] == 1
     assert len(files) < 20
+
+
+def test_a_file_that_comes_shorter_than_it_is_listed_is_an_error(store, tmp_path, monkeypatch):
+    store._fs.pipe_file(store._full("a/file"), b"whole")
+
+    def cut(path, target):
+        Path(target).write_bytes(b"who")
+
+    monkeypatch.setattr(store._fs, "get_file", cut)
+    with pytest.raises(RepositoryError, match=r"3 of 5 bytes of 'memory://.*/a/file' came"):
+        store.download("a/file", tmp_path / "file", 5)
+
+
+def test_a_disk_that_is_full_is_no_error_of_the_store(store, tmp_path, monkeypatch):
+    def full(path, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store._fs, "get_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.download("a/file", tmp_path / "file")
+
+
+def test_a_file_that_was_made_while_nobody_could_be_told_is_taken_away(store, monkeypatch):
+    def away(path):
+        raise ConnectionError("the network is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._fs, "cat_file", away)
+        with pytest.raises(RepositoryError, match="the network is away"):
+            store.create("marker")
+    assert store.create("marker")
