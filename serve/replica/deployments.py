@@ -81,9 +81,19 @@ class ModelDeployment:
             "metrics": partial(self._take_accounts, user_config),
             "reporter": partial(self._take_reporter, user_config),
         }
-        await self._take_pending()
-        await self._take_versions(user_config)
-        self._recorder.flush()  # a failed load, before Ray takes the replica away
+        with self._change_faults.noted():
+            await self._take_pending()
+        try:
+            await self._take_versions(user_config)
+        except Exception as err:
+            if not self._model.versions:
+                with self._change_faults.noted():
+                    self._recorder.flush()
+                raise  # a replica that cannot start must say why
+            self._change_faults.note(err)
+            self._pending["versions"] = partial(self._take_versions, user_config)
+        with self._change_faults.noted():
+            self._recorder.flush()  # a failed load, before Ray takes the replica away
         self._model.require_ready()
         self._start_tasks()
 
@@ -108,18 +118,14 @@ class ModelDeployment:
 
     async def _take_versions(self, user_config: dict[str, Any]) -> None:
         """Have the model take policy and labels; it remembers what it cannot reach now."""
+        policy = VersionPolicy.model_validate(user_config["version_policy"])
+        # Large versions are text in JSON, where some programs round numbers.
+        labels = {label: int(number) for label, number in user_config["version_labels"].items()}
         try:
-            policy = VersionPolicy.model_validate(user_config["version_policy"])
-            # Large versions are text in JSON, where some programs round numbers.
-            labels = {label: int(number) for label, number in user_config["version_labels"].items()}
             await self._model.apply(policy, labels)
-        except Exception as err:
+        except ServeError as err:
             if not self._model.versions:
-                self._recorder.flush()
-                raise  # a replica that cannot start must say why
-            if not isinstance(err, ServeError):
-                self._change_faults.note(err)
-                return
+                raise
             log.error(
                 "model '%s': the change was not applied yet, and is tried again: %s",
                 self._model.name,
@@ -181,8 +187,6 @@ class ModelDeployment:
             _close(endpoint.reporter)
 
     def _start_tasks(self) -> None:
-        if self._tasks:
-            return
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # once imports and loading no longer suffer
         self._start("sample", self._sample, _SAMPLE_PERIOD_S)
         self._start("catch up", self._catch_up, _CATCH_UP_PERIOD_S)
@@ -190,8 +194,9 @@ class ModelDeployment:
             self._start("watch", self._model.refresh, self._poll_interval_s)
 
     def _start(self, name: str, action: Callable[[], Awaitable[None]], period_s: float) -> None:
-        task = asyncio.create_task(_repeat(action, period_s, self._task_faults))
-        self._tasks[name] = task
+        if name not in self._tasks:
+            task = asyncio.create_task(_repeat(action, period_s, self._task_faults))
+            self._tasks[name] = task
 
     async def _catch_up(self) -> None:
         """Take what a change left pending; without a watch, what could not be loaded then, too."""

@@ -127,13 +127,18 @@ def reporter_for(
     tracing = Tracing.model_validate(user_config.get("tracing") or {})
     tracer = None if before is None or before.tracing != tracing else before.tracer
     access_log = None if before is None else before.access_log
-    if tracing.endpoint is not None and tracer is None:
-        tracer = Tracer(tracing, replica.application, replica.replica_id)
     if not user_config.get("access_log"):
         access_log = None
     elif access_log is None:
         name = f"access_{replica.application}_{replica.replica_id}.log"
         access_log = AccessLog(replica.log_folder / name)
+    if tracing.endpoint is not None and tracer is None:
+        try:
+            tracer = Tracer(tracing, replica.application, replica.replica_id)
+        except BaseException:  # it is tried again, with another log
+            if access_log is not None and (before is None or access_log is not before.access_log):
+                access_log.close()
+            raise
     if before is not None:
         _close_unused(before, tracer, access_log)
     if tracer is None and access_log is None:

@@ -1,11 +1,13 @@
 """The classes that Ray runs, without Ray: their arguments are those that applications makes."""
 
 import asyncio
+import itertools
 import json
 import logging
 import pickle
 import shutil
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -23,8 +25,9 @@ from serve.errors import (
     RepositoryError,
 )
 from serve.pipelines import remote
-from serve.replica import deployments
+from serve.replica import deployments, model, version_failures
 from serve.replica.deployments import GatewayDeployment, ModelDeployment
+from serve.telemetry import request_reporter
 from serve.telemetry.faults import Faults
 from serve.types import InferRequest, InferResponse, Signature
 from tests.receiver import Receiver
@@ -602,6 +605,92 @@ def test_without_a_watch_a_change_is_reached_once_the_repository_is_back(
         return (await replica.describe())["labels"]
 
     assert _run(platform(), use) == {"old": 1}
+
+
+_OF_A_CHANGE = (deployments.__file__, model.__file__, request_reporter.__file__)
+# What has not begun yet, what says that nothing serves, and what only a new process can mend.
+_MAY_NOT_FAIL = {"reconfigure", "require_ready", "_start_tasks", "_start", "_repeat"}
+_OF_ANOTHER_REPLICA = {"__del__", "_close", "close"}
+
+
+def _failing(at, reached):
+    """Return a tracer that raises at the `at`-th step of a change, a function of it that begins."""
+    steps = itertools.count()
+
+    def trace(frame, event, argument):
+        code = frame.f_code
+        if event == "call" and code.co_filename in _OF_A_CHANGE:
+            is_part = (
+                code.co_name not in _MAY_NOT_FAIL | _OF_ANOTHER_REPLICA
+                and not code.co_name.startswith("<")
+            )
+            if is_part and next(steps) == at:
+                reached.append(code.co_name)
+                raise ZeroDivisionError(f"injected into {code.co_name}")
+
+    return trace
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Have what failed be tried again at once."""
+    monkeypatch.setattr(deployments, "_CATCH_UP_PERIOD_S", 0.001)
+    monkeypatch.setattr(version_failures, "FIRST_RETRY_S", 0.0)
+
+
+def test_a_change_that_fails_at_any_step_is_reached_by_itself(models, platform, at_once):
+    models.put("digits", 1, factor=10)
+    models.put("digits", 2)
+    before = {"version_policy": {"specific": [1]}, "version_labels": {"stable": 1}}
+    change = {"version_policy": {"all": True}, "version_labels": {"stable": 2, "old": 1}}
+    wanted = {"versions": [1, 2], "labels": {"stable": 2, "old": 1}, "failures": {}}
+    tenants = {"header": "x-team", "names": ["ada"]}
+    new = platform(model=change, tenants=tenants, access_log=True)[1]
+    labelled = infer_request(1, path="/v2/models/digits/labels/stable/infer", x_team="ada")
+
+    async def use(replica, at, reached):
+        before = sys.gettrace()
+        sys.settrace(_failing(at, reached))
+        try:
+            await replica.reconfigure(new)
+        finally:
+            sys.settrace(before)
+        await replica.check_health()
+        response = await replica.handle_http(labelled)
+        (output,) = json.loads(response.body)["outputs"]
+        assert output["data"] in ([2], [10])
+        while await replica.describe() != wanted or replica._pending:
+            await asyncio.sleep(0.001)
+        await replica.handle_http(labelled)
+        assert replica._endpoint.reporter is not None
+        assert replica._recorder.value("model_requests", tenant="ada")
+
+    for at in range(200):
+        reached = []
+        _run(platform(model=before, poll_interval_s=0.001), partial(use, at=at, reached=reached))
+        if not reached:
+            assert at > 10
+            return
+    raise AssertionError("there is no end of steps")
+
+
+def test_rays_second_try_starts_a_replica_that_could_not(models, platform):
+    args, user_config = platform()
+
+    async def scenario():
+        replica = await _replica(args)
+        for _ in range(2):
+            with pytest.raises(RepositoryError):
+                await replica.reconfigure(user_config)
+        models.put("digits", 3)
+        await replica.reconfigure(user_config)
+        await replica.check_health()
+        assert set(replica._tasks) == {"sample", "catch up"}
+        y = await _y(replica, 1)
+        await _stop(replica)
+        return y
+
+    assert asyncio.run(scenario()) == [2]
 
 
 def test_a_replica_whose_init_raised_ends_without_another_error(platform):
