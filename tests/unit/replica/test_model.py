@@ -356,8 +356,9 @@ def test_a_load_that_hangs_is_told_and_holds_up_neither_changes_nor_other_versio
         await model.apply(_ALL, {"stable": 3})
         beside = set(model.versions), model.choose(None, "stable").number
         hangs.goes_on.set()
-        while model.failures:
-            await model.refresh()
+        async with asyncio.timeout(30):
+            while model.failures:
+                await model.refresh()
         return started, beside, await _y(model, 1, version=2)
 
     started, beside, y = asyncio.run(scenario())
@@ -406,9 +407,10 @@ def test_a_look_that_hangs_is_told_and_the_next_one_waits_for_it(monkeypatch):
                     await model.refresh()
         before = await _y(model, 1)
         goes_on.set()
-        while set(model.versions) != {2}:
-            with contextlib.suppress(RepositoryError):
-                await model.refresh()
+        async with asyncio.timeout(30):
+            while set(model.versions) != {2}:
+                with contextlib.suppress(RepositoryError):
+                    await model.refresh()
         return before, await _y(model, 1), looks
 
     assert asyncio.run(scenario()) == ([2], [5], [1])
