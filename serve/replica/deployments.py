@@ -24,7 +24,8 @@ from serve.errors import InvalidRequest, ModelNotReady, ServeError
 from serve.pipelines.remote import RemoteMember
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
-from serve.replica.model import Model, Source
+from serve.replica.loaded_version import Source
+from serve.replica.model import Model
 from serve.replica.version_sources import PipelineSource, RepositorySource, engine_options
 from serve.repository.repository import configured
 from serve.telemetry.faults import Faults

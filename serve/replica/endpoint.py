@@ -39,7 +39,8 @@ from serve.edge.unforeseen import unforeseen
 from serve.errors import DeadlineExceeded, InferenceFailed, ServeError
 from serve.protocols import metadata_v2, rest_v1, rest_v2
 from serve.protocols.json_documents import encode_json
-from serve.replica.model import LoadedVersion, Model
+from serve.replica.loaded_version import LoadedVersion
+from serve.replica.model import Model
 from serve.telemetry.exchange import Exchange, server_timing
 from serve.telemetry.faults import Faults
 from serve.telemetry.request_metrics import RequestMetrics

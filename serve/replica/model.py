@@ -1,7 +1,7 @@
 """One served model: which versions are loaded, when they change, and inference by one of them.
 
 Built by deployments.ModelDeployment in every replica, called by endpoint.ModelEndpoint. Versions
-come from a source (sources); each is an engine with a batcher in front. They come and go while the
+come from a source; each is an engine with a batcher in front. They come and go while the
 others serve: one serves once it is verified, loaded and warm, and a newer one that cannot be
 loaded never takes a running one down. Policy and labels are what is wanted; what could not be
 reached when they changed is reached by later looks into the source.
@@ -11,21 +11,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
-from serve.batching.batcher import Batcher, BatchPolicy
 from serve.batching.merging import has_rows
 from serve.config.sections import Served, VersionPolicy
-from serve.drift.baseline import Baseline
-from serve.drift.monitor import Monitor
-from serve.engines.engine import Engine
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, RowsMixed, ServeError
 from serve.protocols.signature_check import check
 from serve.replica import version_metrics
 from serve.replica.late_calls import LateCalls
+from serve.replica.loaded_version import LoadedVersion, Source, load_version
 from serve.replica.version_failures import Failures
+from serve.replica.version_labels import Labels
 from serve.replica.version_policy import resolve, select
 from serve.telemetry.metrics_recorder import Recorder
 from serve.types import InferRequest, InferResponse, Signature
@@ -40,8 +37,7 @@ _LEAST_STUCK_S = 60.0  # whatever short time requests wait
 _LONGEST_LOOK_S = 120.0
 _LONGEST_LOAD_S = 1800.0
 
-
-_LOOK = "look"
+_LOOK = "look"  # the key of a look among calls, beside those of loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,80 +46,26 @@ class _Load:
     revision: object
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedVersion:
-    """A version that serves: its engine and the batcher in front of it.
-
-    `monitor` watches for drift if the version was published with a baseline.
-    """
-
-    number: int
-    revision: object
-    engine: Engine
-    batcher: Batcher
-    monitor: Monitor | None
-
-    def signature(self, name: str | None) -> Signature:
-        """Return a signature by name, the model's default for None. Raises InvalidRequest."""
-        signatures = self.engine.signatures
-        chosen = signatures.get(name or self.engine.default_signature)
-        if chosen is None:
-            raise InvalidRequest(
-                f'Serving signature name: "{name}" not found in signature def '
-                f"(available: {', '.join(signatures)})"
-            )
-        mixed = self.batcher.mixed
-        if mixed and chosen.name in mixed:
-            return replace(chosen, batched=False, batched_reason=mixed[chosen.name])
-        return chosen
-
-    def close(self) -> None:
-        """Let go of the engine once the requests that are here have their outputs."""
-        self.batcher.close(then=self.engine.close)
-
-
-class Source(Protocol):
-    """Where a model's versions come from; its methods block and run in a thread."""
-
-    def versions(self) -> list[int]:
-        """Return the versions that could be loaded, ascending."""
-
-    def revision(self, version: int) -> object:
-        """Return what a version would be loaded from now; another value has it loaded again."""
-
-    def problems(self) -> Mapping[int | str, str]:
-        """Return why other versions and folders could not be loaded, at the last look."""
-
-    def absence(self) -> str:
-        """Return why there was no version at the last look, empty if there was one."""
-
-    def load(self, version: int) -> Engine:
-        """Return a version's engine, not yet warm. Raises ServeError."""
-
-    def baseline(self, version: int, signatures: Mapping[str, Signature]) -> Baseline | None:
-        """Return what a loaded version's rows were like, if that was written down.
-
-        Raises ServeError if that is broken, OSError if it cannot be read now.
-        """
-
-
 class Model:
     """The loaded versions of one model; all methods run on the replica's event loop."""
 
     def __init__(self, config: Served, source: Source, recorder: Recorder) -> None:
         self.name = config.name
         self.versions: dict[int, LoadedVersion] = {}
-        self.labels: Mapping[str, int] = {}
         self._config = config
         self._policy = VersionPolicy(latest=1)
-        self._wanted_labels: Mapping[str, int] = {}
-        self._missing_labels: Mapping[str, int] = {}  # which the log has said to be missing
+        self._labels = Labels(config.name)
         self._source = source
         self._recorder = recorder
         self._failures = Failures()
         self._calls = LateCalls()
         self._has_looked = True  # the latest look into the source came to its end
         self._changing = asyncio.Lock()
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Which version each label means now; one that is not loaded serves nobody."""
+        return self._labels.reached
 
     @property
     def failures(self) -> Mapping[int, str]:
@@ -188,8 +130,8 @@ class Model:
 
         They are wanted from now on, whatever is raised: a later `refresh` goes on with them.
         """
-        self._policy, self._wanted_labels = policy, dict(labels)
-        self._settle_labels()
+        self._policy = policy
+        self._labels.want(labels, self.versions)
         await self.refresh()
 
     async def refresh(self) -> None:
@@ -207,8 +149,8 @@ class Model:
             self._forget_failures(wanted)
             if wanted:
                 self._unload_except(wanted)
-            self._settle_labels()
-            self._report_missing_labels()
+            self._labels.settle(self.versions)
+            self._labels.report_missing(self.versions)
             self._has_looked = True
 
     async def catch_up(self) -> None:
@@ -240,32 +182,6 @@ class Model:
             log.debug("model '%s' version %d: %s", self.name, number, err)
             loaded = self.versions.get(number)
             return None if loaded is None else loaded.revision
-
-    def _settle_labels(self) -> None:
-        """Move each label to the version that is wanted for it, once that is loaded."""
-        labels = {}
-        for label, wanted in self._wanted_labels.items():
-            now = self.labels.get(label)
-            stays = wanted not in self.versions and now is not None and now in self.versions
-            labels[label] = now if stays and now is not None else wanted
-        self.labels = labels
-
-    def _report_missing_labels(self) -> None:
-        missing = {
-            label: wanted
-            for label, wanted in self._wanted_labels.items()
-            if wanted not in self.versions
-        }
-        for label, wanted in missing.items():
-            if self._missing_labels.get(label) != wanted:
-                log.warning(
-                    "model '%s': label '%s' is to be version %d, which is not loaded; it becomes "
-                    "that version once it is",
-                    self.name,
-                    label,
-                    wanted,
-                )
-        self._missing_labels = missing
 
     def unavailable(self) -> dict[int, str]:
         """Return why versions cannot be served: not whole in the repository, or not loadable."""
@@ -327,7 +243,7 @@ class Model:
         try:
             loaded = await self._calls.result(
                 _Load(number, revision),
-                partial(self._load_blocking, number, revision),
+                partial(load_version, self._config, self._source, self._recorder, number, revision),
                 _LONGEST_LOAD_S,
                 f"it is still being loaded after {_LONGEST_LOAD_S:.0f} s; it serves once it is",
             )
@@ -337,7 +253,7 @@ class Model:
         before = self.versions.get(number)
         self.versions[number] = loaded
         self._failures.forget(number)
-        self._settle_labels()
+        self._labels.settle(self.versions)
         if before is not None:
             before.close()
         seconds = time.perf_counter() - started
@@ -368,43 +284,11 @@ class Model:
                 exc_info=None if is_ours else err,
             )
 
-    def _load_blocking(self, number: int, revision: object) -> LoadedVersion:
-        engine = self._source.load(number)
-        try:
-            return self._warmed(number, revision, engine)
-        except BaseException:
-            engine.close()
-            raise
-
-    def _warmed(self, number: int, revision: object, engine: Engine) -> LoadedVersion:
-        engine.warmup(self._config.batching.sizes)
-        policy = BatchPolicy(
-            self._config.batching,
-            self._config.limits.max_queued_requests,
-            layers=engine.layers.latest,
-            may_block_loop=engine.may_block_loop,
-            pads=not engine.pads_itself,
-        )
-        monitor = self._monitor(number, engine)
-        observe = partial(version_metrics.observe, self._recorder, str(number))
-        batcher = Batcher(engine.infer, policy, observe, monitor)
-        return LoadedVersion(number, revision, engine, batcher, monitor)
-
-    def _monitor(self, number: int, engine: Engine) -> Monitor | None:
-        try:
-            baseline = self._source.baseline(number, engine.signatures)
-        except OSError:  # the disk is away: the version is tried again, as a whole
-            raise
-        except Exception as err:  # a model that is whole is served without statistics, too
-            log.warning("model '%s' version %d is not watched: %s", self.name, number, err)
-            return None
-        return Monitor(baseline) if baseline else None
-
     def _unload_except(self, wanted: set[int]) -> None:
         for number in [number for number in self.versions if number not in wanted]:
             loaded = self.versions.pop(number)
             loaded.close()
-            self._settle_labels()
+            self._labels.settle(self.versions)
             version_metrics.end(self._recorder, str(number))
             log.info("model '%s' version %d is unloaded", self.name, number)
 

@@ -25,7 +25,7 @@ from serve.errors import (
     RepositoryError,
 )
 from serve.pipelines import remote
-from serve.replica import deployments, model, version_failures
+from serve.replica import deployments, model, version_failures, version_labels
 from serve.replica.deployments import GatewayDeployment, ModelDeployment
 from serve.telemetry import request_reporter
 from serve.telemetry.faults import Faults
@@ -607,7 +607,12 @@ def test_without_a_watch_a_change_is_reached_once_the_repository_is_back(
     assert _run(platform(), use) == {"old": 1}
 
 
-_OF_A_CHANGE = (deployments.__file__, model.__file__, request_reporter.__file__)
+_OF_A_CHANGE = (
+    deployments.__file__,
+    model.__file__,
+    version_labels.__file__,
+    request_reporter.__file__,
+)
 # What has not begun yet, what says that nothing serves, and what only a new process can mend.
 _MAY_NOT_FAIL = {"reconfigure", "require_ready", "_start_tasks", "_start", "_repeat"}
 _OF_ANOTHER_REPLICA = {"__del__", "_close", "close"}

@@ -416,29 +416,6 @@ def test_a_look_that_hangs_is_told_and_the_next_one_waits_for_it(monkeypatch):
     assert asyncio.run(scenario()) == ([2], [5], [1])
 
 
-def test_a_version_that_fails_after_its_engine_is_there_is_closed():
-    class Cold(Doubler):
-        def warmup(self, batch_sizes):
-            raise InferenceFailed("out of memory")
-
-    cold, unread = Cold(), Doubler()
-    source = Versions({1: Doubler(), 2: cold, 3: unread})
-    baseline = source.baseline
-
-    def away(version, signatures):
-        if version == 3:
-            raise OSError(5, "Input/output error")
-        return baseline(version, signatures)
-
-    source.baseline = away
-    model = _model(source)
-    _apply(model)
-    assert set(model.versions) == {1}
-    assert model.failures == {2: "out of memory", 3: "OSError: [Errno 5] Input/output error"}
-    assert cold.is_closed
-    assert unread.is_closed
-
-
 @pytest.mark.parametrize("specific", [(2,), (2, 3), (9,)])
 def test_where_all_specified_versions_are_broken_the_last_good_one_serves(specific, retry_at_once):
     source = Versions({1: Doubler(), 2: _BROKEN, 3: _BROKEN})

@@ -1,0 +1,124 @@
+"""A version that serves: its engine, the batcher in front of it, and how both come to be.
+
+Loaded by model, in a thread, from a source (version_sources); endpoint asks it for its signatures.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from serve.batching.batcher import Batcher, BatchPolicy
+from serve.config.sections import Served
+from serve.drift.baseline import Baseline
+from serve.drift.monitor import Monitor
+from serve.engines.engine import Engine
+from serve.errors import InvalidRequest
+from serve.replica import version_metrics
+from serve.telemetry.metrics_recorder import Recorder
+from serve.types import Signature
+
+log = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVersion:
+    """A version that serves: its engine and the batcher in front of it.
+
+    `monitor` watches for drift if the version was published with a baseline.
+    """
+
+    number: int
+    revision: object
+    engine: Engine
+    batcher: Batcher
+    monitor: Monitor | None
+
+    def signature(self, name: str | None) -> Signature:
+        """Return a signature by name, the model's default for None. Raises InvalidRequest."""
+        signatures = self.engine.signatures
+        chosen = signatures.get(name or self.engine.default_signature)
+        if chosen is None:
+            raise InvalidRequest(
+                f'Serving signature name: "{name}" not found in signature def '
+                f"(available: {', '.join(signatures)})"
+            )
+        mixed = self.batcher.mixed
+        if mixed and chosen.name in mixed:
+            return replace(chosen, batched=False, batched_reason=mixed[chosen.name])
+        return chosen
+
+    def close(self) -> None:
+        """Let go of the engine once the requests that are here have their outputs."""
+        self.batcher.close(then=self.engine.close)
+
+
+class Source(Protocol):
+    """Where versions come from (version_sources); its methods block and run in a thread."""
+
+    def versions(self) -> list[int]:
+        """Return the versions that could be loaded, ascending."""
+
+    def revision(self, version: int) -> object:
+        """Return what a version would be loaded from now; another value has it loaded again."""
+
+    def problems(self) -> Mapping[int | str, str]:
+        """Return why other versions and folders could not be loaded, at the last look."""
+
+    def absence(self) -> str:
+        """Return why there was no version at the last look, empty if there was one."""
+
+    def load(self, version: int) -> Engine:
+        """Return a version's engine, not yet warm. Raises ServeError."""
+
+    def baseline(self, version: int, signatures: Mapping[str, Signature]) -> Baseline | None:
+        """Return what a loaded version's rows were like, if that was written down.
+
+        Raises ServeError if that is broken, OSError if it cannot be read now.
+        """
+
+
+def load_version(
+    config: Served, source: Source, recorder: Recorder, number: int, revision: object
+) -> LoadedVersion:
+    """Load a version and warm it up; blocks. Raises ServeError, OSError, and what its code does."""
+    engine = source.load(number)
+    try:
+        return _warmed(config, source, recorder, number, revision, engine)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def _warmed(
+    config: Served,
+    source: Source,
+    recorder: Recorder,
+    number: int,
+    revision: object,
+    engine: Engine,
+) -> LoadedVersion:
+    engine.warmup(config.batching.sizes)
+    policy = BatchPolicy(
+        config.batching,
+        config.limits.max_queued_requests,
+        layers=engine.layers.latest,
+        may_block_loop=engine.may_block_loop,
+        pads=not engine.pads_itself,
+    )
+    monitor = _monitor(config.name, source, number, engine)
+    observe = partial(version_metrics.observe, recorder, str(number))
+    batcher = Batcher(engine.infer, policy, observe, monitor)
+    return LoadedVersion(number, revision, engine, batcher, monitor)
+
+
+def _monitor(model: str, source: Source, number: int, engine: Engine) -> Monitor | None:
+    try:
+        baseline = source.baseline(number, engine.signatures)
+    except OSError:  # the disk is away: the version is tried again, as a whole
+        raise
+    except Exception as err:  # a model that is whole is served without statistics, too
+        log.warning("model '%s' version %d is not watched: %s", model, number, err)
+        return None
+    return Monitor(baseline) if baseline else None
