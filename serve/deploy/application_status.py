@@ -4,13 +4,11 @@ The one reader of that, in Ray Serve's REST API (ray_api) or in the status of a 
 cluster (cluster.snapshot).
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Ray wraps a replica's error in tracebacks; the last line of one names the exception.
-_EXCEPTION = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)\b")
+from serve.replica.failure_reason import failure_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +29,7 @@ class ApplicationState:
     @property
     def reason(self) -> str:
         """The sentence in the message that is for people, without the tracebacks around it."""
-        lines = self.message.splitlines()
-        own = [line for line in lines if "serve.errors." in line]
-        if own:
-            return _one_line(own[-1].split(": ", 1)[-1])
-        exceptions = [line for line in lines if _EXCEPTION.match(line)]
-        return _one_line((exceptions or [self.message])[-1]) or "Ray Serve does not say why"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+        return failure_reason(self.message)
 
 
 def read_state(name: str, tree: Mapping[str, Any]) -> ApplicationState:

@@ -319,7 +319,7 @@ class GatewayDeployment:
         for faults in (
             self._gateway.request_faults,
             self._gateway.report_faults,
-            self._gateway.state_faults,
+            self._gateway.states.faults,
             self._change_faults,
             self._task_faults,
         ):

@@ -40,6 +40,7 @@ from serve.errors import ModelNotFound, ModelNotReady, ServeError
 from serve.pipelines.remote import outcome, translated
 from serve.protocols import metadata_v2
 from serve.protocols.json_documents import encode_json
+from serve.replica.application_states import ApplicationStates
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.faults import Faults
 from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
@@ -47,12 +48,7 @@ from serve.telemetry.metrics_recorder import Recorder, Sum
 from serve.telemetry.request_reporter import Reporter
 
 _DEFAULT_LIMITS = Limits()
-_STATUS_TTL_S = 1.0
-_STATUS_TIMEOUT_S = 1.0
 _RETRIES = 2
-# Replicas that take requests: also while they take a new user_config, leave a draining node, or
-# while a new controller gets to know them.
-_ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION", "RECOVERING"}
 _CALL_TIMEOUT_S = 30.0
 # A replica says itself that a request's time is up; it is waited for so much longer.
 _GRACE_S = 1.0
@@ -71,11 +67,7 @@ class Gateway:
         # Of requests that got a 500 for it, and of what is reported about requests.
         self.request_faults = Faults("request", "the gateway")
         self.report_faults = Faults("report", "reporting a request of the gateway")
-        self.state_faults = Faults("task", "asking Ray for the applications' states")
-        self._states: dict[str, str] | None = None
-        self._states_until = 0.0
-        self._asleep: frozenset[str] = frozenset()
-        self._asking: asyncio.Task[None] | None = None
+        self.states = ApplicationStates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request: what is the platform's own, and the models' V1 paths."""
@@ -197,8 +189,8 @@ class Gateway:
         return _json({"live": True})
 
     async def _ready(self) -> HttpResponse:
-        states = await self._application_states() or {}
-        ready = all(states.get(name) == "RUNNING" for name in self.models)
+        states = await self.states.known() or {}
+        ready = all(name in states and states[name].status == "RUNNING" for name in self.models)
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def _list(self) -> HttpResponse:
@@ -209,8 +201,7 @@ class Gateway:
         return _json([entry for model in entries for entry in model])
 
     async def _index_entries(self, name: str) -> list[dict[str, Any]]:
-        await self._application_states()
-        if name in self._asleep:  # to ask a replica would start one
+        if await self.states.is_asleep(name):  # to ask a replica would start one
             return [{"name": name, "state": "UNAVAILABLE", "reason": metadata_v2.ASLEEP}]
         try:
             described = await self._call(name, "describe")
@@ -264,10 +255,7 @@ class Gateway:
         self, name: str, method: str, *args: Any, timeout_s: float = _CALL_TIMEOUT_S
     ) -> Any:
         """Call a method of a model's replica; Ray's errors become ours here."""
-        states = await self._application_states()
-        state = "RUNNING" if states is None else states.get(name)
-        if state not in {"RUNNING", "UNHEALTHY"}:
-            raise ModelNotReady(f"model '{name}' is {state or 'not deployed'}; see strata status")
+        await self.states.require_answers(name)
         handle = ray_serve.get_deployment_handle("model", app_name=name)
         try:
             async with asyncio.timeout(timeout_s):
@@ -276,47 +264,6 @@ class Gateway:
             raise translated(err, name) from err
         except TimeoutError as err:
             raise ModelNotReady(f"model '{name}' has no replica that answers") from err
-
-    async def _application_states(self) -> dict[str, str] | None:
-        """Return the applications' states by name: the last ones known, None before any are.
-
-        Ray may be slow to say, and while the head is gone nobody does; the replicas serve on.
-        """
-        if time.monotonic() >= self._states_until:
-            if self._asking is None or self._asking.done():
-                self._asking = asyncio.create_task(self._ask_states())
-            await asyncio.wait({self._asking}, timeout=_STATUS_TIMEOUT_S)
-            self._states_until = time.monotonic() + _STATUS_TTL_S
-        return self._states
-
-    async def _ask_states(self) -> None:
-        with self.state_faults.noted(), contextlib.suppress(RayError, RayServeException):
-            status = await asyncio.to_thread(ray_serve.status)
-            old = self._states or {}
-            applications = status.applications.items()
-            self._asleep = frozenset(name for name, app in applications if _is_asleep(app))
-            self._states = {name: _state(app, old.get(name)) for name, app in applications}
-
-
-def _state(application: Any, before: str | None) -> str:
-    """Return an application's state; one that is being changed runs as long as a replica does."""
-    replicas = {
-        state
-        for deployment in application.deployments.values()
-        for state, count in deployment.replica_states.items()
-        if count
-    }
-    status = str(application.status.value)
-    # A controller that has just come back knows the applications before their replicas.
-    is_unknown = status == "DEPLOYING" and not replicas and before == "RUNNING"
-    return "RUNNING" if is_unknown or replicas & _ANSWERING else status
-
-
-def _is_asleep(application: Any) -> bool:
-    """Tell whether an application is scaled to zero; one without deployments is not known yet."""
-    deployments = application.deployments.values()
-    counts = [count for each in deployments for count in each.replica_states.values()]
-    return application.status.value == "RUNNING" and bool(deployments) and not any(counts)
 
 
 async def _call_replica(method: Any, args: tuple[Any, ...]) -> Any:

@@ -38,14 +38,6 @@ def test_an_application_that_has_only_begun_can_be_read(tree):
     assert read_state("digits", tree).message == ""
 
 
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        (TRACEBACK, "model 'digits' has no version"),
-        ("Traceback:\n  File 'x'\nImportError: no module\n  named y\n\n", "ImportError: no module"),
-        ("waiting for   resources\nof 2 CPUs", "waiting for resources of 2 CPUs"),
-        ("", "Ray Serve does not say why"),
-    ],
-)
-def test_the_reason_is_the_sentence_for_people(message, reason):
-    assert state("digits", message=message).reason == reason
+def test_the_reason_is_the_sentence_for_people():
+    message = f"it failed\n{TRACEBACK}"
+    assert state("digits", message=message).reason == "model 'digits' has no version"

@@ -13,7 +13,7 @@ from serve.config.sections import Limits
 from serve.edge import deadlines
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import InvalidRequest, ModelNotReady, QueueFull
-from serve.replica import gateway
+from serve.replica import application_states, gateway
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
 from tests.unit.replica.fakes import Called, fetch, scope_of, until
@@ -49,6 +49,7 @@ class FakeServe:
 def serve_with(monkeypatch: pytest.MonkeyPatch):
     def install(fake: FakeServe) -> FakeServe:
         monkeypatch.setattr(gateway, "ray_serve", fake)
+        monkeypatch.setattr(application_states, "ray_serve", fake)
         return fake
 
     return install
@@ -78,7 +79,7 @@ def test_a_model_runs_on_when_a_new_controller_has_not_met_its_replicas(serve_wi
     told = fake.told.applications["digits"]
     told.status.value = "DEPLOYING"
     told.deployments["model"].replica_states.clear()
-    served._states_until = 0.0
+    served.states._known_until = 0.0
     assert asyncio.run(served._call("digits", "describe")) == "described"
 
 
@@ -95,13 +96,13 @@ def test_states_that_ray_cannot_tell_in_an_unusual_way_are_the_last_ones_known(s
     served = Gateway(Recorder("gateway"))
     asyncio.run(served._call("digits", "describe"))
     fake.told = SimpleNamespace(applications=None)
-    served._states_until = 0.0
+    served.states._known_until = 0.0
     assert asyncio.run(served._call("digits", "describe")) == "described"
-    assert served.state_faults.take() == 1
+    assert served.states.faults.take() == 1
 
 
 def test_requests_go_on_while_nobody_tells_the_states(serve_with, monkeypatch):
-    monkeypatch.setattr(gateway, "_STATUS_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(application_states, "_TIMEOUT_S", 0.01)
     fake = serve_with(FakeServe(RUNNING=1))
     fake.goes_on.clear()
 
@@ -238,7 +239,7 @@ def gateway_of(serve_with):
         fake.told.applications = {name: running for name in models}
         for name, state in states.items():
             fake.told.applications[name] = SimpleNamespace(
-                status=SimpleNamespace(value=state), deployments={}
+                status=SimpleNamespace(value=state), deployments={}, message="serve.errors.X: none"
             )
         fake.get_deployment_handle = lambda deployment, app_name: models[app_name]
         served = Gateway(Recorder("gateway"))
@@ -369,7 +370,7 @@ def test_many_requests_ask_once_for_the_states_and_again_when_these_are_old(gate
 
     assert asyncio.run(scenario()) == ({200}, {200})
     assert fake.asked == 1
-    served._states_until = 0.0
+    served.states._known_until = 0.0
     assert asyncio.run(many()) == {200}
     assert fake.asked == 2
 
@@ -459,6 +460,15 @@ def test_the_index_tells_every_version_and_why_one_or_all_are_missing(gateway_of
     )
 
 
+def test_the_index_and_v1_say_why_a_model_failed(gateway_of):
+    served = gateway_of({}, words="DEPLOY_FAILED")
+    said = "model 'words' is DEPLOY_FAILED: none"
+    entry = {"name": "words", "state": "UNAVAILABLE", "reason": said}
+    assert _get(served, "/v2/repository/index", "POST") == (200, [entry])
+    status, _, body = asyncio.run(fetch(served, _predict("words")))
+    assert (status, json.loads(body)["error"]) == (503, said)
+
+
 def test_a_body_that_is_too_large_for_the_gateway_is_a_413_and_is_counted(gateway_of):
     served = gateway_of({"digits": Calls()})
     headers = {b"content-length": b"99999999999"}
@@ -546,7 +556,7 @@ def test_what_nobody_foresaw_is_a_500_in_json_that_is_counted(serve_with, caplog
 )
 def test_whatever_is_sent_leaves_the_gateway_as_an_answer(method, path, headers, body):
     served = Gateway(Recorder("gateway"))
-    served._states, served._states_until = {}, float("inf")
+    served.states._known, served.states._known_until = {}, float("inf")
     status, _, _ = asyncio.run(fetch(served, HttpRequest(method, path, headers, body)))
     assert status < 500 or status in {501, 503}
     assert served.request_faults.take() == 0

@@ -129,7 +129,10 @@ def places(request, tmp_path, monkeypatch):
             return made
 
         place.stride = 3 if kind == "http" else 1
+        gc.collect()
+        gc.freeze()  # each step collects, and what was there before need not be looked at
         yield place
+        gc.unfreeze()
 
 
 async def _y(model):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from serve.edge.http import HttpRequest
+from serve.replica import application_states
 from serve.replica import gateway as gateway_module
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
@@ -55,6 +56,7 @@ def through(monkeypatch, tmp_path):
                 status=lambda: status, get_deployment_handle=lambda *args, **kwargs: handle
             )
             monkeypatch.setattr(gateway_module, "ray_serve", fake)
+            monkeypatch.setattr(application_states, "ray_serve", fake)
             answer = await call(gateway, request)
             for reporter in reporters:
                 reporter.access_log.close()
