@@ -10,6 +10,7 @@ import typer
 
 from serve import __version__
 from serve.cli.apply import apply
+from serve.cli.command_line import run
 from serve.cli.compare import compare
 from serve.cli.doctor import doctor
 from serve.cli.models import models
@@ -20,8 +21,6 @@ from serve.cli.status import status
 from serve.cli.train import train
 from serve.cli.tune import tune
 from serve.cli.up import up
-from serve.deploy.environment import without_proxy
-from serve.errors import ServeError
 
 app = typer.Typer(
     name="strata",
@@ -46,11 +45,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def main() -> None:
     """Run the command line; every error that is meant for a person ends as one line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # people read our messages, not TensorFlow's
-    os.environ.update(without_proxy(os.environ))
     try:
-        app()
-    except ServeError as err:
-        print(f"strata: {err}", file=sys.stderr)
-        sys.exit(1)
+        run(app, "strata")
     except KeyboardInterrupt:
         sys.exit(130)

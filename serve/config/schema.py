@@ -169,3 +169,8 @@ def json_schema() -> dict[str, Any]:
 def is_name(name: str) -> bool:
     """Tell whether `name` may name a model."""
     return re.fullmatch(NAME_PATTERN, name) is not None
+
+
+def no_name(name: str) -> str:
+    """Return the sentence for a name that no model may have."""
+    return f"'{name}' cannot name a model; a name matches {NAME_PATTERN}"

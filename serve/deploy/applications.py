@@ -15,6 +15,7 @@ from ray.serve import Application
 from serve.config.pipelines import Pipeline, nested_in
 from serve.config.schema import Config, Model
 from serve.config.sections import Served
+from serve.deploy.capacity import GATEWAY_CPUS
 
 # Requests that may be in a replica beyond those that wait: two batches, one computed, one encoded,
 # and some to be told that the queue is full. Whatever Ray holds back in front of the replica has
@@ -145,7 +146,7 @@ def _gateway_application(config: Config) -> dict[str, Any]:
                 "name": "gateway",
                 "num_replicas": 1,
                 "user_config": {"models": models, **_for_reporter(config)},
-                "ray_actor_options": {"num_cpus": 0.1},
+                "ray_actor_options": {"num_cpus": GATEWAY_CPUS},
                 "max_ongoing_requests": 1000,
             }
         ],

@@ -14,7 +14,7 @@ from serve.config.schema import Config
 from serve.config.sections import RayActorOptions, Served
 from serve.errors import ConfigError
 
-_GATEWAY_CPUS = 0.1
+GATEWAY_CPUS = 0.1  # what its replica asks for
 _ROUNDING = 1e-4  # Ray counts in ten-thousandths
 
 
@@ -89,7 +89,7 @@ def _require_room_for_all(config: Config, nodes: Sequence[Nodes]) -> None:
     for served in config.served:
         for name, amount in wanted(served.ray_actor_options).items():
             needed[name] += amount * served.autoscaling.min_replicas  # type: ignore[assignment]
-    needed["CPU"] += _GATEWAY_CPUS  # type: ignore[assignment]
+    needed["CPU"] += GATEWAY_CPUS  # type: ignore[assignment]
     for name, amount in needed.items():
         there = sum(_amount(each, name) * each.count for each in nodes if each.count)
         if amount > there + _ROUNDING:

@@ -82,14 +82,8 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
 
         `progress` is called with the applications' states every time they are looked at.
         """
-
-        def read() -> Mapping[str, ApplicationState]:
-            states = self.api.states()
-            progress(states)
-            return states
-
         wait_until_running(
-            read,
+            lambda: self._states_told(progress),
             application_names(self.config),
             timeout_s,
             see="strata status",
@@ -106,18 +100,23 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
 
         Raises RepositoryError if the gateway does not run, without which there is no platform.
         """
-
-        def read() -> Mapping[str, ApplicationState]:
-            states = self.api.states()
-            progress(states)
-            return states
-
         reasons = wait_until_settled(
-            read, application_names(self.config), timeout_s, failed=_FAILED, poll_s=_POLL_S
+            lambda: self._states_told(progress),
+            application_names(self.config),
+            timeout_s,
+            failed=_FAILED,
+            poll_s=_POLL_S,
         )
         if GATEWAY in reasons:
             raise RepositoryError(f"the gateway does not run: {reasons[GATEWAY]}")
         return reasons
+
+    def _states_told(
+        self, progress: Callable[[Mapping[str, ApplicationState]], None]
+    ) -> Mapping[str, ApplicationState]:
+        states = self.api.states()
+        progress(states)
+        return states
 
     def stop(self) -> None:
         """End every process that `start` started and remove its temporary files."""

@@ -75,13 +75,13 @@ def check_versions(config: Config, repository: Repository) -> list[str]:
     doubts: list[str] = []
     for index, model in enumerate(config.models):
         try:
-            available = repository.versions(model.name)
+            found = repository.look(model.name)
         except RepositoryError as err:
             return [*doubts, f"versions and labels were not checked: {err}"]
+        place, available = f"models[{index}]", list(found.revisions)
         if not available:
-            doubts.append(f"models[{index}]: {repository.look(model.name).absence}")
+            doubts.append(f"{place}: {found.absence}")
             continue
-        place = f"models[{index}]"
         policy = model.version_policy
         for number in policy.specific or ():
             _require_version(f"{place}.version_policy.specific", model.name, number, available)

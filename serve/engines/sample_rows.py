@@ -182,14 +182,14 @@ def _integers(kind: Kind, shape: tuple[int, ...], most: int, rng: np.random.Gene
     low, high = kind.integers
     if not kind.tops or not shape:
         return rng.integers(low, min(high, most), shape, endpoint=True)
-    tops = np.minimum(np.resize(kind.tops, shape[0]), min(most, max(kind.tops))).reshape(
-        -1, *(1,) * (len(shape) - 1)
-    )
+    tops = np.minimum(_by_row(kind.tops, shape), min(most, max(kind.tops)))
     return rng.integers(tops // 2, tops, shape, endpoint=True)
 
 
 def _scaled(floats: Array, scales: Sequence[float]) -> Array:
-    if not floats.ndim:
-        return floats
-    by_row = np.resize(scales, len(floats))
-    return np.asarray(floats * by_row.reshape(-1, *(1,) * (floats.ndim - 1)))
+    return np.asarray(floats * _by_row(scales, floats.shape)) if floats.ndim else floats
+
+
+def _by_row(values: Sequence[float], shape: tuple[int, ...]) -> Array:
+    """Return values, in turn for each row of a shape, to be broadcast to that."""
+    return np.resize(values, shape[0]).reshape(-1, *(1,) * (len(shape) - 1))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serve.batching.merging import rows_of
-from serve.config.schema import Config, Model, is_name
-from serve.config.sections import NAME_PATTERN, Served
+from serve.config.schema import Config, Model, is_name, no_name
+from serve.config.sections import Served
 from serve.engines.loading import load
 from serve.errors import ConfigError
 from serve.pipelines.build import build
@@ -78,7 +78,7 @@ def find_served(config: Config, name: str) -> Served:
     if name in known:
         return known[name]
     if not is_name(name):
-        raise ConfigError(f"'{name}' cannot name a model; a name matches {NAME_PATTERN}")
+        raise ConfigError(no_name(name))
     return Model(name=name)
 
 

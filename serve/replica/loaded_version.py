@@ -85,32 +85,24 @@ def load_version(
     """Load a version and warm it up; blocks. Raises ServeError, OSError, and what its code does."""
     engine = source.load(number)
     try:
-        return _warmed(config, source, recorder, number, revision, engine)
+        engine.warmup(config.batching.sizes)
+        monitor = _monitor(config.name, source, number, engine)
+        observe = partial(version_metrics.observe, recorder, str(number))
+        batcher = Batcher(engine.infer, _policy(config, engine), observe, monitor)
     except BaseException:
         engine.close()
         raise
+    return LoadedVersion(number, revision, engine, batcher, monitor)
 
 
-def _warmed(
-    config: Served,
-    source: Source,
-    recorder: Recorder,
-    number: int,
-    revision: object,
-    engine: Engine,
-) -> LoadedVersion:
-    engine.warmup(config.batching.sizes)
-    policy = BatchPolicy(
+def _policy(config: Served, engine: Engine) -> BatchPolicy:
+    return BatchPolicy(
         config.batching,
         config.limits.max_queued_requests,
         layers=engine.layers.latest,
         may_block_loop=engine.may_block_loop,
         pads=not engine.pads_itself,
     )
-    monitor = _monitor(config.name, source, number, engine)
-    observe = partial(version_metrics.observe, recorder, str(number))
-    batcher = Batcher(engine.infer, policy, observe, monitor)
-    return LoadedVersion(number, revision, engine, batcher, monitor)
 
 
 def _monitor(model: str, source: Source, number: int, engine: Engine) -> Monitor | None:

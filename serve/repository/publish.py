@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serve.config.schema import RESERVED_NAMES, is_name
-from serve.config.sections import NAME_PATTERN
+from serve.config.schema import RESERVED_NAMES, is_name, no_name
 from serve.errors import RepositoryError, ServeError
 from serve.repository import manifest as manifests
 from serve.repository.changes import for_clients
@@ -83,7 +82,7 @@ def publish(
 
 def _check_names(repository: Repository, name: str, version: int | None) -> None:
     if not is_name(name) or name in RESERVED_NAMES:
-        raise RepositoryError(f"'{name}' cannot name a model; a name matches {NAME_PATTERN}")
+        raise RepositoryError(no_name(name))
     if version is not None and version_number(str(version)) is None:
         raise RepositoryError(f"version {version} must be a number from 0 to {MAX_VERSION}")
     if repository.store.is_http:

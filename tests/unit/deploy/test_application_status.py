@@ -3,14 +3,7 @@
 import pytest
 
 from serve.deploy.application_status import ApplicationState, read_state
-
-TRACEBACK = """\
-The deployment failed to start 3 times in a row.
-Traceback (most recent call last):
-  File "worker.pyx", line 1, in ray._raylet.execute_task
-serve.errors.RepositoryError: model 'digits' has no version
-  to serve
-ray.exceptions.RayTaskError: more of Ray's"""
+from tests.unit.replica.test_failure_reason import TRACEBACK
 
 
 def state(name, status="RUNNING", message=""):

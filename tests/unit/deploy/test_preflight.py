@@ -122,6 +122,6 @@ def test_a_repository_that_does_not_answer_refuses_nothing(repository, monkeypat
     def away(model):
         raise RepositoryError("the store is away")
 
-    monkeypatch.setattr(repository, "versions", away)
+    monkeypatch.setattr(repository, "look", away)
     (doubt,) = _versions(repository, version_labels={"stable": 7})
     assert doubt == "versions and labels were not checked: the store is away"

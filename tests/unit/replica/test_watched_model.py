@@ -21,6 +21,16 @@ def _watch(models, model="digits"):
     return WatchedModel(models.repository, model, OPTIONS)
 
 
+def _watch_two_with_the_newest_loaded(models):
+    """Return a model of versions 1 and 2 as a replica watches it, and what it found."""
+    models.put("digits", 1)
+    models.put("digits", 2)
+    watched = _watch(models)
+    before = dict(watched.look())
+    watched.load(2)
+    return watched, before
+
+
 def _file(models, version, model="digits"):
     return next((models.root / model / str(version)).glob("*.keras"))
 
@@ -49,11 +59,7 @@ def test_a_version_that_was_put_anew_after_it_was_seen_to_be_gone_is_another_rev
 
 
 def test_a_loaded_version_stays_as_it_was_loaded_while_its_folder_is_no_whole_version(models):
-    models.put("digits", 1)
-    models.put("digits", 2)
-    watched = _watch(models)
-    before = dict(watched.look())
-    watched.load(2)
+    watched, before = _watch_two_with_the_newest_loaded(models)
     whole = _file(models, 2).read_bytes()
     _file(models, 2).write_bytes(whole[:20])  # somebody copies another one over it
     assert watched.look() == before
@@ -133,11 +139,7 @@ def test_the_chosen_version_is_the_newest_unless_it_is_named():
 
 
 def test_a_repository_that_was_empty_for_a_while_makes_nobody_forget_what_is_loaded(models):
-    models.put("digits", 1)
-    models.put("digits", 2)
-    watched = _watch(models)
-    before = dict(watched.look())
-    watched.load(2)
+    watched, before = _watch_two_with_the_newest_loaded(models)
     models.root.rename(models.root.with_name("away"))
     models.root.mkdir()  # as a folder is below which nothing is mounted
     assert watched.look() == {}
