@@ -34,6 +34,7 @@ from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, 
 from serve.batching.merging import rows_of, shape_key
 from serve.batching.queue import Queue
 from serve.config.sections import Batching
+from serve.edge.alarms import Alarms
 from serve.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -99,6 +100,8 @@ class Batcher:
         self.faults = Faults("batch", "beside the engine")
         self._when_idle: Callable[[], None] | None = None
         self._next: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._waits = False  # `_next` is for when the batch has waited for others long enough
+        self._alarms: Alarms[Entry] = Alarms(_expire)
         self._free_since = 0.0
         self._estimates = Estimates(self._sizes)
         # Signatures whose rows were seen to see each other, and how.
@@ -144,11 +147,11 @@ class Batcher:
             if is_alone() and self._may_run_inline(entry):
                 self._run_inline(timeout_s)
             try:
-                outputs = await self._outputs(entry, timeout_s)
+                outputs = await self._outputs(entry)
             except RowsMixed as err:
                 self._note_mixed(signature, err)
                 entry = self._submit(signature, inputs, False, tenant, deadline)
-                outputs = await self._outputs(entry, max(0.0, deadline - time.perf_counter()))
+                outputs = await self._outputs(entry)
         return outputs, entry.timing
 
     def _note_mixed(self, signature: str, err: RowsMixed) -> None:
@@ -203,7 +206,7 @@ class Batcher:
         )
         self._queue.add(entry)
         if not self._running or self._may_run_ahead():
-            self._schedule()
+            self._schedule_now()
         return entry
 
     def _may_run_ahead(self) -> bool:
@@ -222,24 +225,25 @@ class Batcher:
         seconds = self._estimates.seconds(entry)
         return seconds is not None and seconds < INLINE_LIMIT_S
 
-    def _schedule(self, delay_s: float = 0.0) -> None:
+    def _schedule_now(self) -> None:
+        """Have the next batch run at the end of this turn of the loop, in which others may join."""
+        if self._next is None or self._waits:
+            self._unschedule()
+            self._next = asyncio.get_running_loop().call_soon(self._run_next)
+
+    def _schedule_in(self, delay_s: float) -> None:
         self._unschedule()
-        loop = asyncio.get_running_loop()
-        # call_soon, not now: what has arrived in this turn of the loop shall join the batch.
-        self._next = (
-            loop.call_later(delay_s, self._run_next)
-            if delay_s > 0
-            else loop.call_soon(self._run_next)
-        )
+        self._next = asyncio.get_running_loop().call_later(delay_s, self._run_next)
+        self._waits = True
 
     def _unschedule(self) -> None:
         if self._next is not None:
             self._next.cancel()
-            self._next = None
+        self._next, self._waits = None, False
 
     def _run_next(self) -> None:
         """Hand the next batch to the engine's thread, if it is due and the thread may have it."""
-        self._next = None
+        self._next, self._waits = None, False
         try:
             self._hand_over()
         except Exception as err:  # those who wait go on waiting, for the next one to try
@@ -258,7 +262,7 @@ class Batcher:
             return
         wait_s = self._remaining_wait_s(head_rows)
         if wait_s > 0:
-            self._schedule(wait_s)
+            self._schedule_in(wait_s)
             return
         entries = self._queue.take(largest)
         self._begin()
@@ -285,7 +289,7 @@ class Batcher:
         self._begin()
         results, batch_run = self._run(entries)
         if batch_run.engine_s > timeout_s:
-            _expire(entries[0], timeout_s)
+            _expire(entries[0])
         self._finish(entries, results, batch_run)
 
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop, entries: list[Entry]) -> None:
@@ -333,7 +337,7 @@ class Batcher:
         for entry in asked:
             entry.finish(_failed(err))
         if self._queue and not self._running and self._next is None:
-            self._schedule()
+            self._schedule_now()
 
     def _account(
         self, entries: list[Entry], results: list[Tensors | ServeError], batch_run: BatchRun
@@ -343,18 +347,21 @@ class Batcher:
         if self._watcher is not None and self._watcher.is_due():
             show(self._watcher, entries, results, self.faults)
 
-    async def _outputs(self, entry: Entry, timeout_s: float) -> Tensors:
+    async def _outputs(self, entry: Entry) -> Tensors:
         if entry.future.done():
             return entry.future.result()
-        loop = asyncio.get_running_loop()
-        alarm = loop.call_later(timeout_s, _expire, entry, timeout_s)
+        self._alarms.set(entry, entry.deadline)
         try:
-            return await entry.future
-        finally:
-            alarm.cancel()
+            outputs = await entry.future
+        except BaseException:
             entry.abandon()
             if self._queue.discard(entry):
                 self._release_if_idle()
+            raise
+        finally:
+            self._alarms.drop(entry)
+        entry.pieces.clear()  # each of which holds the request itself
+        return outputs
 
 
 class _Held:
@@ -394,6 +401,7 @@ def _stamp(entries: list[Entry], batch_run: BatchRun, free_since: float) -> None
         timing.layers = batch_run.layers
 
 
-def _expire(entry: Entry, timeout_s: float) -> None:
-    message = f"no answer within {timeout_s:.3g} s; allow more time or send less at once"
+def _expire(entry: Entry) -> None:
+    timeout_s = entry.deadline - entry.arrived
+    message = f"no answer within {timeout_s:.2g} s; allow more time or send less at once"
     entry.finish(DeadlineExceeded(message))

@@ -4,21 +4,16 @@ The values pickle, so the gateway can pass a request on to a model's replica as 
 A web framework's request parsing would cost more than the model does (docs/performance.md).
 """
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from serve.edge import deadlines
+from serve.edge.asgi import Disconnected, Receive, Scope, Send
 from serve.edge.off_loop import COMPRESS_BYTES, DECOMPRESS_BYTES, off_loop
-from serve.errors import BodyTooLarge, DeadlineExceeded, InvalidRequest, ServeError
+from serve.edge.presence import Presence
+from serve.errors import BodyTooLarge, InvalidRequest, ServeError
 from serve.protocols import content_encoding
 from serve.protocols.json_documents import encode_error
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = (b"content-type", b"application/json")
 OCTETS = (b"content-type", b"application/octet-stream")
@@ -51,41 +46,36 @@ class HttpResponse:
     by_replica: bool = False
 
 
-class Disconnected(Exception):
-    """The client hung up before its request was complete; nobody waits for a response."""
-
-
 async def read_request(
     scope: Scope,
     receive: Receive,
     max_body_bytes: int,
+    presence: Presence,
     max_s: float = math.inf,
 ) -> HttpRequest:
     """Read and decompress one request; raises BodyTooLarge before holding more than allowed.
 
-    A client may allow less than `max_s` for its request, by a header. Raises DeadlineExceeded if
-    the body is not there by then.
+    A client may allow less than `max_s` for its request, by a header. If the body is not there by
+    then, `presence`, in whose block this is called, raises DeadlineExceeded.
     """
     headers = dict(scope["headers"])
     method = scope["method"]
     if method == "GET":
+        presence.has_body()
         return HttpRequest(method, scope["path"], headers)
-    allowed_s = min(max_s, deadlines.timeout_s(headers))
-    try:
-        async with asyncio.timeout(None if allowed_s == math.inf else allowed_s):
-            body = await _read_body(headers, receive, max_body_bytes)
-    except TimeoutError as err:
-        raise DeadlineExceeded(f"the body was not here within {allowed_s:.3g} s") from err
+    presence.allow(min(max_s, deadlines.timeout_s(headers)))
+    body = await _read_body(headers, receive, max_body_bytes)
+    presence.has_body()
     encoding = headers.get(b"content-encoding")
     if encoding is not None and body:
-        body = await off_loop(
-            len(body) >= DECOMPRESS_BYTES,
-            content_encoding.decompress,
-            body,
-            encoding.decode("latin-1"),
-            max_body_bytes,
-        )
+        body = await _decompressed(body, encoding.decode("latin-1"), max_body_bytes)
     return HttpRequest(method, scope["path"], headers, body)
+
+
+async def _decompressed(body: bytes, encoding: str, max_body_bytes: int) -> bytes:
+    if len(body) < DECOMPRESS_BYTES:
+        return content_encoding.decompress(body, encoding, max_body_bytes)
+    return await off_loop(content_encoding.decompress, body, encoding, max_body_bytes)
 
 
 async def _read_body(headers: dict[bytes, bytes], receive: Receive, max_body_bytes: int) -> bytes:
@@ -129,14 +119,19 @@ async def send_response(response: HttpResponse, request: HttpRequest | None, sen
         accepted = request.headers.get(b"accept-encoding", b"").decode("latin-1")
         encoding = content_encoding.choose_encoding(accepted)
         if encoding is not None:
-            is_large = len(body) >= COMPRESS_BYTES
-            body = await off_loop(is_large, content_encoding.compress, body, encoding)
+            body = await _compressed(body, encoding)
             response.headers.append((b"content-encoding", encoding.encode()))
             response.headers.append((b"vary", b"accept-encoding"))
     response.headers.append((b"content-length", str(len(body)).encode()))
     start = {"type": "http.response.start", "status": response.status, "headers": response.headers}
     await send(start)
     await send({"type": "http.response.body", "body": body})
+
+
+async def _compressed(body: bytes, encoding: str) -> bytes:
+    if len(body) < COMPRESS_BYTES:
+        return content_encoding.compress(body, encoding)
+    return await off_loop(content_encoding.compress, body, encoding)
 
 
 def v2_json_length(request: HttpRequest) -> int | None:

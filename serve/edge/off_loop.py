@@ -17,10 +17,6 @@ COMPRESS_BYTES = 64 * 1024
 DECOMPRESS_BYTES = 4 * 1024
 
 
-async def off_loop(
-    is_large: bool, work: Callable[..., _Result], *args: object, **more: object
-) -> _Result:
-    """Return what `work` returns or raise what it raises, from a thread if there is much of it."""
-    if is_large:
-        return await asyncio.to_thread(work, *args, **more)
-    return work(*args, **more)
+async def off_loop(work: Callable[..., _Result], *args: object, **more: object) -> _Result:
+    """Return what `work` returns or raise what it raises, from a thread."""
+    return await asyncio.to_thread(work, *args, **more)

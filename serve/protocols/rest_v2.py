@@ -6,11 +6,13 @@ Sources: Open Inference Protocol, "Inference Request/Response JSON Object" and
 chooses one of a SavedModel's signatures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from serve import datatypes
+from serve.datatypes import Datatype
 from serve.errors import InvalidRequest, Unsupported
 from serve.protocols.json_documents import dump, parse_object
 from serve.protocols.tensors import (
@@ -21,7 +23,35 @@ from serve.protocols.tensors import (
     to_bytes,
     to_json,
 )
-from serve.types import NO_TENANT, Array, InferRequest, InferResponse, Signature, Tensors
+from serve.types import NO_TENANT, InferRequest, InferResponse, Signature, Tensors
+
+# Descriptions of raw data that are as long as that are not kept to be read once only.
+_SAME_AGAIN_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A tensor as JSON describes it: `data` is its values, None where `size` bytes follow."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    size: int | None
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """The JSON of a request or a response, checked as far as it goes without the raw data."""
+
+    document: Mapping[str, Any]
+    tensors: tuple[_Tensor, ...]
+    parameters: Mapping[str, Any]
+    signature: str | None
+    outputs: tuple[str, ...] | None
+    id: str | None
+    timeout_s: float | None
+    form: "OutputFormat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +80,55 @@ def decode_request(
     if json_length == 0:
         inputs = _decode_raw(body, raw_signature)
         return InferRequest(inputs, tenant=tenant), OutputFormat(binary=True)
-    document, data = _split_body(body, json_length)
-    inputs = _decode_tensors(_list_of_objects(document, "inputs", required=True), data)
-    parameters = _object(document, "parameters")
-    outputs = _list_of_objects(document, "outputs")
+    described, data = _split_body(body, json_length, "inputs")
     request = InferRequest(
-        inputs=inputs,
-        signature=_signature_name(parameters),
-        outputs=tuple(_name(output) for output in outputs) or None,
-        id=_identifier(document),
-        timeout_s=_timeout_s(parameters),
+        inputs=_decode_tensors(described.tensors, data),
+        signature=described.signature,
+        outputs=described.outputs,
+        id=described.id,
+        timeout_s=described.timeout_s,
         tenant=tenant,
-        parameters=parameters,
+        parameters=described.parameters,
     )
-    return request, _output_format(parameters, outputs)
+    return request, described.form
 
 
 def encode_response(response: InferResponse, form: OutputFormat) -> tuple[bytes, int | None]:
     """Return the body, and the length of its JSON part if raw data follows it."""
-    document: dict[str, Any] = {
-        "model_name": response.model,
-        "model_version": str(response.version),
-    }
+    if response.id is None and all(map(form.is_binary, response.outputs)):
+        raw = [to_bytes(array) for array in response.outputs.values()]
+        described = tuple(
+            (name, array.dtype, array.shape, len(data))
+            for (name, array), data in zip(response.outputs.items(), raw, strict=True)
+        )
+        header = _raw_header(response.model, response.version, described)
+        return b"".join([header, *raw]), len(header)
+    document = _response_document(response.model, response.version)
     if response.id is not None:
         document["id"] = response.id
     return _encode(document, "outputs", response.outputs, form)
+
+
+def _response_document(model: str, version: int) -> dict[str, Any]:
+    return {"model_name": model, "model_version": str(version)}
+
+
+@lru_cache(maxsize=512)  # the responses of a version differ in their raw data alone
+def _raw_header(
+    model: str, version: int, described: tuple[tuple[str, Any, tuple[int, ...], int], ...]
+) -> bytes:
+    """Return the JSON of a response whose outputs, as described, all follow as raw data."""
+    document = _response_document(model, version)
+    document["outputs"] = [
+        {
+            "name": name,
+            "datatype": datatypes.from_numpy(dtype).name,
+            "shape": list(shape),
+            "parameters": {"binary_data_size": size},
+        }
+        for name, dtype, shape, size in described
+    ]
+    return dump(document)
 
 
 def encode_request(request: InferRequest, *, binary: bool) -> tuple[bytes, int | None]:
@@ -91,68 +145,103 @@ def encode_request(request: InferRequest, *, binary: bool) -> tuple[bytes, int |
 
 def decode_response(body: bytes, json_length: int | None) -> InferResponse:
     """Return the response in a body as a client receives it. Raises InvalidRequest."""
-    document, data = _split_body(body, json_length)
-    version = str(document.get("model_version", ""))
+    described, data = _split_body(body, json_length, "outputs")
+    version = str(described.document.get("model_version", ""))
     return InferResponse(
-        model=str(document.get("model_name", "")),
+        model=str(described.document.get("model_name", "")),
         version=int(version) if version.isdigit() else 0,
-        outputs=_decode_tensors(_list_of_objects(document, "outputs", required=True), data),
-        id=_identifier(document),
+        outputs=_decode_tensors(described.tensors, data),
+        id=described.id,
     )
 
 
-def _split_body(body: bytes, json_length: int | None) -> tuple[dict[str, Any], memoryview]:
+def _split_body(body: bytes, json_length: int | None, key: str) -> tuple[_Described, memoryview]:
     if json_length is None:
-        return parse_object(body), memoryview(b"")
+        return _describe(parse_object(body), key), memoryview(b"")
     if json_length > len(body):
         raise InvalidRequest(
             f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
         )
-    return parse_object(body[:json_length]), memoryview(body)[json_length:]
+    describe = _described_before if json_length <= _SAME_AGAIN_BYTES else _described
+    return describe(body[:json_length], key), memoryview(body)[json_length:]
 
 
-def _decode_tensors(tensors: list[dict[str, Any]], data: memoryview) -> Tensors:
-    decoded: Tensors = {}
-    position = 0
-    for tensor in tensors:
-        name = _name(tensor)
-        if name in decoded:
-            raise InvalidRequest(f"tensor '{name}' is given twice")
-        size = _binary_size(tensor, name)
-        if size is not None and position + size > len(data):
-            raise InvalidRequest(
-                f"tensor '{name}' claims {size} bytes, {len(data) - position} are left in the body"
-            )
-        decoded[name] = _decode_tensor(tensor, name, data[position : position + (size or 0)])
-        position += size or 0
-    if position != len(data):
-        raise InvalidRequest(f"{len(data) - position} bytes of the body belong to no tensor")
-    return decoded
+def _described(text: bytes, key: str) -> _Described:
+    return _describe(parse_object(text), key)
 
 
-def _decode_tensor(tensor: dict[str, Any], name: str, data: memoryview) -> Array:
-    datatype = datatypes.DATATYPES.get(str(tensor.get("datatype")))
+# A client describes the raw data of all its requests with the same bytes, unless it numbers them.
+_described_before = lru_cache(maxsize=512)(_described)
+
+
+def _describe(document: dict[str, Any], key: str) -> _Described:
+    """Return what a document says of the tensors under a key and of how to compute them."""
+    tensors = [_tensor(each) for each in _list_of_objects(document, key, required=True)]
+    names = [tensor.name for tensor in tensors]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(f"tensor '{twice}' is given twice")
+    parameters = _object(document, "parameters")
+    outputs = _list_of_objects(document, "outputs") if key == "inputs" else []
+    return _Described(
+        document=document,
+        tensors=tuple(tensors),
+        parameters=parameters,
+        signature=_signature_name(parameters),
+        outputs=tuple(_name(output) for output in outputs) or None,
+        id=_identifier(document),
+        timeout_s=_timeout_s(parameters),
+        form=_output_format(parameters, outputs),
+    )
+
+
+def _tensor(described: dict[str, Any]) -> _Tensor:
+    name = _name(described)
+    size = _binary_size(described, name)
+    datatype = datatypes.DATATYPES.get(str(described.get("datatype")))
     if datatype is None:
         known = ", ".join(datatypes.DATATYPES)
         raise InvalidRequest(
-            f"tensor '{name}' has datatype {str(tensor.get('datatype'))[:50]!r}; known: {known}"
+            f"tensor '{name}' has datatype {str(described.get('datatype'))[:50]!r}; known: {known}"
         )
-    shape = check_shape(tensor.get("shape"), name)
+    shape = check_shape(described.get("shape"), name)
     if element_count([size or 1 for size in shape]) > 2**40:  # numpy minds it beside a 0, too
         raise InvalidRequest(f"tensor '{name}' has too many elements: shape {list(shape)}")
-    if "binary_data_size" in _object(tensor, "parameters"):
-        return from_bytes(data, datatype, shape, name)
-    return from_json(tensor["data"], datatype, shape, name)
+    return _Tensor(name, datatype, shape, size, described.get("data"))
 
 
-def _binary_size(tensor: dict[str, Any], name: str) -> int | None:
+def _binary_size(described: dict[str, Any], name: str) -> int | None:
     """Return the bytes of raw data of a tensor, None if it brings JSON data."""
-    size = _object(tensor, "parameters").get("binary_data_size")
-    if (size is None) == ("data" not in tensor):
+    size = _object(described, "parameters").get("binary_data_size")
+    if (size is None) == ("data" not in described):
         raise InvalidRequest(f"tensor '{name}' needs either data or binary_data_size")
     if size is not None and (type(size) is not int or size < 0):
         raise InvalidRequest(f"tensor '{name}': binary_data_size must be a number of bytes")
     return size
+
+
+def _decode_tensors(tensors: Sequence[_Tensor], data: memoryview) -> Tensors:
+    decoded: Tensors = {}
+    position = 0
+    for tensor in tensors:
+        if tensor.size is None:
+            decoded[tensor.name] = from_json(
+                tensor.data, tensor.datatype, tensor.shape, tensor.name
+            )
+            continue
+        end = position + tensor.size
+        if end > len(data):
+            raise InvalidRequest(
+                f"tensor '{tensor.name}' claims {tensor.size} bytes, {len(data) - position} are "
+                "left in the body"
+            )
+        decoded[tensor.name] = from_bytes(
+            data[position:end], tensor.datatype, tensor.shape, tensor.name
+        )
+        position = end
+    if position != len(data):
+        raise InvalidRequest(f"{len(data) - position} bytes of the body belong to no tensor")
+    return decoded
 
 
 def _decode_raw(body: bytes, signature: Signature | None) -> Tensors:

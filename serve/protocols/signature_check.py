@@ -13,11 +13,13 @@ def check(inputs: Tensors, signature: Signature, model: str) -> Tensors:
 
     Raises InvalidRequest, which says what was sent and what the model takes.
     """
-    if len(inputs) != len(signature.inputs) or any(s.name not in inputs for s in signature.inputs):
+    if len(inputs) != len(signature.inputs):
         raise InvalidRequest(_names_differ(inputs, signature, model))
     checked = {}
     for spec in signature.inputs:
-        array = inputs[spec.name]
+        array = inputs.get(spec.name)
+        if array is None:
+            raise InvalidRequest(_names_differ(inputs, signature, model))
         if not fits(array, spec):
             raise InvalidRequest(_does_not_fit(array, spec, model))
         checked[spec.name] = array
@@ -30,9 +32,13 @@ def fits(array: Array, spec: TensorSpec) -> bool:
         return False
     if spec.shape is None:
         return True
-    return len(spec.shape) == array.ndim and all(
-        wanted in (-1, given) for wanted, given in zip(spec.shape, array.shape, strict=True)
-    )
+    if len(spec.shape) != array.ndim:
+        return False
+    # A loop: with all() and a generator it takes half as long again, for every request.
+    for wanted, given in zip(spec.shape, array.shape, strict=True):  # noqa: SIM110
+        if wanted not in (given, -1):
+            return False
+    return True
 
 
 def describe(spec: TensorSpec) -> str:

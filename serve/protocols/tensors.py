@@ -6,7 +6,7 @@ little endian, row-major, BOOL one byte, BYTES elements each behind a 4-byte len
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -139,37 +139,40 @@ def as_numbers(data: Any, datatype: Datatype, name: str) -> Array:
     Integers are no booleans, booleans no numbers, and null is neither.
     """
     kind = datatype.numpy.kind
-    types = _element_types(data, name)
+    shape, flat = _flat(data, name)
+    types = set(map(type, flat))
+    if list in types:
+        raise InvalidRequest(f"tensor '{name}': data is ragged")
     if not types <= _JSON_TYPES.get(kind, _JSON_TYPES["f"]):
         raise _wrong_type(datatype, name)
     try:
         if kind in "biu":
-            return np.array(data, datatype.numpy)
-        return _to_floats(np.array(data, np.float64), datatype, name)
-    except ValueError as err:
-        raise InvalidRequest(f"tensor '{name}': data is ragged") from err
+            return np.array(flat, datatype.numpy).reshape(shape)
+        return _to_floats(np.array(flat, np.float64), datatype, name).reshape(shape)
     except OverflowError as err:
         raise _wrong_type(datatype, name) from err
 
 
-def _element_types(data: Any, name: str) -> set[type]:
-    """Return the types of the elements of nested lists. Raises InvalidRequest if ragged."""
-    first, depth = data, 0
-    while isinstance(first, list):
-        depth += 1
-        if depth > _MAX_DIMENSIONS:
+def _flat(data: Any, name: str) -> tuple[list[int], list[Any]]:
+    """Return the shape and the elements of nested lists of numbers. Raises InvalidRequest.
+
+    Numpy would find out both by itself, but looks at each list of the innermost level one by one.
+    """
+    if not isinstance(data, list):
+        return [], [data]
+    shape, level = [len(data)], data
+    while level and isinstance(level[0], list):
+        if len(shape) == _MAX_DIMENSIONS:
             raise InvalidRequest(f"tensor '{name}': data is nested too deep")
-        first = first[0] if first else None
-    elements: Iterable[Any] = data if depth else [data]
-    for _ in range(depth - 1):
-        elements = chain.from_iterable(elements)
-    try:
-        types = set(map(type, elements))
-    except TypeError as err:  # an element stands where others have a list
-        raise InvalidRequest(f"tensor '{name}': data is ragged") from err
-    if list in types:
-        raise InvalidRequest(f"tensor '{name}': data is ragged")
-    return types
+        try:
+            sizes = set(map(len, level))
+        except TypeError as err:  # an element stands where others have a list
+            raise InvalidRequest(f"tensor '{name}': data is ragged") from err
+        if len(sizes) > 1:
+            raise InvalidRequest(f"tensor '{name}': data is ragged")
+        shape.append(sizes.pop())
+        level = list(chain.from_iterable(level))
+    return shape, level
 
 
 def _wrong_type(datatype: Datatype, name: str) -> InvalidRequest:

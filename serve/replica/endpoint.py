@@ -17,15 +17,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serve.edge import deadlines
+from serve.edge.asgi import Disconnected, Receive, Scope, Send
 from serve.edge.http import (
     JSON,
     OCTETS,
-    Disconnected,
     HttpRequest,
     HttpResponse,
-    Receive,
-    Scope,
-    Send,
     client_closed_request,
     error_response,
     read_request,
@@ -87,10 +84,10 @@ class ModelEndpoint:
         started = time.perf_counter()
         request = None
         try:
-            request = await read_request(
-                scope, receive, self._max_body_bytes, self._model.request_timeout_s
-            )
-            with Presence(receive):
+            with Presence(receive) as presence:
+                request = await read_request(
+                    scope, receive, self._max_body_bytes, presence, self._model.request_timeout_s
+                )
                 response = await self._respond(request, started)
         except Disconnected:
             return
@@ -153,7 +150,10 @@ class ModelEndpoint:
         try:
             if refused is not None:
                 raise refused
-            return await self._handle(target, exchange)
+            refusal = target.refusal(exchange.method)
+            if refusal is not None:
+                return refusal
+            return await self._handlers[target.protocol, str(target.verb)](target, exchange)
         except ServeError as err:
             return self._failed(err)
 
@@ -182,23 +182,16 @@ class ModelEndpoint:
             log.error("model '%s': %s", self._model.name, err, exc_info=err.__cause__ or err)
         return error_response(err)
 
-    async def _handle(self, target: Target, exchange: Exchange) -> HttpResponse:
-        assert exchange.request is not None
-        refusal = target.refusal(exchange.request.method)
-        if refusal is not None:
-            return refusal
-        return await self._handlers[target.protocol, str(target.verb)](target, exchange)
-
     async def _infer(self, target: Target, exchange: Exchange) -> HttpResponse:
         """Decode, infer and encode, in either protocol."""
         loaded = self._model.choose(target.version, target.label)
         exchange.version = str(loaded.number)
         assert exchange.request is not None
         decode = _decode_v1 if target.protocol == "v1" else _decode_v2
-        is_large = len(exchange.request.body) >= CODEC_BYTES
-        request, encode = await off_loop(
-            is_large, decode, exchange.request, loaded, exchange.tenant
-        )
+        if len(exchange.request.body) >= CODEC_BYTES:
+            request, encode = await off_loop(decode, exchange.request, loaded, exchange.tenant)
+        else:
+            request, encode = decode(exchange.request, loaded, exchange.tenant)
         allowed_s = self._allowed_s(request, exchange.request)
         request.timeout_s = deadlines.left_s(allowed_s, exchange.started)
         try:
@@ -207,7 +200,8 @@ class ModelEndpoint:
             # The batcher knows what was left, not what was allowed; a layer has less of its own.
             deadlines.left_s(allowed_s, exchange.started)
             raise
-        response = await off_loop(_size(inferred) >= CODEC_BYTES, encode, inferred)
+        is_large = _size(inferred) >= CODEC_BYTES
+        response = await off_loop(encode, inferred) if is_large else encode(inferred)
         exchange.inferred = inferred
         return response
 

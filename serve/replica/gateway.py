@@ -22,13 +22,10 @@ from ray.serve.exceptions import RayServeException
 from serve import __version__
 from serve.config.sections import Limits
 from serve.edge import deadlines
+from serve.edge.asgi import Disconnected, Receive, Scope, Send
 from serve.edge.http import (
-    Disconnected,
     HttpRequest,
     HttpResponse,
-    Receive,
-    Scope,
-    Send,
     error_response,
     read_request,
     send_response,
@@ -78,10 +75,10 @@ class Gateway:
         request = None
         try:
             limits = self._limits_of(target)
-            request = await read_request(
-                scope, receive, limits.max_body_bytes, limits.request_timeout_s
-            )
-            with Presence(receive):
+            with Presence(receive) as presence:
+                request = await read_request(
+                    scope, receive, limits.max_body_bytes, presence, limits.request_timeout_s
+                )
                 response = await self._respond(request, target, started)
         except Disconnected:
             return

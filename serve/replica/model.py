@@ -106,7 +106,7 @@ class Model:
                 f"together: {signature.batched_reason}"
             )
         inputs = check(request.inputs, signature, self.name)  # a bad request fails alone
-        wanted = _wanted(request, signature)
+        _check_outputs(request, signature)
         limit_s = self._config.limits.request_timeout_s
         outputs, timing = await loaded.batcher.infer(
             signature.name,
@@ -119,7 +119,9 @@ class Model:
         return InferResponse(
             model=self.name,
             version=loaded.number,
-            outputs={name: outputs[name] for name in wanted},
+            outputs=outputs
+            if request.outputs is None
+            else {name: outputs[name] for name in request.outputs},
             id=request.id,
             signature=signature.name,
             timing=timing,
@@ -316,11 +318,10 @@ class Model:
             raise RepositoryError(f"model '{self.name}' has no version to serve: {self._why()}")
 
 
-def _wanted(request: InferRequest, signature: Signature) -> tuple[str, ...]:
-    names = tuple(spec.name for spec in signature.outputs)
+def _check_outputs(request: InferRequest, signature: Signature) -> None:
     if request.outputs is None:
-        return names
+        return
+    names = [spec.name for spec in signature.outputs]
     for name in request.outputs:
         if name not in names:
             raise InvalidRequest(f"unknown output '{name}' (the model has: {', '.join(names)})")
-    return request.outputs

@@ -70,11 +70,10 @@ class Exchange:
 
 def server_timing(timing: Timing, seconds: float) -> bytes:
     """Return a `Server-Timing` header: milliseconds in queue, batch, engine, layers, and in all."""
-    parts = [
-        ("queue", timing.queue_s),
-        ("batch", timing.batch_wait_s),
-        ("engine", timing.engine_s),
-        *((f"layer-{layer.label}", layer.seconds) for layer in timing.layers),
-        ("total", seconds),
-    ]
-    return ", ".join(f"{name};dur={part_s * 1e3:.3f}" for name, part_s in parts).encode()
+    layers = "".join(
+        f"layer-{layer.label};dur={layer.seconds * 1e3:.3f}, " for layer in timing.layers
+    )
+    return (
+        f"queue;dur={timing.queue_s * 1e3:.3f}, batch;dur={timing.batch_wait_s * 1e3:.3f}, "
+        f"engine;dur={timing.engine_s * 1e3:.3f}, {layers}total;dur={seconds * 1e3:.3f}"
+    ).encode()

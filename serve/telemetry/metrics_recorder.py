@@ -107,6 +107,10 @@ class Recorder:
         self.sum(name, **tags).add(amount)
 
     def observe(self, name: str, value: float, **tags: str) -> None:
+        self.distribution(name, **tags).add(value)
+
+    def distribution(self, name: str, **tags: str) -> Distribution:
+        """Return what a histogram has come to, for those who add to it often."""
         key = name, frozenset(tags.items())
         found = self._distributions.get(key)
         if found is None:
@@ -115,7 +119,7 @@ class Recorder:
                 name, {"model": self._model, **tags}, bounds, [0] * (len(bounds) + 1)
             )
             self._distributions[key] = found
-        found.add(value)
+        return found
 
     def gauge(self, name: str, value: float, **tags: str) -> None:
         """Set a gauge, again and again: Ray drops one that it has not heard of for 20 s."""

@@ -18,7 +18,7 @@ from serve.config.sections import (
 )
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import PARTS
-from serve.telemetry.metrics_recorder import Recorder, Sum
+from serve.telemetry.metrics_recorder import Distribution, Recorder, Sum
 from serve.types import NO_TENANT, Timing
 
 NO_VERSION = "none"
@@ -30,10 +30,14 @@ _CODES_FROM_THE_START = (200, 429, 500, 503, 504)
 
 @dataclass(slots=True)
 class _Version:
-    """The sums of one version: seconds by part, and slow requests where there is an objective."""
+    """The sums of one version: seconds by part, and slow requests where there is an objective.
+
+    `durations` are of whole requests, by protocol.
+    """
 
     parts: list[Sum]
     slow: Sum | None
+    durations: dict[str, Distribution]
 
 
 class RequestMetrics:
@@ -91,9 +95,12 @@ class RequestMetrics:
         seconds = exchange.ended - exchange.started
         if sums.slow is not None and seconds > self._slow_s:
             sums.slow.add()
-        self._recorder.observe(
-            "model_request_duration_seconds", seconds, version=version, protocol=exchange.protocol
-        )
+        durations = sums.durations.get(exchange.protocol)
+        if durations is None:
+            durations = sums.durations[exchange.protocol] = self._recorder.distribution(
+                "model_request_duration_seconds", version=version, protocol=exchange.protocol
+            )
+        durations.add(seconds)
 
     def sample(self, versions: Iterable[int]) -> None:
         """Set the gauges, and begin counters at 0; called every second with the loaded versions."""
@@ -137,5 +144,5 @@ class RequestMetrics:
         parts = [
             recorder.sum("model_request_part_seconds", version=version, part=part) for part in PARTS
         ]
-        self._versions[version] = _Version(parts, slow)
+        self._versions[version] = _Version(parts, slow, {})
         return self._versions[version]

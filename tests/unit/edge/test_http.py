@@ -5,15 +5,16 @@ import threading
 
 import pytest
 
+from serve.edge.asgi import Disconnected
 from serve.edge.http import (
     COMPRESS_FROM_BYTES,
-    Disconnected,
     HttpRequest,
     HttpResponse,
     error_response,
     read_request,
     send_response,
 )
+from serve.edge.presence import Presence
 from serve.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -24,6 +25,11 @@ from serve.errors import (
 from serve.protocols import content_encoding
 
 
+async def _read_in_presence(scope, receive, limit, max_s=60.0):
+    with Presence(receive) as presence:
+        return await read_request(scope, receive, limit, presence, max_s)
+
+
 def _read(messages, headers=(), limit=100, method="POST"):
     queue = list(messages)
 
@@ -31,7 +37,7 @@ def _read(messages, headers=(), limit=100, method="POST"):
         return queue.pop(0)
 
     scope = {"method": method, "path": "/p", "headers": list(headers)}
-    return asyncio.run(read_request(scope, receive, limit))
+    return asyncio.run(_read_in_presence(scope, receive, limit))
 
 
 def _chunk(body, more=False):
@@ -67,7 +73,7 @@ def test_a_body_that_does_not_come_in_time_is_not_waited_for(headers, max_s):
 
     scope = {"method": "POST", "path": "/p", "headers": headers}
     with pytest.raises(DeadlineExceeded, match=r"the body was not here within 0\.01 s"):
-        asyncio.run(read_request(scope, receive, 100, max_s))
+        asyncio.run(_read_in_presence(scope, receive, 100, max_s))
 
 
 def _threads_of(monkeypatch, name):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from serve.edge import presence
-from serve.edge.http import Disconnected
+from serve.edge.asgi import Disconnected
 from serve.edge.presence import Presence
 
 
@@ -39,7 +39,8 @@ def test_what_is_done_for_a_client_that_hangs_up_is_cancelled():
     ended = []
 
     async def work(connection):
-        with Presence(connection.receive):
+        with Presence(connection.receive) as presence:
+            presence.has_body()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -64,7 +65,8 @@ def test_a_response_that_comes_sooner_is_not_watched_for(monkeypatch):
 
     async def scenario():
         connection = Connection()
-        with Presence(connection.receive):
+        with Presence(connection.receive) as presence:
+            presence.has_body()
             await asyncio.sleep(0)
         return connection.asked.is_set(), len(asyncio.all_tasks())
 
@@ -80,7 +82,8 @@ def test_a_server_that_always_has_a_message_does_not_hold_up_the_loop():
 
     async def scenario():
         async with asyncio.timeout(30):
-            with Presence(receive):
+            with Presence(receive) as presence:
+                presence.has_body()
                 while len(asked) < 3:
                     await asyncio.sleep(0.001)
 
@@ -90,7 +93,8 @@ def test_a_server_that_always_has_a_message_does_not_hold_up_the_loop():
 def test_a_connection_is_left_alone_once_the_response_is_there():
     async def scenario():
         connection = Connection()
-        with Presence(connection.receive):
+        with Presence(connection.receive) as presence:
+            presence.has_body()
             await connection.asked.wait()
         await asyncio.sleep(0)
         connection.hangs_up.set()
@@ -103,7 +107,8 @@ def test_a_connection_is_left_alone_once_the_response_is_there():
 @pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
 def test_what_is_raised_while_the_client_waits_stays_what_it_is(error):
     async def scenario():
-        with Presence(Connection().receive):
+        with Presence(Connection().receive) as presence:
+            presence.has_body()
             raise error
 
     async def caught():
@@ -115,7 +120,8 @@ def test_what_is_raised_while_the_client_waits_stays_what_it_is(error):
 
 def test_a_task_that_is_cancelled_for_another_reason_as_well_stays_cancelled():
     async def work(connection):
-        with Presence(connection.receive):
+        with Presence(connection.receive) as presence:
+            presence.has_body()
             await asyncio.Event().wait()
 
     async def scenario():

@@ -1,5 +1,7 @@
 """A recorder that keeps what it is told, for tests of those that record."""
 
+from types import SimpleNamespace
+
 from serve.telemetry.metrics import METRICS
 
 
@@ -23,6 +25,10 @@ class FakeRecorder:
 
     def observe(self, name, value, **tags):
         self.observed.append((name, value))
+
+    def distribution(self, name, **tags):
+        assert {"model", *tags} == set(METRICS[name].tags)
+        return SimpleNamespace(add=lambda value: self.observe(name, value, **tags))
 
     def retain(self, versions):
         self.retained = set(versions)
