@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve as ray_serve
+from ray.serve._private.common import RequestMetadata, RequestProtocol
 from ray.serve._private.logging_utils import get_serve_logs_dir
 
 from serve.config.pipelines import PIPELINE, Pipeline
@@ -20,6 +21,7 @@ from serve.config.schema import Model as ModelConfig
 from serve.config.schema import Repository as RepositoryConfig
 from serve.config.sections import Limits, Prices, Served, Slo, Tenants, VersionPolicy
 from serve.edge.http import HttpRequest, HttpResponse
+from serve.edge.middleware import Answered, answer_here
 from serve.errors import InvalidRequest, ModelNotReady, ServeError
 from serve.pipelines.remote import RemoteMember
 from serve.replica.endpoint import ModelEndpoint
@@ -43,6 +45,14 @@ _MOST_SAID = 20  # different errors of one task in the log, until it works again
 # The engine's thread waits this long for the interpreter while the event loop is busy; Python's
 # default of 5 ms is several engine calls long (docs/performance.md).
 _SWITCH_INTERVAL_S = 0.00003
+
+# What Ray counts an ongoing request by; who asks for what is nothing to it.
+_A_REQUEST = RequestMetadata(
+    request_id="",
+    internal_request_id="",
+    is_direct_ingress=True,
+    _request_protocol=RequestProtocol.HTTP,
+)
 
 
 @ray_serve.ingress()
@@ -70,6 +80,8 @@ class ModelDeployment:
         self._task_faults = Faults("task", f"a background task of model '{config.name}'")
 
     def __serve_build_asgi_app__(self) -> ModelEndpoint:
+        prefix = f"/v2/models/{self._model.name}"
+        answer_here(Answered(self._endpoint, prefix, _A_REQUEST))
         return self._endpoint
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -287,6 +299,7 @@ class GatewayDeployment:
         self._task_faults = Faults("task", "a background task of the gateway")
 
     def __serve_build_asgi_app__(self) -> Gateway:
+        answer_here(Answered(self._gateway, "", _A_REQUEST))
         return self._gateway
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

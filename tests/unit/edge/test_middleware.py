@@ -1,29 +1,119 @@
-"""What Ray Serve puts in front of a replica's ASGI app."""
+"""Who answers a replica's requests, itself or Ray Serve, of which a fake stands here."""
 
 import asyncio
 
-from serve.edge.middleware import middlewares
+import pytest
+
+from serve.edge import middleware
+from serve.edge.middleware import Answered, answer_here, middlewares
+
+A_REQUEST = object()
 
 
-def test_the_middleware_tells_ray_not_to_watch_for_disconnects():
-    seen = {}
+class RayReplica:
+    """What Ray's replica is to the middleware: an app that is one of its methods, and its count."""
+
+    def __init__(self):
+        self.seen, self.ongoing = [], []
+        self._metrics_manager = self
+
+    def inc_num_ongoing_requests(self, request):
+        self.ongoing.append(request)
+
+    def dec_num_ongoing_requests(self, request):
+        self.ongoing.remove(request)
+
+    async def asgi(self, scope, receive, send):
+        self.seen.append(scope.get("path"))
+
+
+class RequestIds:
+    """A middleware of Ray's own, which stands between."""
+
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        await self._app(scope, receive, send)
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    monkeypatch.setattr(middleware, "_answered", [])
+    return RayReplica()
+
+
+def _wrapped(ray):
+    (ours,) = middlewares()
+    return ours.cls(RequestIds(ray.asgi), *ours.args, **ours.kwargs)
+
+
+def _ask(wrapped, path, kind="http"):
+    asyncio.run(wrapped({"type": kind, "path": path, "headers": []}, None, None))
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [
+        ("/v2/models/digits", True),
+        ("/v2/models/digits/infer", True),
+        ("/v2/models/digits/v1:predict", True),
+        ("/v2/models/digits2/infer", False),
+        ("/v2/models", False),
+        ("/-/healthz", False),
+        ("/-/routes", False),
+    ],
+)
+def test_a_replica_answers_what_is_its_models_and_ray_all_else(ray, path, is_ours):
+    answered = []
 
     async def app(scope, receive, send):
-        seen.update(scope)
+        answered.append((scope["path"], list(ray.ongoing)))
 
-    (middleware,) = middlewares()
-    wrapped = middleware.cls(app, *middleware.args, **middleware.kwargs)
-    asyncio.run(wrapped({"type": "http", "headers": []}, None, None))
-    assert (b"x-request-disconnect-disabled", b"?1") in seen["headers"]
+    answer_here(Answered(app, "/v2/models/digits", A_REQUEST))
+    _ask(_wrapped(ray), path)
+    assert answered == ([(path, [A_REQUEST])] if is_ours else [])
+    assert ray.seen == ([] if is_ours else [path])
+    assert ray.ongoing == []
 
 
-def test_what_is_no_request_passes_as_it_is():
-    seen = []
+@pytest.mark.parametrize(("path", "is_ours"), [("/", True), ("/v2/x", True), ("/-/healthz", False)])
+def test_the_gateway_answers_all_but_rays_own_paths(ray, path, is_ours):
+    answered = []
 
     async def app(scope, receive, send):
-        seen.append(scope)
+        answered.append(scope["path"])
 
-    (middleware,) = middlewares()
-    wrapped = middleware.cls(app, *middleware.args, **middleware.kwargs)
-    asyncio.run(wrapped({"type": "lifespan"}, None, None))
-    assert seen == [{"type": "lifespan"}]
+    answer_here(Answered(app, "", A_REQUEST))
+    _ask(_wrapped(ray), path)
+    assert answered == ([path] if is_ours else [])
+
+
+def test_a_request_that_fails_is_no_longer_an_ongoing_one(ray):
+    async def app(scope, receive, send):
+        raise asyncio.CancelledError
+
+    answer_here(Answered(app, "", A_REQUEST))
+    with pytest.raises(asyncio.CancelledError):
+        _ask(_wrapped(ray), "/")
+    assert ray.ongoing == []
+
+
+def test_a_proxy_that_answers_nothing_itself_hands_on_everything(ray):
+    _ask(_wrapped(ray), "/v2/models/digits/infer")
+    assert ray.seen == ["/v2/models/digits/infer"]
+
+
+def test_what_is_no_request_passes_as_it_is(ray):
+    answer_here(Answered(None, "", A_REQUEST))
+    _ask(_wrapped(ray), "/", kind="lifespan")
+    assert ray.seen == ["/"]
+
+
+def test_a_ray_that_counts_in_another_way_is_no_replica_to_start(ray):
+    async def another(scope, receive, send):
+        pass
+
+    answer_here(Answered(None, "", A_REQUEST))
+    with pytest.raises(RuntimeError, match="neither scale nor drain"):
+        middlewares()[0].cls(another)
