@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "strata"
 # KubeRay asks for 65536 files; where a container may open fewer, HAProxy must start all the same.
 _OPEN_FILES = 16384
+_PROGRAMS = Path("/opt/strata/bin")  # of the image
 _README = """\
 # strata
 
@@ -92,8 +93,8 @@ def _ongoing_requests() -> dict[str, int]:
 
 def _environments() -> dict[str, dict[str, str]]:
     return {
-        "haproxy": ray_environment(Http(haproxy=True), _OPEN_FILES),
-        "proxy": ray_environment(Http(haproxy=False), _OPEN_FILES),
+        "haproxy": ray_environment(Http(haproxy=True), _OPEN_FILES, _PROGRAMS),
+        "proxy": ray_environment(Http(haproxy=False), _OPEN_FILES, _PROGRAMS),
     }
 
 

@@ -80,6 +80,12 @@ class Http(Section):
     haproxy: bool = Field(
         True, description="HAProxy in front of the replicas; false uses Ray's slower Python proxy"
     )
+    idle_timeout_s: int = Field(
+        60,
+        ge=1,
+        le=86400,
+        description="seconds until HAProxy closes a connection that sends nothing",
+    )
 
 
 class Ports(Section):

@@ -4,7 +4,9 @@ Ray reads them when it is imported, so they must be set before; every process th
 inherits them. The chart renders the same list for its pods.
 """
 
+import sysconfig
 from collections.abc import Mapping
+from pathlib import Path
 
 from serve.config.schema import Http
 
@@ -13,19 +15,34 @@ _FILES_PER_CONNECTION = 2.5
 _FILES_BESIDES = 500
 _CONNECTIONS = 20_000
 
+# What Ray starts as its HAProxy, and where pip puts it.
+EDGE_PROGRAM = "strata-haproxy"
+INSTALLED_PROGRAMS = Path(sysconfig.get_path("scripts"))
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def ray_environment(http: Http, open_files: int) -> dict[str, str]:
+def ray_environment(
+    http: Http, open_files: int, programs: Path = INSTALLED_PROGRAMS
+) -> dict[str, str]:
     """Return the variables for an ingress; figures behind them are in docs/performance.md.
 
-    `open_files` is how many files a process may hold: it bounds HAProxy's connections.
+    `open_files` is how many files a process may hold: it bounds HAProxy's connections. `programs`
+    is the folder that has the programs of Strata where Ray runs.
     """
     if not http.haproxy:
         return {**_ALWAYS, **_PYTHON_PROXY}
     # Idle connections cost little; Ray's 4096 would let them keep other clients out.
     connections = connections_allowed(open_files)
-    return {**_ALWAYS, **_HAPROXY, "RAY_SERVE_HAPROXY_MAXCONN": str(connections)}
+    return {
+        **_ALWAYS,
+        **_HAPROXY,
+        # HAProxy, once Strata's lines are in the configuration (serve/edge/haproxy).
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(programs / EDGE_PROGRAM),
+        # Connections that send nothing; Ray's own default is an hour.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(http.idle_timeout_s),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections),
+    }
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
@@ -75,16 +92,14 @@ _HAPROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # One thread forwards far more than the replicas of one machine can answer.
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-    # A body of 32 images in two pieces instead of seven: a tenth more images a second.
-    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
-    # Connections that send nothing go after a minute; Ray's own default is an hour.
-    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
+    # A body of 32 images in two pieces instead of seven: a tenth more images a second. And room for
+    # headers that are too large, so that the edge can say so.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "81920",
     # Ray would parse one log line a request in Python; the replicas count requests already.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # Inference changes nothing, so a request whose replica died before it answered is sent to
     # another one; twice at most, or a request that kills replicas would go through all of them.
-    # HAProxy can do so only with a request that it had as a whole before it passed any of it on,
-    # which is another line of its configuration: Ray copies what stands here as it is.
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response\n    option http-buffer-request",
+    # HAProxy can do so only with one that it has as a whole (serve/edge/haproxy/defaults.cfg).
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "2",
 }

@@ -19,6 +19,7 @@ from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
 from serve.deploy.applications import GATEWAY, application_names, deploy_config
 from serve.deploy.capacity import Nodes, require_room
+from serve.deploy.edge_check import require_edge
 from serve.deploy.environment import ray_environment
 from serve.deploy.ray_api import RayServeApi
 from serve.deploy.rollout import wait_until_running, wait_until_settled
@@ -53,9 +54,11 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             }
         )
         self._folder = Path(tempfile.mkdtemp(prefix="strata-"))
-        os.environ.update(ray_environment(self.config.http, open_files()))
+        environment = ray_environment(self.config.http, open_files())
         if self.haproxy_metrics_port is not None:
-            os.environ.update(_haproxy_files(self._folder, self.haproxy_metrics_port))
+            environment |= _haproxy_files(self._folder, self.haproxy_metrics_port)
+            require_edge(self.config.http, environment)
+        os.environ.update(environment)
         report("starting Ray")
         import ray
 
@@ -167,6 +170,7 @@ def _haproxy_files(folder: Path, metrics_port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "STRATA_HAPROXY_METRICS_HOST": "127.0.0.1",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
     }
 

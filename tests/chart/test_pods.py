@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 from serve.config.schema import Http
 from serve.deploy.environment import ray_environment
@@ -20,9 +21,15 @@ def environment(group):
 def test_ray_pods_have_the_environment_that_a_local_platform_has(render):
     for haproxy in (True, False):
         made = cluster(render({"http": {"haproxy": haproxy}}))
-        wanted = ray_environment(Http(haproxy=haproxy), 16384)
+        wanted = ray_environment(Http(haproxy=haproxy), 16384, Path("/opt/strata/bin"))
         for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
             assert wanted.items() <= environment(group).items()
+
+
+def test_the_idle_time_of_connections_reaches_the_pods(render):
+    made = cluster(render({"http": {"idle_timeout_s": 7200}}))
+    for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
+        assert environment(group)["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == "7200"
 
 
 def test_no_replica_runs_on_the_head_and_no_request_needs_it():

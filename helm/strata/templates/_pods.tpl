@@ -3,7 +3,11 @@
 {{- define "strata.rayEnv" -}}
 {{- $environments := .root.Files.Get "files/environment.json" | fromJson -}}
 {{- $http := include "strata.http" .root | fromJson -}}
-{{- range $name, $value := ternary $environments.haproxy $environments.proxy $http.haproxy }}
+{{- $environment := ternary $environments.haproxy $environments.proxy $http.haproxy -}}
+{{- if $http.haproxy -}}
+{{- $_ := set $environment "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S" (int $http.idle_timeout_s | toString) -}}
+{{- end -}}
+{{- range $name, $value := $environment }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
 - {name: HOME, value: /scratch}

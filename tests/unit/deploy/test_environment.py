@@ -1,3 +1,7 @@
+import os
+import sys
+from pathlib import Path
+
 import pytest
 import requests
 
@@ -16,6 +20,20 @@ def test_haproxy_is_on_unless_it_is_turned_off():
 def test_connections_are_bounded_by_open_files(files, connections):
     assert connections_allowed(files) == connections
     assert ray_environment(Http(), files)["RAY_SERVE_HAPROXY_MAXCONN"] == str(connections)
+
+
+def test_ray_starts_haproxy_through_the_program_that_adds_to_its_configuration():
+    environment = ray_environment(Http(), 65536, Path("/somewhere/bin"))
+    assert environment["RAY_SERVE_HAPROXY_BINARY_PATH"] == "/somewhere/bin/strata-haproxy"
+    own = Path(ray_environment(Http(), 65536)["RAY_SERVE_HAPROXY_BINARY_PATH"])
+    assert own.is_file()
+    assert os.access(own, os.X_OK)
+    assert own.parent == Path(sys.executable).parent
+
+
+def test_connections_that_send_nothing_are_closed_when_the_configuration_says():
+    environment = ray_environment(Http(idle_timeout_s=5), 65536)
+    assert environment["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == "5"
 
 
 @pytest.mark.parametrize("haproxy", [True, False])

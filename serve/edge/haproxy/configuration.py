@@ -1,0 +1,100 @@
+"""Add Strata's lines to the text of a configuration that Ray Serve wrote for HAProxy."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from serve.errors import ConfigError
+
+_FOLDER = Path(__file__).parent
+_MARK = "# With what Strata adds: serve/edge/haproxy."
+_HEADER = re.compile(r"\S")  # sections begin in the first column, their lines do not
+_BIND = r"bind \S+:\d+.*"
+
+
+@dataclass(frozen=True, slots=True)
+class _Addition:
+    """The lines of a template go into the one section of that header, behind the line `after`.
+
+    Without `after` they are its last, so that what Ray says of the same thing before is overridden.
+    """
+
+    section: str
+    template: str
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacement:
+    """In the one section of that header a line is written anew; `by` may use its groups."""
+
+    section: str
+    line: str
+    by: str
+
+
+_ADDITIONS = (
+    _Addition("global", "global.cfg"),
+    _Addition("defaults", "defaults.cfg"),
+    _Addition("frontend http_frontend", "frontend.cfg", after=_BIND),
+    _Addition("backend default_backend", "default_backend.cfg", after="backend default_backend"),
+)
+_REPLACEMENTS = (
+    # Nothing outside of this machine needs the page of statistics.
+    _Replacement("listen stats", r"(\s+bind )\*(:\d+)", r"\g<1>127.0.0.1\2"),
+    # Of the metrics a cluster's Prometheus does; a platform on one machine sets the variable.
+    _Replacement(
+        "frontend prometheus", r"(\s+bind ):(\d+)", r'\1"${STRATA_HAPROXY_METRICS_HOST}:\2"'
+    ),
+)
+
+
+def with_edge(text: str) -> str:
+    """Return a configuration of Ray's with Strata's lines; one that has them comes back as it is.
+
+    Raises ConfigError where it lacks a section or line that they belong to.
+    """
+    lines = text.splitlines()
+    if lines and lines[0] == _MARK:
+        return text
+    for addition in _ADDITIONS:
+        begin, end = _section(lines, addition.section)
+        at = end if addition.after is None else _line(lines, begin, end, addition.after) + 1
+        lines[at:at] = _template(addition.template)
+    for replacement in _REPLACEMENTS:
+        begin, end = _section(lines, replacement.section)
+        at = _line(lines, begin, end, replacement.line)
+        lines[at] = re.sub(replacement.line, replacement.by, lines[at])
+    return "\n".join([_MARK, *lines]) + "\n"
+
+
+def _section(lines: list[str], header: str) -> tuple[int, int]:
+    """Return where a section begins, at its header, and where the next one does."""
+    found = [at for at, line in enumerate(lines) if line.rstrip() == header]
+    if len(found) != 1:
+        raise _changed(f"{len(found) or 'no'} sections '{header}'")
+    after = range(found[0] + 1, len(lines))
+    return found[0], next((at for at in after if _HEADER.match(lines[at])), len(lines))
+
+
+def _line(lines: list[str], begin: int, end: int, pattern: str) -> int:
+    found = [at for at in range(begin, end) if re.fullmatch(rf"\s*{pattern}\s*", lines[at])]
+    if len(found) != 1:
+        raise _changed(f"{len(found) or 'no'} lines '{pattern}' in '{lines[begin]}'")
+    return found[0]
+
+
+def _changed(what: str) -> ConfigError:
+    return ConfigError(
+        f"the HAProxy configuration that Ray Serve wrote has {what}, so that Strata cannot add to "
+        "it; install the version of Ray that Strata pins, or set http.haproxy: false"
+    )
+
+
+@cache
+def _template(name: str) -> list[str]:
+    try:
+        return (_FOLDER / name).read_text(encoding="utf-8").splitlines()
+    except OSError as err:
+        raise ConfigError(f"{err.filename} cannot be read; install Strata anew") from err
