@@ -60,7 +60,7 @@ async def read_request(
     """
     headers = dict(scope["headers"])
     method = scope["method"]
-    if method == "GET":
+    if method in {"GET", "HEAD"}:
         presence.has_body()
         return HttpRequest(method, scope["path"], headers)
     presence.allow(min(max_s, deadlines.timeout_s(headers)))
@@ -122,7 +122,8 @@ async def send_response(response: HttpResponse, request: HttpRequest | None, sen
             body = await _compressed(body, encoding)
             response.headers.append((b"content-encoding", encoding.encode()))
             response.headers.append((b"vary", b"accept-encoding"))
-    response.headers.append((b"content-length", str(len(body)).encode()))
+    if response.status != 204:  # which has no content
+        response.headers.append((b"content-length", str(len(body)).encode()))
     start = {"type": "http.response.start", "status": response.status, "headers": response.headers}
     await send(start)
     await send({"type": "http.response.body", "body": body})
@@ -158,6 +159,11 @@ def client_closed_request() -> HttpResponse:
 def not_found() -> HttpResponse:
     """Return the response to a path that nothing is at."""
     return HttpResponse(404, encode_error("Not Found"))
+
+
+def options(allowed: str) -> HttpResponse:
+    """Return the response to OPTIONS: the methods that a path takes."""
+    return HttpResponse(204, b"", [(b"allow", allowed.encode())])
 
 
 def method_not_allowed(allowed: str) -> HttpResponse:

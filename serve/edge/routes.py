@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from serve.edge.http import HttpResponse, method_not_allowed, not_found
+from serve.edge.http import HttpResponse, method_not_allowed, not_found, options
 from serve.errors import InvalidRequest, Unsupported
 from serve.types import MAX_VERSION
 
@@ -94,10 +94,13 @@ class Target:
     def refusal(self, method: str) -> HttpResponse | None:
         """Return the response to a path or method that the protocol does not have, None if it has.
 
-        V1 refuses as TensorFlow Serving does: raises InvalidRequest, or Unsupported for a verb
-        that Strata lacks.
+        Where GET is answered HEAD is, too; OPTIONS are told here. V1 refuses as TensorFlow Serving
+        does: raises InvalidRequest, or Unsupported for a verb that Strata lacks.
         """
-        fits = self.verb is not None and method == self.method
+        allowed = ("GET", "HEAD", "OPTIONS") if self.method == "GET" else (self.method, "OPTIONS")
+        fits = self.verb is not None and method in allowed
+        if fits and method == "OPTIONS":
+            return options(", ".join(allowed))
         if self.protocol == "v1" and self.model is not None:
             if not fits:
                 raise InvalidRequest(f"Malformed request: {method} {self.path}")
@@ -105,7 +108,7 @@ class Target:
                 raise Unsupported(f":{self.verb} is not supported; use :predict")
         if fits:
             return None
-        return not_found() if self.verb is None else method_not_allowed(self.method)
+        return not_found() if self.verb is None else method_not_allowed(", ".join(allowed))
 
 
 @lru_cache(maxsize=256)  # clients ask for few paths again and again; a longer one is 64 KiB at most

@@ -21,6 +21,7 @@ from serve.telemetry.faults import Faults
 
 _TTL_S = 1.0
 _TIMEOUT_S = 1.0
+_POLL_S = 0.2
 # Replicas that take requests: also while they take a new user_config, leave a draining node, or
 # while a new controller gets to know them.
 _ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION", "RECOVERING"}
@@ -30,12 +31,19 @@ _ANSWERING = {"RUNNING", "UPDATING", "PENDING_MIGRATION", "RECOVERING"}
 class State:
     """An application's `status` in Ray Serve's words; `is_asleep` at zero replicas, which is well.
 
-    `reason` says why it failed, where it did.
+    `is_waking` while none of its replicas answers yet, after that. `reason` says why it failed,
+    where it did.
     """
 
     status: str
     is_asleep: bool = False
     reason: str = ""
+    is_waking: bool = False
+
+    @property
+    def is_deploying(self) -> bool:
+        """Whether it has no replica yet, or none any more while it is changed."""
+        return self.status == "DEPLOYING"
 
     def require_answers(self, name: str) -> None:
         """Raise ModelNotReady if no replica can be asked; one that sleeps is woken by that."""
@@ -68,6 +76,19 @@ class ApplicationStates:
         if states is not None:
             states.get(name, _NOT_DEPLOYED).require_answers(name)
 
+    async def must_start(self, name: str) -> bool:
+        """Tell whether a replica of a model has to start before it can answer."""
+        state = (await self.known() or {}).get(name, _NOT_DEPLOYED)
+        return state.is_deploying or state.is_asleep or state.is_waking
+
+    async def until_deployed(self, name: str, timeout_s: float) -> None:
+        """Return once a model is not being deployed any more, or when the time is up."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not (await self.known() or {}).get(name, _NOT_DEPLOYED).is_deploying:
+                return
+            await asyncio.sleep(_POLL_S)
+
     async def is_asleep(self, name: str) -> bool:
         """Tell whether a model is scaled to zero, and a call would wake it."""
         state = (await self.known() or {}).get(name)
@@ -96,7 +117,8 @@ def _state(application: Any, before: State | None) -> State:
         return State("RUNNING")
     # One without deployments is not known yet.
     is_asleep = status == "RUNNING" and bool(application.deployments) and not replicas
-    return State(status, is_asleep, _reason(application) if status == "DEPLOY_FAILED" else "")
+    reason = _reason(application) if status == "DEPLOY_FAILED" else ""
+    return State(status, is_asleep, reason, is_waking=status == "RUNNING" and bool(replicas))
 
 
 def _replicas(application: Any) -> Iterator[str]:

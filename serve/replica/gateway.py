@@ -1,11 +1,13 @@
-"""Everything that is not one model's own path: health, lists, V1 paths, unknown models.
+"""Everything that is not for a replica of one model: health, lists, models that have none.
 
-Built by deployments.GatewayDeployment at the route prefix `/`. V1 paths end in `:predict`, which
-a route prefix cannot express, so they come here and go on to the model's replica as they are.
+Built by deployments.GatewayDeployment at the route prefix `/`. A model's paths come here while none
+of its replicas is up: one that failed is told why, one that starts or sleeps is waited for. Behind
+Ray's own proxy V1 paths come here always, since a route prefix cannot express them.
 
     GET  /                          V1 liveness           GET  /v2, /v2/health/live, .../ready
     GET  /v1/models                 names                 GET  /v2/models
     *    /v1/models/<name>[...]     to the model          POST /v2/repository/index
+    *    /v2/models/<name>[...]     to the model
 """
 
 import asyncio
@@ -49,6 +51,8 @@ _RETRIES = 2
 _CALL_TIMEOUT_S = 30.0
 # A replica says itself that a request's time is up; it is waited for so much longer.
 _GRACE_S = 1.0
+# An inference waits so long for the first replica of its model, beyond the time that it may take.
+_START_S = 300.0
 # Counted from 0 on, so that the first one shows in a rate.
 _CODES_FROM_THE_START = (429, 503)
 
@@ -67,7 +71,7 @@ class Gateway:
         self.states = ApplicationStates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI request: what is the platform's own, and the models' V1 paths."""
+        """Serve one ASGI request: what is the platform's own, and what no replica was there for."""
         if scope["type"] != "http":
             return
         started = time.perf_counter()
@@ -226,7 +230,7 @@ class Gateway:
         self, request: HttpRequest, target: Target, model: str, started: float
     ) -> HttpResponse:
         path = request.path
-        if target.protocol == "v2":  # without a route of its own: unknown, or behind Ray's proxy
+        if target.protocol == "v2":  # unknown, or without a replica that is up
             if model not in self.models:
                 raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
         else:
@@ -235,7 +239,11 @@ class Gateway:
                 raise ModelNotFound(f"Servable not found for request: Latest({model})")
             path = target.inside_model()
         limit_s = self._limits_of(target).request_timeout_s
-        left_s = deadlines.left_s(min(limit_s, deadlines.timeout_s(request.headers)), started)
+        by_client_s = deadlines.timeout_s(request.headers)
+        if target.method == "POST" and await self.states.must_start(model):
+            await self.states.until_deployed(model, min(_START_S, by_client_s))
+            limit_s += _START_S
+        left_s = deadlines.left_s(min(limit_s, by_client_s), started)
         # The time that is left, so that the replica's own begins where the request's did.
         headers = {**request.headers, deadlines.HEADER: deadlines.header_value(left_s)}
         forwarded = HttpRequest(request.method, path, headers, request.body)

@@ -9,6 +9,7 @@ from serve.errors import ConfigError
 
 _FOLDER = Path(__file__).parent
 _MARK = "# With what Strata adds: serve/edge/haproxy."
+_MODELS = "/v2/models/"
 _HEADER = re.compile(r"\S")  # sections begin in the first column, their lines do not
 _BIND = r"bind \S+:\d+.*"
 
@@ -34,10 +35,14 @@ class _Replacement:
     by: str
 
 
+_FRONTEND = "frontend http_frontend"
+_CHOICE = re.compile(r"\s+(?:use|default)_backend ")
+_PATH = re.compile(r"\s+acl is_(\S+) path (/\S*)")  # of an application, by its backend's name
+_SERVER = re.compile(r"\s+server (\S+) (?!.* backup$)")
 _ADDITIONS = (
     _Addition("global", "global.cfg"),
     _Addition("defaults", "defaults.cfg"),
-    _Addition("frontend http_frontend", "frontend.cfg", after=_BIND),
+    _Addition(_FRONTEND, "frontend.cfg", after=_BIND),
     _Addition("backend default_backend", "default_backend.cfg", after="backend default_backend"),
 )
 _REPLACEMENTS = (
@@ -66,7 +71,27 @@ def with_edge(text: str) -> str:
         begin, end = _section(lines, replacement.section)
         at = _line(lines, begin, end, replacement.line)
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
+    begin, end = _section(lines, _FRONTEND)
+    at = next(at for at in range(begin, end) if _CHOICE.match(lines[at]))
+    lines[at:at] = _to_the_gateway(lines[begin:end], lines)
     return "\n".join([_MARK, *lines]) + "\n"
+
+
+def _to_the_gateway(frontend: list[str], lines: list[str]) -> list[str]:
+    """Return the rules by which a model without a replica that is up is left to the gateway.
+
+    It tells why the model failed, or waits until it has one. Ray's own choice comes after these.
+    """
+    paths = {m[1]: m[2] for line in frontend if (m := _PATH.match(line))}
+    gateways = [backend for backend, path in paths.items() if path == "/"]
+    rules = []
+    for backend in [b for b, path in paths.items() if gateways and path.startswith(_MODELS)]:
+        begin, end = _section(lines, f"backend {backend}")
+        servers = [m[1] for line in lines[begin:end] if (m := _SERVER.match(line))]
+        rules += [f"    acl strata_up_{backend} srv_is_up({backend}/{name})" for name in servers]
+        unless = f" !strata_up_{backend}" if servers else ""
+        rules.append(f"    use_backend {gateways[0]} if is_{backend}{unless}")
+    return rules
 
 
 def _section(lines: list[str], header: str) -> tuple[int, int]:

@@ -65,10 +65,10 @@ def test_verbs_that_strata_lacks_are_unsupported(verb):
         ("GET", "/V2/models/m", 404, None),
         ("GET", "/favicon.ico", 404, None),
         ("GET", "/v1/models/:predict", 404, None),
-        ("GET", "/v2/models/m/infer", 405, b"POST"),
-        ("POST", "/v2/models/m/ready", 405, b"GET"),
-        ("POST", "/v2/health/live", 405, b"GET"),
-        ("GET", "/v2/repository/index", 405, b"POST"),
+        ("GET", "/v2/models/m/infer", 405, b"POST, OPTIONS"),
+        ("POST", "/v2/models/m/ready", 405, b"GET, HEAD, OPTIONS"),
+        ("POST", "/v2/health/live", 405, b"GET, HEAD, OPTIONS"),
+        ("GET", "/v2/repository/index", 405, b"POST, OPTIONS"),
     ],
 )
 def test_what_is_not_there_and_what_takes_another_method_differ(method, path, status, allowed):
@@ -157,3 +157,19 @@ def test_a_route_has_neither_versions_nor_labels(path, route):
 
 def test_a_model_that_nobody_serves_is_not_named_in_a_route():
     assert parse_path("/v2/models/m/infer").route(is_served=False) == "/v2/models/{model}/infer"
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m", "/v1/models/m", "/v1/models/m/metadata", "/v2"])
+def test_where_get_is_answered_head_is_and_options_say_so(path):
+    target = parse_path(path)
+    assert target.refusal("HEAD") is None
+    answer = target.refusal("OPTIONS")
+    assert (answer.status, answer.headers) == (204, [(b"allow", b"GET, HEAD, OPTIONS")])
+
+
+def test_options_of_what_is_posted_name_post_and_head_is_refused():
+    answer = parse_path("/v1/models/m:predict").refusal("OPTIONS")
+    assert (answer.status, answer.headers) == (204, [(b"allow", b"POST, OPTIONS")])
+    with pytest.raises(InvalidRequest, match="Malformed request: HEAD"):
+        parse_path("/v1/models/m:predict").refusal("HEAD")
+    assert parse_path("/v2/nothing").refusal("OPTIONS").status == 404

@@ -68,3 +68,38 @@ def test_what_was_known_last_counts_while_ray_does_not_tell(told):
     told.error = RayError("the head is away")
     assert _digits(states) is before
     assert states.faults.take() == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "replicas", "must"),
+    [
+        ("RUNNING", {}, True),  # it sleeps
+        ("RUNNING", {"STARTING": 1}, True),  # it wakes
+        ("DEPLOYING", {"STARTING": 1}, True),
+        ("DEPLOYING", {"STOPPING": 1, "STARTING": 1}, True),
+        ("DEPLOYING", {"UPDATING": 1, "STARTING": 1}, False),
+        ("RUNNING", {"RUNNING": 1, "STARTING": 1}, False),
+        ("DEPLOY_FAILED", {}, False),
+        ("UNHEALTHY", {"STARTING": 1}, False),
+    ],
+)
+def test_a_replica_must_start_where_none_answers_and_one_will(told, status, replicas, must):
+    told.app.status.value, told.model.replica_states = status, replicas
+    assert asyncio.run(ApplicationStates().must_start("digits")) is must
+
+
+def test_a_model_is_waited_for_while_it_is_deployed_and_no_longer_than_allowed(told, monkeypatch):
+    monkeypatch.setattr(application_states, "_POLL_S", 0.001)
+    told.app.status.value = "DEPLOYING"
+    states = ApplicationStates()
+    asyncio.run(states.until_deployed("digits", 0.01))
+
+    async def deployed_meanwhile():
+        waiting = asyncio.create_task(states.until_deployed("digits", 60))
+        await states.known()
+        assert not waiting.done()
+        told.app.status.value = "RUNNING"
+        await waiting
+
+    asyncio.run(deployed_meanwhile())
+    asyncio.run(states.until_deployed("another", 60))

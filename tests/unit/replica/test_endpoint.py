@@ -181,16 +181,27 @@ def test_a_version_or_label_that_is_not_there_is_a_404(method, path, version):
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/infer", b"POST"),
-        ("PUT", "/versions/1/infer", b"POST"),
-        ("POST", "", b"GET"),
-        ("POST", "/ready", b"GET"),
-        ("DELETE", "/labels/stable", b"GET"),
+        ("GET", "/infer", b"POST, OPTIONS"),
+        ("PUT", "/versions/1/infer", b"POST, OPTIONS"),
+        ("POST", "", b"GET, HEAD, OPTIONS"),
+        ("POST", "/ready", b"GET, HEAD, OPTIONS"),
+        ("DELETE", "/labels/stable", b"GET, HEAD, OPTIONS"),
     ],
 )
 def test_another_method_on_a_v2_path_is_a_405_that_names_the_right_one(method, path, allowed):
     status, headers, _ = _fetch(HttpRequest(method, _MODEL + path, {}))
     assert (status, headers[b"allow"]) == (405, allowed)
+    status, headers, body = _fetch(HttpRequest("OPTIONS", _MODEL + path, {}))
+    assert (status, headers[b"allow"], body) == (204, allowed, b"")
+    assert b"content-length" not in headers
+
+
+@pytest.mark.parametrize("path", ["", "/ready", "/versions/1", "/v1", "/v1/metadata"])
+def test_head_is_answered_as_get_is(path):
+    """The server in front leaves the body out."""
+    got, head = (_fetch(HttpRequest(method, _MODEL + path, {})) for method in ("GET", "HEAD"))
+    assert head == got
+    assert head[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/infer/", "/versions/one/infer", "/v2"])

@@ -19,6 +19,13 @@ from serve.telemetry.metrics_recorder import Recorder
 from tests.unit.replica.fakes import Called, fetch, scope_of, until
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """Models that start do so for ever, where a test does not say otherwise."""
+    monkeypatch.setattr(gateway, "_START_S", 0.0)
+    monkeypatch.setattr(application_states, "_POLL_S", 0.001)
+
+
 class FakeServe:
     """What the gateway asks of Ray Serve; `digits` has these replica states, and dies so often."""
 
@@ -278,6 +285,50 @@ def test_a_replica_that_does_not_answer_in_time_is_a_503_and_its_call_is_given_u
     assert (status, headers[b"retry-after"]) == (503, b"1")
     assert json.loads(body)["error"] == "model 'digits' has no replica that answers"
     assert _counted(served) == {("digits", "v1", "503")}
+
+
+@pytest.mark.parametrize("path", ["/v1/models/digits:predict", "/v2/models/digits/infer"])
+def test_an_inference_waits_for_the_first_replica_and_a_question_does_not(
+    gateway_of, monkeypatch, path
+):
+    monkeypatch.setattr(gateway, "_START_S", 60.0)
+    monkeypatch.setattr(application_states, "_TTL_S", 0.0)
+    calls = Calls()
+    served = gateway_of({"digits": calls})
+    told = served.fake.told.applications["digits"]
+    told.status.value, told.deployments["model"].replica_states = "DEPLOYING", {"STARTING": 1}
+    status, said = _get(served, "/v2/models/digits")
+    assert (status, said["error"]) == (503, "model 'digits' is DEPLOYING; see strata status")
+
+    async def scenario():
+        waiting = asyncio.create_task(fetch(served, HttpRequest("POST", path, {}, b"{}")))
+        asked = served.fake.asked
+        await until(lambda: served.fake.asked > asked + 2)
+        assert not waiting.done()
+        assert not calls.requests
+        told.deployments["model"].replica_states = {"RUNNING": 1}
+        return await waiting
+
+    assert asyncio.run(scenario())[0] == 200
+    assert len(calls.requests) == 1
+
+
+def test_an_inference_that_wakes_a_model_has_the_time_for_it_but_no_more_than_its_client_gives(
+    gateway_of, monkeypatch
+):
+    monkeypatch.setattr(gateway, "_START_S", 60.0)
+    calls = Calls()
+    served = gateway_of({"digits": calls})
+    served.fake.told.applications["digits"].deployments["model"].replica_states = {}
+    served.apply(["digits"], {"digits": Limits(request_timeout_s=2.0)})
+
+    def left_s(headers):
+        asked = HttpRequest("POST", "/v2/models/digits/infer", headers, b"{}")
+        asyncio.run(fetch(served, asked))
+        return deadlines.timeout_s(calls.requests[-1].headers)
+
+    assert 60 < left_s({}) <= 62
+    assert 4 < left_s({b"grpc-timeout": b"5S"}) <= 5
 
 
 def test_a_client_that_hangs_up_has_its_call_given_up(gateway_of):

@@ -1,9 +1,16 @@
+"""The text alone, and with every template of Ray's that is in use whether HAProxy takes it."""
+
 import re
+import subprocess
 
 import pytest
+from ray.serve.config import HTTPOptions, gRPCOptions
 
+from serve.edge.haproxy import configuration
 from serve.edge.haproxy.configuration import with_edge
+from serve.edge.haproxy.launcher import haproxy_binary
 from serve.errors import ConfigError
+from tests.unit.edge.haproxy.rays import application, server, write
 
 RAYS = """\
 global
@@ -88,9 +95,72 @@ def test_a_template_that_ray_changed_is_told_with_what_it_lacks(old, new, what):
 
 
 def test_a_template_file_that_is_missing_is_named(monkeypatch, tmp_path):
-    from serve.edge.haproxy import configuration
-
     configuration._template.cache_clear()
     monkeypatch.setattr(configuration, "_FOLDER", tmp_path)
     with pytest.raises(ConfigError, match=r"global.cfg cannot be read; install Strata anew"):
         with_edge(RAYS)
+
+
+GATEWAY = application("gateway", 1, fallback=3)
+DIGITS = application("digits", 1, 2, fallback=3)
+GRPC = gRPCOptions(port=9000, grpc_servicer_functions=["serve.grpc:add"])
+TEMPLATES = {
+    "before anything is deployed": ((), {"has_received_routes": False}),
+    "a worker without routes": ((), {"is_head": False, "has_received_servers": False}),
+    "a head without applications": ((), {"is_head": True}),
+    "models and the gateway": ((GATEWAY, DIGITS, application("a.b-c_1", 5)), {}),
+    "no gateway": ((DIGITS,), {}),
+    "a model without replicas": ((GATEWAY, application("gone", fallback=3)), {}),
+    "a model without anything": ((GATEWAY, application("gone")), {}),
+    "a node that drains": ((GATEWAY, DIGITS), {"pass_health_checks": False}),
+    "all interfaces": ((GATEWAY,), {"http_options": HTTPOptions(host="0.0.0.0", port=80)}),
+    "a line a request": ((GATEWAY, DIGITS), {"metrics_enabled": True}),
+    "no state of servers": ((GATEWAY, DIGITS), {"enable_hap_optimization": False}),
+    "gRPC": ((GATEWAY, DIGITS), {"grpc_options": GRPC}),
+    "a router of Ray's": (
+        (GATEWAY, application("llm", 1, ingress_request_router_servers=[server("router", 9)])),
+        {},
+    ),
+}
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """Ask HAProxy about a file and return what it says."""
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S", "60")
+
+    def check(path):
+        command = [haproxy_binary(), "-c", "-f", str(path)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    return check
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_haproxy_takes_ours_as_it_takes_rays(checked, tmp_path, kind):
+    backends, settings = TEMPLATES[kind]
+    path = write(tmp_path, *backends, **settings)
+    without = checked(path)
+    assert without.returncode == 0, without.stderr
+    path.write_text(with_edge(path.read_text()))
+    done = checked(path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("[WARNING]") <= without.stderr.count("[WARNING]")
+
+
+def test_a_model_without_a_replica_is_the_gateways(tmp_path):
+    models = (DIGITS, application("gone", fallback=3))
+    text = with_edge(write(tmp_path, GATEWAY, *models).read_text())
+    rules = [line.strip() for line in text.splitlines() if "strata_up_" in line or "_gone" in line]
+    assert rules == [
+        "acl strata_up_http-digits srv_is_up(http-digits/SERVE_REPLICA__digits-0-model-abc)",
+        "acl strata_up_http-digits srv_is_up(http-digits/SERVE_REPLICA__digits-1-model-abc)",
+        "use_backend http-gateway if is_http-digits !strata_up_http-digits",
+    ]
+    ours = text.index("use_backend http-gateway if is_http-gone\n")
+    assert ours < text.index("use_backend http-gone if is_http-gone\n")
+
+
+def test_without_a_gateway_ray_chooses_alone(tmp_path):
+    text = with_edge(write(tmp_path, DIGITS).read_text())
+    assert "strata_up_" not in text

@@ -1,0 +1,69 @@
+"""A replica that tells what reached it, or answers what a header of the request says."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Echo(ThreadingHTTPServer):
+    """Answers on `server_port` under a name; `seen` counts requests that are no health checks."""
+
+    daemon_threads = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.name, self.seen = name, 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Echo
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self._answer
+        raise AttributeError(name)
+
+    def _answer(self) -> None:
+        self.server.seen += self.path != "/-/healthz"
+        size = int(self.headers.get("content-length", 0))
+        if self.headers.get("transfer-encoding") == "chunked":
+            size = len(self._chunks())
+        else:
+            self.rfile.read(size)
+        time.sleep(float(self.headers.get("x-takes-s", 0)))
+        if "x-dies" in self.headers:
+            self.close_connection = True
+            return
+        status = int(self.headers.get("x-status", 200))
+        kind = self.headers.get("x-type", "application/json")
+        said = self.headers.get("x-says") or json.dumps(
+            {
+                "name": self.server.name,
+                "method": self.command,
+                "path": self.path,
+                "headers": {name.lower(): value for name, value in self.headers.items()},
+                "bytes": size,
+            }
+        )
+        body = said.encode("latin-1")
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -1,0 +1,92 @@
+"""HAProxy in a process of its own, started as Ray starts it."""
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from socket import create_connection, socket
+from types import SimpleNamespace
+from typing import Any, Self
+
+from ray.serve._private.haproxy import BackendConfig
+from ray.serve.config import HTTPOptions
+
+from serve.edge.haproxy.configuration import with_edge
+from tests.integration.conftest import free_port
+from tests.unit.edge.haproxy.rays import write
+
+_LAUNCH = [sys.executable, "-c", "from serve.edge.haproxy.launcher import main; main()"]
+
+
+class Edge:
+    """HAProxy in front of these backends; use as a context."""
+
+    def __init__(self, folder: Path, *backends: BackendConfig, idle_s: int, **settings: Any):
+        self.port, self.stats_port, self.metrics_port = free_port(), free_port(), free_port()
+        self._folder, self._idle_s = folder, idle_s
+        self.path = write(
+            folder,
+            *backends,
+            http_options=HTTPOptions(host="127.0.0.1", port=self.port, keep_alive_timeout_s=90),
+            stats_port=self.stats_port,
+            metrics_port=self.metrics_port,
+            bufsize=81920,
+            retry_on="conn-failure empty-response",
+            retries=2,
+            **settings,
+        )
+
+    def hurry(self) -> Self:
+        """Give a request one second to be there, so that a test need not wait for twenty."""
+        text = with_edge(self.path.read_text())
+        assert "timeout http-request 20s" in text
+        self.path.write_text(text.replace("http-request 20s", "http-request 1s"))
+        return self
+
+    def __enter__(self) -> Self:
+        settings = {
+            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(self._idle_s),
+            "STRATA_HAPROXY_METRICS_HOST": "127.0.0.1",
+        }
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*_LAUNCH, "-db", "-f", str(self.path)], stderr=log, env={**os.environ, **settings}
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def is_up(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError((self._folder / "log").read_text())
+        with suppress(OSError):
+            return self.ask("/-/healthz").status > 0
+        return False
+
+    def connect(self) -> socket:
+        return create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def ask(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Any:
+        """Return the response to a request whose path goes out as it is written here."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body:
+            named["Content-Length"] = str(len(body))
+        head = [f"{method} {path} HTTP/1.1", "Host: x", *(f"{k}: {v}" for k, v in named.items())]
+        with self.connect() as connection:
+            connection.sendall("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+            return response(connection, method)
+
+
+def response(connection: socket, method: str = "GET") -> Any:
+    """Return the status, headers (lower case) and body that come; status 0 where none does."""
+    with HTTPResponse(connection, method=method) as reply:
+        try:
+            reply.begin()
+        except (HTTPException, ConnectionError):
+            return SimpleNamespace(status=0, headers={}, body=b"")
+        headers = {name.lower(): value for name, value in reply.getheaders()}
+        return SimpleNamespace(status=reply.status, headers=headers, body=reply.read())
