@@ -120,22 +120,10 @@ def test_a_changed_demo_is_another_job_because_jobs_cannot_change(render):
     assert name({}) == name({"models": [{"name": "other"}]})
 
 
-def test_v1_predict_is_rewritten_onto_the_path_of_the_model_itself():
+def test_a_route_leaves_paths_as_they_are_since_the_ingress_knows_them():
     made = rendered("--values", str(CHART / "ci" / "exposed-values.yaml"))
     (route,) = [tree for tree in made if tree["kind"] == "HTTPRoute"]
-    rule, _, rest = route["spec"]["rules"]
-    assert rule["matches"][0]["path"] == {"type": "Exact", "value": "/v1/models/digits:predict"}
-    path = rule["filters"][0]["urlRewrite"]["path"]
-    assert path["replaceFullPath"] == "/v2/models/digits/v1:predict"
-    assert rest == {"backendRefs": [{"name": "predictions", "port": 80}]}
-
-
-def test_a_route_of_many_models_is_cut_where_gateways_allow_no_more(render):
-    models = [{"name": f"m{index}", "ray_actor_options": {"num_cpus": 0}} for index in range(40)]
-    values = {"models": models, "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}
-    routes = [tree for tree in render(values) if tree["kind"] == "HTTPRoute"]
-    assert [len(route["spec"]["rules"]) for route in routes] == [16, 15, 10]
-    assert len({route["metadata"]["name"] for route in routes}) == 3
+    assert route["spec"]["rules"] == [{"backendRefs": [{"name": "predictions", "port": 80}]}]
 
 
 def test_without_a_token_ray_is_told_so_or_its_nodes_would_make_one_each(render):

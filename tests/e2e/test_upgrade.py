@@ -43,6 +43,12 @@ def test_a_model_is_added_and_a_label_moved_under_load(
         stable = "/v2/models/twice/labels/stable/infer"
         eventually(lambda: times(release, stable) == 2.0, timeout_s=60)
     assert load.failures == []
+    # HAProxy was reloaded for the new model, and has what Strata adds: V1 is not the gateway's.
+    inside = requests.get(f"{release.url()}/v2/models/twice/v1", timeout=60)
+    assert inside.status_code == 404
+    answer = requests.get(f"{release.url()}/v1/models/twice", timeout=60)
+    assert answer.json()["name"] == "twice"
+    assert answer.headers["X-Request-Id"]
 
     added = who(release, "twice")
     one = Call(
@@ -92,7 +98,7 @@ def test_a_version_published_under_load_takes_over_without_a_wrong_answer(
     eventually(lambda: times(release, infer) == 2.0, timeout_s=60)
     replicas = who(release, "growing")
     assert len(replicas) == 2
-    # Requests of one row and of several, so that they share batches; V1 goes by the gateway.
+    # Requests of one row and of several, so that they share batches; and over V1.
     calls = [growing_call(*range(first, first + rows)) for first, rows in ((1, 1), (5, 3), (9, 7))]
     instances = {"instances": [1.0, 4.0]}
     v1 = Call(
