@@ -62,6 +62,7 @@ def up(
         if watcher:
             watcher.start(platform.haproxy_metrics_port)
         failed = platform.settle(_READY_TIMEOUT_S, _Progress(stopped))
+        platform.require_ingress()
         retries = _Retries(platform.api, failed)
         _print_ready(tree, watcher, failed)
         while not stopped.wait(_CHECK_PERIOD_S):

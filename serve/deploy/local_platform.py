@@ -10,10 +10,13 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
@@ -26,6 +29,7 @@ from serve.deploy.rollout import wait_until_running, wait_until_settled
 from serve.errors import ConfigError, RepositoryError
 
 _POLL_S = 0.1
+_INGRESS_TIMEOUT_S = 30.0
 _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -45,7 +49,10 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         self.stop()
 
     def start(self, report: Callable[[str], None] = lambda line: None) -> None:
-        """Start Ray and deploy the config. Raises ConfigError for a port that is taken."""
+        """Start Ray and deploy the config.
+
+        Raises ConfigError for a port that is taken, and for an HAProxy that would not start.
+        """
         require_free(
             {
                 "http.port": self.config.http.port,
@@ -53,11 +60,12 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
                 "ports.dashboard": self.config.ports.dashboard,
             }
         )
-        self._folder = Path(tempfile.mkdtemp(prefix="strata-"))
         environment = ray_environment(self.config.http, open_files())
+        if self.config.http.haproxy:
+            require_edge(self.config.http, environment)
+        self._folder = Path(tempfile.mkdtemp(prefix="strata-"))
         if self.haproxy_metrics_port is not None:
             environment |= _haproxy_files(self._folder, self.haproxy_metrics_port)
-            require_edge(self.config.http, environment)
         os.environ.update(environment)
         report("starting Ray")
         import ray
@@ -113,6 +121,24 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         if GATEWAY in reasons:
             raise RepositoryError(f"the gateway does not run: {reasons[GATEWAY]}")
         return reasons
+
+    def require_ingress(self, timeout_s: float = _INGRESS_TIMEOUT_S) -> None:
+        """Return once the ingress takes requests. Raises ConfigError with what it says, if not.
+
+        Ray tries for ever to start one, and its applications run all the same.
+        """
+        http = self.config.http
+        host = "127.0.0.1" if http.host in {"0.0.0.0", "::", "localhost"} else http.host
+        url = f"http://{host}:{http.port}/-/healthz"
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with suppress(requests.RequestException):
+                if requests.get(url, timeout=_INGRESS_TIMEOUT_S).ok:
+                    return
+            if time.monotonic() > deadline:
+                said = _said_by_haproxy(self._folder) or "see Ray's log"
+                raise ConfigError(f"the ingress does not answer at {url}: {said}")
+            time.sleep(_POLL_S)
 
     def _states_told(
         self, progress: Callable[[Mapping[str, ApplicationState]], None]
@@ -173,6 +199,18 @@ def _haproxy_files(folder: Path, metrics_port: int) -> dict[str, str]:
         "STRATA_HAPROXY_METRICS_HOST": "127.0.0.1",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
     }
+
+
+def _said_by_haproxy(folder: Path | None) -> str:
+    """Return the last thing that an HAProxy, or what starts it, said against starting."""
+    logs = sorted(folder.glob("*/*.stderr.log"), key=_age) if folder else []
+    lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+    told = [line for line in lines if "[ALERT]" in line or line.startswith("strata-haproxy")]
+    return " ".join(told[-1].split()) if told else ""
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _end_haproxy(folder: Path) -> None:

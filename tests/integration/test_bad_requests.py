@@ -235,7 +235,7 @@ def test_a_request_whose_client_hangs_up_is_given_up(served, eventually, path):
     assert _busy(served, 1).status_code == 200
 
 
-def test_a_v1_body_of_megabytes_goes_through_the_gateway_and_comes_back(served):
+def test_a_v1_body_of_megabytes_goes_to_its_replica_and_comes_back(served):
     long = "a" * 6_000_000
     sent = requests.post(
         f"{served.url}/v1/models/text:predict", json={"instances": [long]}, timeout=60

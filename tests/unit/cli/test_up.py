@@ -49,6 +49,9 @@ class FakePlatform:
         self.at_end()
         return self.failed
 
+    def require_ingress(self):
+        self.calls.append("ingress")
+
 
 class FakeMonitoring:
     """A Prometheus that ends by itself once the platform is ready; no Grafana."""
@@ -109,7 +112,7 @@ def test_up_says_where_everything_is_and_stops_when_told_to(strata, platform, lo
         "digits: running",
         "stopping",
     ]
-    assert local.calls == ["start", "stop"]
+    assert local.calls == ["start", "ingress", "stop"]
 
 
 def test_ctrl_c_while_it_starts_ends_what_was_started(strata, platform, local, monkeypatch):
@@ -127,7 +130,7 @@ def test_what_watches_may_end_and_the_platform_goes_on(strata, platform, local, 
     assert "prometheus http://127.0.0.1:9090/alerts" in printed
     assert "grafana    not installed" in printed
     assert "Prometheus has ended; the platform goes on without it" in error
-    assert local.calls == ["start", "watch 9101", "stop", "stop watching"]
+    assert local.calls == ["start", "watch 9101", "ingress", "stop", "stop watching"]
 
 
 def test_a_pipeline_that_does_not_fit_is_refused_before_anything_starts(refused, platform, local):

@@ -1,5 +1,6 @@
 """What surrounds Ray on this machine; tests/integration starts it for real."""
 
+import os
 import re
 import resource
 import signal
@@ -150,3 +151,36 @@ def test_an_haproxy_that_nobody_knows_of_is_ended_by_its_folder(tmp_path, eventu
         assert first.wait(30) == -signal.SIGTERM
         assert second.poll() is None
         second.kill()
+
+
+def test_an_ingress_that_takes_requests_is_no_matter(dashboard):
+    """The dashboard's stand-in is one for the ingress, too."""
+    dashboard.document = {"anything": True}
+    http = {"port": dashboard.port, "host": "0.0.0.0"}
+    LocalPlatform(Config.model_validate({"http": http})).require_ingress(0)
+
+
+def test_an_ingress_that_does_not_answer_is_told_with_what_haproxy_said(tmp_path):
+    platform = LocalPlatform(Config.model_validate({"http": {"port": free_port()}}))
+    with pytest.raises(
+        ConfigError, match=r"ingress does not answer at .*/-/healthz: see Ray's log"
+    ):
+        platform.require_ingress(0)
+    platform._folder = tmp_path
+    (tmp_path / "node").mkdir()
+    log = tmp_path / "node" / "admin.sock.1.2.stderr.log"
+    log.write_text("[NOTICE] hello\n[ALERT]    (7) : cannot bind socket\n[WARNING] bye\n")
+    with pytest.raises(ConfigError, match=r": \[ALERT\] \(7\) : cannot bind socket$"):
+        platform.require_ingress(0)
+    log.write_text("strata-haproxy: there is no HAProxy\n")
+    with pytest.raises(ConfigError, match=r": strata-haproxy: there is no HAProxy$"):
+        platform.require_ingress(0)
+
+
+def test_a_platform_whose_haproxy_would_not_start_starts_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("STRATA_HAPROXY_BINARY", str(tmp_path))
+    ports = {"metrics": free_port(), "dashboard": free_port()}
+    platform = LocalPlatform(Config.model_validate({"http": {"port": free_port()}, "ports": ports}))
+    with pytest.raises(ConfigError, match="STRATA_HAPROXY_BINARY names"), platform:
+        platform.start()
+    assert "RAY_SERVE_HAPROXY_BINARY_PATH" not in os.environ
