@@ -5,7 +5,8 @@ By Ray's own metrics, which a machine has as well as a cluster, and HAProxy's.
 
 from typing import Any
 
-from dashboards.control_plane import control_plane, haproxy
+from dashboards.control_plane import control_plane
+from dashboards.edge import edge
 from dashboards.panels import (
     Panel,
     Query,
@@ -39,7 +40,7 @@ def cluster() -> dict[str, Any]:
             Section("Nodes", _nodes()),
             Section("GPUs and the object store", [Row(7, _devices())]),
             Section("Control plane", [Row(7, control_plane())]),
-            Section("HAProxy", [Row(7, haproxy())]),
+            Section("The edge: HAProxy", edge()),
         ],
     )
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dashboards.edge import edge_of_model
 from dashboards.model_replicas import RUNNING, TARGET, batches, drift, replicas
 from dashboards.panels import (
     Query,
@@ -43,13 +44,14 @@ def model() -> dict[str, Any]:
     )
     return board(
         "model",
-        "One model: where its requests' time goes, batches, versions, scaling, drift.",
+        "One model: where its requests' time goes, batches, versions, scaling, the edge, drift.",
         [names, versions],
         [
             Section("Now", _now()),
             Section("Where a request's time goes", _time()),
             Section("Batches and versions", batches()),
             Section("Replicas", replicas()),
+            Section("At the edge", edge_of_model()),
             Section("Drift", drift()),
         ],
     )

@@ -180,8 +180,9 @@ def _by_model() -> list[Row]:
                     "Answers by code",
                     "reqps",
                     runbook("ModelErrorBudgetBurn"),
-                    "Answers a second by HTTP status: of the models, and of the gateway where"
-                    " it answers by itself, unknown models above all.",
+                    "Answers a second by HTTP status: of the models, of the gateway where it"
+                    " answers by itself, unknown models above all, and 5xx of the edge that no"
+                    " replica counted.",
                     Query(rate("ray_model_requests_total", _M, "code"), "{{code}}"),
                     Query(
                         or_zero(
@@ -189,6 +190,7 @@ def _by_model() -> list[Row]:
                         ),
                         "gateway {{code}}",
                     ),
+                    Query(or_zero(f"sum(model:lost_requests:rate5m{_M})"), "edge 5xx"),
                 ),
                 chart(
                     "Requests by protocol",

@@ -29,13 +29,13 @@ _GRAFANA_HOMES = (Path("/usr/share/grafana"), Path("/usr/local/share/grafana"))
 _SCRAPE_INTERVAL_S = 5
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
-# Of HAProxy's own page only what a dashboard shows; its servers come and go with replicas.
+# Of HAProxy's own page only what rules and dashboards use; its servers come and go with replicas.
 HAPROXY_SCOPES = ["global", "frontend", "backend"]
 HAPROXY_KEPT = (
     "haproxy_process_(current_connections|max_connections|pool_allocated_bytes|idle_time_percent)"
-    "|haproxy_frontend_(http_requests_total|http_responses_total|current_sessions)"
-    "|haproxy_backend_(active_servers|connection_errors_total|retry_warnings_total"
-    "|redispatch_warnings_total|current_queue)"
+    "|haproxy_frontend_(http_responses_total|current_sessions|request_errors_total)"
+    "|haproxy_backend_(http_responses_total|connection_errors_total|response_errors_total"
+    "|retry_warnings_total|active_servers)"
 )
 
 

@@ -87,7 +87,7 @@ def test_every_part_of_the_release_is_scraped(release: Release, prometheus: Prom
 
     eventually(lambda: prometheus.targets("up") == wanted(), timeout_s=120)
     assert not prometheus.targets("down")
-    assert prometheus.series("haproxy_frontend_http_requests_total > 0")
+    assert prometheus.series("haproxy_frontend_http_responses_total > 0")
     assert not prometheus.series('{__name__=~"haproxy_server_.*"}')
 
 

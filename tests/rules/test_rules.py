@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serve.deploy.monitoring import HAPROXY_KEPT
 from serve.telemetry.metrics import METRICS, exported_names
 
 _ROOT = Path(__file__).parents[2]
@@ -24,6 +25,11 @@ _RECORDED = {rule["record"] for rule in _ALL if "record" in rule}
 
 # What others export: Ray, HAProxy's own exporter, kube-state-metrics.
 _FOREIGN = {
+    "haproxy_backend_connection_errors_total",
+    "haproxy_backend_http_responses_total",
+    "haproxy_backend_response_errors_total",
+    "haproxy_process_current_connections",
+    "haproxy_process_max_connections",
     "haproxy_process_pool_allocated_bytes",
     "kube_pod_status_phase",
     "ray_cluster_pending_nodes",
@@ -81,8 +87,9 @@ def test_the_runbook_has_a_heading_for_every_alert_and_for_nothing_else():
 
 
 def test_the_runbook_asks_for_metrics_that_somebody_exports():
-    names = set(re.findall(r"\b(?:ray_|model:|component:)[\w:]+", _RUNBOOK.read_text()))
-    assert names - {"ray_actor_options"} <= _DECLARED | _FOREIGN | _RECORDED
+    names = set(re.findall(r"\b(?:ray_|haproxy_|model:|component:)[\w:]+", _RUNBOOK.read_text()))
+    scraped = {name for name in names if re.fullmatch(HAPROXY_KEPT, name)}
+    assert names - {"ray_actor_options"} <= _DECLARED | _FOREIGN | _RECORDED | scraped
 
 
 def test_the_queries_of_the_runbook_are_promql(tmp_path):

@@ -8,7 +8,7 @@
 
 {{- /*
 What is scraped of Ray's pods, by the names of the ports: as-metrics and dash-metrics are the head's
-alone. Of HAProxy's own page only what the dashboards show; its series of each server come and go with
+alone. Of HAProxy's own page only what rules and dashboards use; its series of each server come and go with
 the replicas.
 */ -}}
 {{- define "strata.metricsPages" -}}

@@ -1,0 +1,160 @@
+"""The panels for HAProxy, which sees every request's answer, those too that no replica made.
+
+By its own exporter, which is on whether or not Ray reports on HAProxy: it serves counters that are
+kept anyway, and costs nothing a request. A backend is an application of Ray Serve, so a model.
+"""
+
+from dashboards.panels import Panel, Query, Row, chart, runbook, to_dashboard
+from dashboards.promql import everything, of_model, or_zero, rate
+
+_ALL = everything()
+_CLIENTS = everything('proxy="http_frontend"')
+_M = of_model()
+_FAILURES = (
+    "Tries a second to have a replica answer that failed: none took the request, or one broke off."
+    " HAProxy tries twice more."
+)
+
+
+def edge() -> list[Row]:
+    """Return the rows of the dashboard "cluster"."""
+    return [Row(7, _traffic()), Row(7, _failures())]
+
+
+def edge_of_model() -> list[Row]:
+    """Return the rows of the dashboard "model"."""
+    return [
+        Row(
+            7,
+            [
+                chart(
+                    "Answers at the edge",
+                    "reqps",
+                    to_dashboard("cluster"),
+                    "Answers a second that clients got from HAProxy, by class of the status, over"
+                    " 5 minutes. Those of V1 paths that went through the gateway are not in it.",
+                    Query(
+                        or_zero(
+                            f"sum by (code) (model:edge_responses:rate5m{_M} > 0)", "code", "none"
+                        ),
+                        "{{code}}",
+                    ),
+                ),
+                chart(
+                    "Failed at the edge",
+                    "reqps",
+                    runbook("ModelErrorBudgetBurn"),
+                    "Requests a second that got 5xx from HAProxy and that no replica counted, over"
+                    " 5 minutes: no replica took them, or it died. The SLO counts them.",
+                    Query(or_zero(f"sum(model:lost_requests:rate5m{_M})"), "failed"),
+                ),
+                chart(
+                    "Failed tries",
+                    "ops",
+                    runbook("ModelEdgeErrors"),
+                    _FAILURES,
+                    Query(
+                        or_zero(
+                            f"sum by (reason) (model:edge_failures:rate5m{_M})", "reason", "none"
+                        ),
+                        "{{reason}}",
+                    ),
+                ),
+            ],
+        )
+    ]
+
+
+def _traffic() -> list[Panel]:
+    return [
+        chart(
+            "Answers by status",
+            "reqps",
+            to_dashboard("overview"),
+            "Answers a second that HAProxy gives to clients, by class of the status.",
+            Query(
+                or_zero(
+                    rate("haproxy_frontend_http_responses_total", _CLIENTS, "code"), "code", "none"
+                ),
+                "{{code}}",
+            ),
+        ),
+        chart(
+            "Fullest connections",
+            "percentunit",
+            runbook("EdgeConnectionsHigh"),
+            "Connections that clients hold, as part of those that HAProxy may have, on the node"
+            " where it is worst. At 100 % it takes no new ones.",
+            Query(
+                or_zero(
+                    f"max(haproxy_process_current_connections{_ALL}"
+                    f" / (haproxy_process_max_connections{_ALL} > 0))"
+                ),
+                "held",
+            ),
+        ),
+        chart(
+            "Connections",
+            "short",
+            runbook("EdgeConnectionsHigh"),
+            "Connections that clients hold, all nodes together.",
+            Query(or_zero(f"sum(haproxy_frontend_current_sessions{_CLIENTS})"), "held"),
+        ),
+        chart(
+            "Busiest HAProxy",
+            "percentunit",
+            to_dashboard("cost"),
+            "Time that HAProxy's one thread is not idle, on the node where it is worst.",
+            Query(or_zero(f"1 - min(haproxy_process_idle_time_percent{_ALL}) / 100"), "busy"),
+        ),
+    ]
+
+
+def _failures() -> list[Panel]:
+    retries = rate("haproxy_backend_retry_warnings_total", _ALL)
+    malformed = rate("haproxy_frontend_request_errors_total", _CLIENTS)
+    backends = everything('proxy=~"http-.+"')
+    return [
+        chart(
+            "Failed at the edge",
+            "reqps",
+            runbook("ModelErrorBudgetBurn"),
+            "Requests a second that got 5xx from HAProxy and that no replica counted, by model,"
+            " over 5 minutes: no replica took them, or it died. The SLO counts them.",
+            Query(
+                or_zero(f"sum by (model) (model:lost_requests:rate5m{_M} > 0)", "model", "none"),
+                "{{model}}",
+            ),
+        ),
+        chart(
+            "Failed tries",
+            "ops",
+            runbook("ModelEdgeErrors"),
+            f"{_FAILURES} A dying replica shows here before clients see anything.",
+            Query(
+                or_zero(f"sum by (reason) (model:edge_failures:rate5m{_ALL})", "reason", "none"),
+                "{{reason}}",
+            ),
+            Query(or_zero(retries), "tried again"),
+        ),
+        chart(
+            "Refused requests",
+            "reqps",
+            to_dashboard("overview"),
+            "Requests a second that HAProxy did not understand, or that broke off or took too long"
+            " before they were there: clients' faults.",
+            Query(or_zero(malformed), "malformed or slow"),
+        ),
+        chart(
+            "Replicas in rotation",
+            "short",
+            runbook("ModelNotReady"),
+            "Replicas that HAProxy sends requests to, by backend: one a model.",
+            Query(
+                or_zero(
+                    f"max by (proxy) (haproxy_backend_active_servers{backends})", "proxy", "none"
+                ),
+                "{{proxy}}",
+            ),
+        ),
+    ]
