@@ -7,9 +7,11 @@ what these are, promtool shows (tests/rules).
 import json
 import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import requests
@@ -185,6 +187,48 @@ def test_a_model_that_is_slow_burns_its_latency_budget_and_no_other_does(
 
     eventually(is_slow, timeout_s=180)
     assert _firing(prometheus, "ModelLatencyBudgetBurn") == {"busy"}
+
+
+def test_requests_that_haproxy_itself_fails_are_counted_and_told(served, prometheus, eventually):
+    lost = 'model:lost_requests:rate5m{model="calc"} > 0'
+    failing = 'model:request_errors:ratio_rate5m{model="calc"} > 0'
+
+    def is_told():
+        assert _ask(served, "calc", {**_NUMBER, "data": [1.0]}).status_code >= 500
+        return "calc" in _firing(prometheus, "ModelEdgeErrors")
+
+    with _out_of_reach(served, "calc"):
+        eventually(is_told, timeout_s=180)
+    assert _now(prometheus, lost)
+    assert _now(prometheus, failing)
+    assert "low" not in _firing(prometheus, "ModelEdgeErrors")
+    assert _ask(served, "calc", {**_NUMBER, "data": [1.0]}).status_code == 400
+
+
+@contextmanager
+def _out_of_reach(served: Served, model: str) -> Iterator[None]:
+    """Have HAProxy send no request to any replica of a model, as if it reached none."""
+    # be_id be_name srv_id srv_name ..., after two lines of heading
+    lines = _haproxy(served, f"show servers state http-{model}").splitlines()[2:]
+    servers = [line.split()[3] for line in lines if line]
+    assert servers
+    for server in servers:
+        _haproxy(served, f"set server http-{model}/{server} state maint")
+    try:
+        yield
+    finally:
+        for server in servers:
+            _haproxy(served, f"set server http-{model}/{server} state ready")
+
+
+def _haproxy(served: Served, command: str) -> str:
+    """Return what HAProxy says to a command of its administrator."""
+    (path,) = served.platform._folder.glob("*/admin.sock")
+    with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rw") as file:
+        connection.connect(str(path))
+        file.write(f"{command}\n")
+        file.flush()
+        return file.read()
 
 
 def test_a_tenant_that_nobody_knows_makes_no_series_of_its_own(served, prometheus, eventually):
