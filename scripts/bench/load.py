@@ -26,15 +26,17 @@ class Body:
 
     data: bytes
     json_length: int | None = None
+    content_type: str = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Requests answered a second, and their latency in milliseconds."""
+    """Requests answered a second, their latency in milliseconds, and how many they were."""
 
     requests_per_s: float
     median_ms: float
     p99_ms: float
+    requests: int
 
 
 def require_loopback(url: str) -> None:
@@ -49,7 +51,7 @@ def require_loopback(url: str) -> None:
 
 
 def measure(url: str, bodies: Sequence[Body], connections: int, seconds: int) -> Measured:
-    """Post bodies in turn over `connections` connections; their JSON parts have one length.
+    """Post bodies in turn over `connections` connections; they differ in their data alone.
 
     Raises ServeError for a URL that is not on this machine, and if any request fails: with a
     status of 400 or above, in its connection, or by taking longer than 30 seconds.
@@ -65,6 +67,7 @@ def measure(url: str, bodies: Sequence[Body], connections: int, seconds: int) ->
         for path, body in zip(paths, bodies, strict=True):
             path.write_bytes(body.data)
         environment = {**os.environ, "BODIES": ":".join(map(str, paths))}
+        environment["CONTENT_TYPE"] = bodies[0].content_type
         if bodies[0].json_length is not None:
             environment["JSON_LENGTH"] = str(bodies[0].json_length)
         command = [wrk, "-t1", f"-c{connections}", f"-d{int(seconds)}s", "--timeout", "30s"]
@@ -84,9 +87,10 @@ def _parse(report: str) -> Measured:
     rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
     median = re.search(r"50%\s+([\d.]+)(us|ms|s)", report)
     slowest = re.search(r"99%\s+([\d.]+)(us|ms|s)", report)
-    if rate is None or median is None or slowest is None:
+    requests = re.search(r"(\d+) requests in", report)
+    if rate is None or median is None or slowest is None or requests is None:
         raise ServeError(f"wrk said something unexpected:\n{report}")
-    return Measured(float(rate[1]), _ms(median), _ms(slowest))
+    return Measured(float(rate[1]), _ms(median), _ms(slowest), int(requests[1]))
 
 
 def _ms(match: re.Match[str]) -> float:

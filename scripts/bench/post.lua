@@ -1,5 +1,5 @@
 -- wrk posts the files of $BODIES (paths joined by colons), one after the other if there are several;
--- $JSON_LENGTH is the length of their JSON part if raw data follows.
+-- $CONTENT_TYPE is theirs, $JSON_LENGTH the length of their JSON part if raw data follows.
 local bodies = {}
 for path in string.gmatch(os.getenv("BODIES"), "[^:]+") do
   local file = io.open(path, "rb")
@@ -8,7 +8,7 @@ for path in string.gmatch(os.getenv("BODIES"), "[^:]+") do
 end
 wrk.method = "POST"
 wrk.body = bodies[1]
-wrk.headers["Content-Type"] = "application/octet-stream"
+wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE")
 if os.getenv("JSON_LENGTH") then
   wrk.headers["Inference-Header-Content-Length"] = os.getenv("JSON_LENGTH")
 end

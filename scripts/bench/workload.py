@@ -8,7 +8,7 @@ import numpy as np
 from bench.load import Body
 from serve.config.schema import Config
 from serve.protocols import rest_v2
-from serve.types import InferRequest
+from serve.types import Array, InferRequest
 
 MODEL = "digits"
 # Of the benchmarks alone, so that a platform beside them is left in peace.
@@ -26,11 +26,26 @@ def platform_config(repository: Path) -> Config:
     return Config.model_validate(tree)
 
 
+def v2_json(images: Array) -> Body:
+    """Return images [N, 28, 28, 1] as a V2 request in JSON."""
+    data, _ = rest_v2.encode_request(InferRequest({"image": images}), binary=False)
+    return Body(data, content_type="application/json")
+
+
+def v2_binary(images: Array) -> Body:
+    """Return images [N, 28, 28, 1] as a V2 request with the binary tensor extension."""
+    return Body(*rest_v2.encode_request(InferRequest({"image": images}), binary=True))
+
+
+def blank_images(count: int) -> Array:
+    """Return the images that are sent for load, all of one grey."""
+    return np.full((count, 28, 28, 1), 0.25, np.float32)
+
+
 def bodies() -> dict[str, Body]:
     """Return the requests that are sent: one image as JSON and raw, 32 images raw."""
-    made = {}
-    for name, rows, binary in (("JSON", 1, False), ("binary", 1, True), ("binary x32", 32, True)):
-        images = np.full((rows, 28, 28, 1), 0.25, np.float32)
-        request = InferRequest({"image": images})
-        made[name] = Body(*rest_v2.encode_request(request, binary=binary))
-    return made
+    return {
+        "JSON": v2_json(blank_images(1)),
+        "binary": v2_binary(blank_images(1)),
+        "binary x32": v2_binary(blank_images(32)),
+    }

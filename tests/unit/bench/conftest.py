@@ -35,6 +35,7 @@ class Wrk:
             "#!/bin/sh\n"
             f"cd {folder}\n"
             'printf "%s\\n" "$@" > arguments; printf "%s" "$JSON_LENGTH" > json_length\n'
+            'printf "%s" "$CONTENT_TYPE" > content_type\n'
             'IFS=:; for path in $BODIES; do cat "$path" >> bodies; echo >> bodies; done\n'
             "if [ -e failure ]; then cat failure >&2; exit 1; fi\n"
             "cat report\n"
@@ -72,6 +73,10 @@ class Wrk:
     @property
     def json_length(self):
         return (self._folder / "json_length").read_text()
+
+    @property
+    def content_type(self):
+        return (self._folder / "content_type").read_text()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ _URL = "http://127.0.0.1:18000/v2/models/digits/infer"
 
 
 def test_a_report_is_read_in_requests_a_second_and_milliseconds(wrk):
-    assert measure(_URL, [Body(b"{}")], 4, 2) == Measured(91.78, 43.96, 48.03)
+    assert measure(_URL, [Body(b"{}")], 4, 2) == Measured(91.78, 43.96, 48.03, 184)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,13 @@ def test_wrk_is_given_every_body_and_the_length_of_their_json(wrk):
 def test_bodies_that_are_all_json_have_no_length_of_it(wrk):
     measure(_URL, [Body(b"{}")], 1, 1)
     assert wrk.json_length == ""
+
+
+def test_bodies_are_sent_as_what_they_are(wrk):
+    measure(_URL, [Body(b"{}", content_type="application/json")], 1, 1)
+    assert wrk.content_type == "application/json"
+    measure(_URL, [Body(b"raw")], 1, 1)
+    assert wrk.content_type == "application/octet-stream"
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 0, -1, float("inf")])

@@ -1,10 +1,12 @@
 """Ray Serve the way its own Keras example serves a model: the other end of the comparison.
 
 After "Serve ML Models" in Ray's documentation: `model.predict` in `__call__`, all defaults.
-Run as `python -m bench.ray_example <model.h5> <port>`; serves until standard input ends.
+Run as `python ray_example_server.py <model.h5> <port>`; serves until SIGTERM.
 """
 
+import signal
 import sys
+import threading
 from typing import Any
 
 import ray
@@ -27,13 +29,14 @@ class KerasExample:
 
 
 def main() -> None:
-    """Serve until the parent closes our standard input."""
+    """Serve until SIGTERM."""
     path, port = sys.argv[1], int(sys.argv[2])
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     ray_serve.start(http_options={"host": "127.0.0.1", "port": port})
     ray_serve.run(ray_serve.deployment(KerasExample).bind(path), route_prefix="/")
-    print("ready", flush=True)
-    sys.stdin.read()
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())  # Ray took it when it started
+    stopped.wait()
     ray.shutdown()
 
 
