@@ -12,12 +12,22 @@ _PICTURE = Path("docs/images/peers.png")
 _MARK = "scripts/bench/run peers --write-docs"
 
 
+def write_beside(figures: Figures, output: Path) -> None:
+    """Write tables as Markdown and the picture beside the file of the figures."""
+    output.with_suffix(".md").write_text(_page(figures), encoding="utf-8")
+    draw(figures, output.with_suffix(".png"))
+
+
 def write(figures: Figures, root: Path = _ROOT) -> None:
     """Write tables between their comments, and the picture. Raises ServeError without comments."""
     _put(root / "README.md", throughput(figures, echoes=False).markdown())
-    parts = [engine_line(figures) + "\n", *(table.markdown() for table in tables_of(figures))]
-    _put(root / "docs/performance.md", "\n".join(parts))
+    _put(root / "docs/performance.md", _page(figures))
     draw(figures, root / _PICTURE)
+
+
+def _page(figures: Figures) -> str:
+    parts = [engine_line(figures) + "\n", *(table.markdown() for table in tables_of(figures))]
+    return "\n".join(parts)
 
 
 def _put(page: Path, text: str) -> None:

@@ -69,11 +69,15 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All of a run: the engine, each server's turn by name, why there is none, and the machine."""
+    """All of a run: the engine, each server's turn by name, why there is none, and the machine.
+
+    `wrong` are those of the missing that answered something else than the engine.
+    """
 
     engine: Engine
     peers: Mapping[str, Turn]
     missing: Mapping[str, str]
+    wrong: Sequence[str]
     seconds: int
     rounds: int
     cores: int

@@ -27,7 +27,8 @@ def figures():
     return Figures(
         engine=ENGINE,
         peers=dict.fromkeys(peers, one) | {"mlserver": turn(row, ("JSON",))},
-        missing={"kserve": "ServeError: it cannot be installed"},
+        missing={"kserve": "it cannot be installed"},
+        wrong=[],
         seconds=3,
         rounds=1,
         cores=2,
