@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from serve import datatypes
 from serve.errors import InvalidRequest
+from serve.protocols.float_arrays import parse_with_floats
 from serve.protocols.json_documents import dump, parse_object, rows_of_numbers
 from serve.protocols.tensors import (
     as_bytes,
@@ -32,6 +35,8 @@ from serve.types import (
     TensorSpec,
 )
 
+_FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
+
 
 def decode_predict(
     body: bytes,
@@ -44,7 +49,7 @@ def decode_predict(
 
     Datatypes are the signature's: JSON does not tell them. Raises InvalidRequest.
     """
-    document = parse_object(body)
+    document = _parse(body, signatures)
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise InvalidRequest("'signature_name' key must be a string value.")
@@ -73,7 +78,19 @@ def decode_predict(
     return InferRequest(inputs, signature=signature.name, tenant=tenant), row_form
 
 
+def _parse(body: bytes, signatures: Mapping[str, Signature]) -> dict[str, Any]:
+    """Return the document of a body; a single input of a model of floats may be an array."""
+    if all(spec.datatype in _FLOATS for each in signatures.values() for spec in each.inputs):
+        for key in ("instances", "inputs"):
+            document = parse_with_floats(body, (key,))
+            if document is not None:
+                return document
+    return parse_object(body)
+
+
 def _columns_of_rows(instances: Any, signature: Signature) -> dict[str, Any]:
+    if isinstance(instances, np.ndarray):
+        return {_only_input(signature).name: instances}
     if not isinstance(instances, list) or not instances:
         raise InvalidRequest("'instances' must be a list of at least one value")
     if not _is_named(instances[0]):

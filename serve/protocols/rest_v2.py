@@ -14,6 +14,7 @@ from typing import Any
 from serve import datatypes
 from serve.datatypes import Datatype
 from serve.errors import InvalidRequest, Unsupported
+from serve.protocols.float_arrays import parse_with_floats
 from serve.protocols.json_documents import dump, parse_object
 from serve.protocols.tensors import (
     check_shape,
@@ -27,6 +28,7 @@ from serve.types import NO_TENANT, InferRequest, InferResponse, Signature, Tenso
 
 # Descriptions of raw data that are as long as that are not kept to be read once only.
 _SAME_AGAIN_BYTES = 2048
+_FLOATS = frozenset({"FP32", "FP64"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,8 @@ def decode_response(body: bytes, json_length: int | None) -> InferResponse:
 
 def _split_body(body: bytes, json_length: int | None, key: str) -> tuple[_Described, memoryview]:
     if json_length is None:
-        return _describe(parse_object(body), key), memoryview(b"")
+        document = parse_with_floats(body, (key, 0, "data"), _FLOATS) or parse_object(body)
+        return _describe(document, key), memoryview(b"")
     if json_length > len(body):
         raise InvalidRequest(
             f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"

@@ -136,9 +136,12 @@ def as_array(data: Any, datatype: Datatype, name: str) -> Array:
 def as_numbers(data: Any, datatype: Datatype, name: str) -> Array:
     """Return the array of JSON numbers or booleans, half floats too. Raises InvalidRequest.
 
-    Integers are no booleans, booleans no numbers, and null is neither.
+    Integers are no booleans, booleans no numbers, and null is neither. `data` is nested lists, or
+    the float64 array that they were read as for a datatype of floats.
     """
     kind = datatype.numpy.kind
+    if isinstance(data, np.ndarray):
+        return _to_floats(data, datatype, name)
     shape, flat = _flat(data, name)
     types = set(map(type, flat))
     if list in types:
