@@ -218,7 +218,8 @@ def _end_haproxy(folder: Path) -> None:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (process / "cmdline").read_bytes().split(b"\0")
-            if command[0].endswith(b"haproxy") and any(bytes(folder) in part for part in command):
+            is_haproxy = any(part.endswith(b"haproxy") for part in command[:2])  # or is becoming it
+            if is_haproxy and any(bytes(folder) in part for part in command):
                 os.kill(int(process.name), signal.SIGTERM)
 
 

@@ -137,12 +137,17 @@ def test_a_platform_that_takes_too_long_says_where_to_look(platform, dashboard):
         platform.wait_ready(0)
 
 
-def test_an_haproxy_that_nobody_knows_of_is_ended_by_its_folder(tmp_path, eventually):
-    """A shell stands in: only the command line counts."""
+@pytest.mark.parametrize("launches", [False, True])
+def test_an_haproxy_that_nobody_knows_of_is_ended_by_its_folder(tmp_path, eventually, launches):
+    """A shell stands in, also for the Python that is about to become it: the command line counts."""
     mine, others = tmp_path / "mine", tmp_path / "others"
+    launcher = tmp_path / "strata-haproxy"
+    launcher.write_text("read line")
 
     def start(folder):
-        command = ["/somewhere/haproxy", "-c", f"read line # {folder}"]
+        command = ["/a/haproxy", "-c", "read line", "-f", str(folder)]
+        if launches:
+            command = ["/a/python", str(launcher), "-f", str(folder)]
         return subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE)
 
     with start(mine) as first, start(others) as second:
