@@ -56,10 +56,8 @@ def test_every_answer_has_an_id(served, path):
     assert mine.headers["X-Request-Id"] == "mine"
 
 
-def test_models_that_come_later_have_it_too_one_that_sleeps_is_woken_and_one_that_failed_says_why(
-    served, graphs
-):
-    """Each of them has HAProxy reloaded."""
+def test_after_reloads_a_model_that_sleeps_is_woken_and_one_that_failed_says_why(served, graphs):
+    """HAProxy is reloaded for each model that comes, wakes or goes."""
     repository = Repository(str(served.repository), served.repository)
     for name in ("sleeper", "broken"):
         publish(graphs / "text", repository, name)
@@ -72,7 +70,7 @@ def test_models_that_come_later_have_it_too_one_that_sleeps_is_woken_and_one_tha
         assert _ask(served, "/v2/models/sleeper/v1").status_code == 404
         body = {"inputs": [_LETTER]}
         woken = _ask(served, "/v2/models/sleeper/infer", "POST", json=body)
-        assert woken.json()["outputs"][0]["data"] == ["A"], woken.text
+        assert woken.json()["outputs"][1]["data"] == ["A"], woken.text
         woken = _ask(served, "/v1/models/sleeper:predict", "POST", json={"instances": ["b"]})
         assert woken.json()["predictions"][0]["upper"] == "B"
 

@@ -139,7 +139,7 @@ def test_a_platform_that_takes_too_long_says_where_to_look(platform, dashboard):
 
 @pytest.mark.parametrize("launches", [False, True])
 def test_an_haproxy_that_nobody_knows_of_is_ended_by_its_folder(tmp_path, eventually, launches):
-    """A shell stands in, also for the Python that is about to become it: the command line counts."""
+    """A shell stands in, also for the Python that will become it: the command line counts."""
     mine, others = tmp_path / "mine", tmp_path / "others"
     launcher = tmp_path / "strata-haproxy"
     launcher.write_text("read line")
