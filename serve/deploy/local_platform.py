@@ -30,6 +30,9 @@ from serve.errors import ConfigError, RepositoryError
 
 _POLL_S = 0.1
 _INGRESS_TIMEOUT_S = 30.0
+# Below the ports that Linux gives to outgoing connections.
+_REPLICA_PORTS_EACH = 1000
+_REPLICA_PORTS = range(30_000, 20_000, -_REPLICA_PORTS_EACH)
 _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -66,6 +69,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         self._folder = Path(tempfile.mkdtemp(prefix="strata-"))
         if self.haproxy_metrics_port is not None:
             environment |= _haproxy_files(self._folder, self.haproxy_metrics_port)
+            environment |= _replica_ports()
         os.environ.update(environment)
         report("starting Ray")
         import ray
@@ -185,6 +189,22 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _replica_ports() -> dict[str, str]:
+    """Return variables that give the replicas ports which no other platform's replicas have.
+
+    Ray takes them from 30000 on, so that one platform's HAProxy would find another one's replica
+    where its own has gone. It does so where no range is free either; it leaves out those taken.
+    """
+    for first in _REPLICA_PORTS:
+        last = first + _REPLICA_PORTS_EACH - 1
+        if all(_is_free(port) for port in range(first, last + 1)):
+            return {
+                "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+                "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(last),
+            }
+    return {}
 
 
 def _haproxy_files(folder: Path, metrics_port: int) -> dict[str, str]:

@@ -189,3 +189,22 @@ def test_a_platform_whose_haproxy_would_not_start_starts_nothing(monkeypatch, tm
     with pytest.raises(ConfigError, match="STRATA_HAPROXY_BINARY names"), platform:
         platform.start()
     assert "RAY_SERVE_HAPROXY_BINARY_PATH" not in os.environ
+
+
+def _range(variables):
+    return [int(value) for _, value in sorted(variables.items(), reverse=True)]
+
+
+def test_replicas_of_two_platforms_have_ports_of_their_own():
+    first, last = _range(local_platform._replica_ports())
+    assert last - first == 999
+    with socket.socket() as replica:
+        replica.bind(("127.0.0.1", first + 1))
+        replica.listen()
+        other_first, other_last = _range(local_platform._replica_ports())
+    assert other_last < first or other_first > last
+
+
+def test_where_no_range_of_ports_is_free_ray_looks_for_single_ones(monkeypatch):
+    monkeypatch.setattr(local_platform, "_is_free", lambda port: port % 1000 != 7)
+    assert local_platform._replica_ports() == {}
