@@ -32,7 +32,7 @@ def edge_of_model() -> list[Row]:
                     "reqps",
                     to_dashboard("cluster"),
                     "Answers a second that clients got from HAProxy, by class of the status, over"
-                    " 5 minutes. Those of V1 paths that went through the gateway are not in it.",
+                    " 5 minutes.",
                     Query(
                         or_zero(
                             f"sum by (code) (model:edge_responses:rate5m{_M} > 0)", "code", "none"
@@ -113,14 +113,14 @@ def _traffic() -> list[Panel]:
 def _failures() -> list[Panel]:
     retries = rate("haproxy_backend_retry_warnings_total", _ALL)
     malformed = rate("haproxy_frontend_request_errors_total", _CLIENTS)
-    backends = everything('proxy=~"http-.+"')
     return [
         chart(
             "Failed at the edge",
             "reqps",
             runbook("ModelErrorBudgetBurn"),
             "Requests a second that got 5xx from HAProxy and that no replica counted, by model,"
-            " over 5 minutes: no replica took them, or it died. The SLO counts them.",
+            " over 5 minutes: no replica took them, or it died. The SLO counts them. Those of a"
+            " replica that begins to fail show here until Ray tells of them.",
             Query(
                 or_zero(f"sum by (model) (model:lost_requests:rate5m{_M} > 0)", "model", "none"),
                 "{{model}}",
@@ -149,12 +149,10 @@ def _failures() -> list[Panel]:
             "Replicas in rotation",
             "short",
             runbook("ModelNotReady"),
-            "Replicas that HAProxy sends requests to, by backend: one a model.",
+            "Replicas that HAProxy sends requests to, by model.",
             Query(
-                or_zero(
-                    f"max by (proxy) (haproxy_backend_active_servers{backends})", "proxy", "none"
-                ),
-                "{{proxy}}",
+                or_zero(f"sum by (model) (model:edge_replicas:max{_ALL})", "model", "none"),
+                "{{model}}",
             ),
         ),
     ]

@@ -25,6 +25,7 @@ _RECORDED = {rule["record"] for rule in _ALL if "record" in rule}
 
 # What others export: Ray, HAProxy's own exporter, kube-state-metrics.
 _FOREIGN = {
+    "haproxy_backend_active_servers",
     "haproxy_backend_connection_errors_total",
     "haproxy_backend_http_responses_total",
     "haproxy_backend_response_errors_total",

@@ -27,7 +27,6 @@ _DECLARED = {exported for name in METRICS for exported in exported_names(name)}
 # What others export, beside Ray's: Prometheus itself, and HAProxy's own exporter.
 _FOREIGN = {
     "ALERTS",
-    "haproxy_backend_active_servers",
     "haproxy_backend_retry_warnings_total",
     "haproxy_frontend_current_sessions",
     "haproxy_frontend_http_responses_total",
