@@ -8,7 +8,9 @@ import json
 import os
 import re
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -197,7 +199,7 @@ def test_requests_that_haproxy_itself_fails_are_counted_and_told(served, prometh
         assert _ask(served, "calc", {**_NUMBER, "data": [1.0]}).status_code >= 500
         return "calc" in _firing(prometheus, "ModelEdgeErrors")
 
-    with _out_of_reach(served, "calc"):
+    with _broken_off(served, "calc"):
         eventually(is_told, timeout_s=180)
     assert _now(prometheus, lost)
     assert _now(prometheus, failing)
@@ -206,19 +208,27 @@ def test_requests_that_haproxy_itself_fails_are_counted_and_told(served, prometh
 
 
 @contextmanager
-def _out_of_reach(served: Served, model: str) -> Iterator[None]:
-    """Have HAProxy send no request to any replica of a model, as if it reached none."""
-    # be_id be_name srv_id srv_name ..., after two lines of heading
-    lines = _haproxy(served, f"show servers state http-{model}").splitlines()[2:]
-    servers = [line.split()[3] for line in lines if line]
-    assert servers
-    for server in servers:
-        _haproxy(served, f"set server http-{model}/{server} state maint")
-    try:
-        yield
-    finally:
-        for server in servers:
-            _haproxy(served, f"set server http-{model}/{server} state ready")
+def _broken_off(served: Served, model: str) -> Iterator[None]:
+    """Have HAProxy reach, in place of a model's replica, something that closes each connection."""
+    heading, line = _haproxy(served, f"show servers state http-{model}").splitlines()[1:3]
+    state = dict(zip(heading.removeprefix("# ").split(), line.split(), strict=True))
+    server = f"http-{model}/{state['srv_name']}"
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Closes) as other:
+        threading.Thread(target=other.serve_forever).start()
+        address = f"set server {server} addr {state['srv_addr']} port"
+        _haproxy(served, f"disable health {server}")  # it would not be asked any more
+        _haproxy(served, f"{address} {other.server_address[1]}")
+        try:
+            yield
+        finally:
+            _haproxy(served, f"{address} {state['srv_port']}")
+            _haproxy(served, f"enable health {server}")
+            other.shutdown()
+
+
+class _Closes(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(65536)
 
 
 def _haproxy(served: Served, command: str) -> str:
