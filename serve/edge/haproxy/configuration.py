@@ -36,8 +36,9 @@ class _Replacement:
 
 
 _FRONTEND = "frontend http_frontend"
-_CHOICE = re.compile(r"\s+(?:use|default)_backend ")
+_CHOICE = re.compile(r"\s+(?:use|default)_backend (\S+)")
 _PATH = re.compile(r"\s+acl is_(\S+) path (/\S*)")  # of an application, by its backend's name
+_ROUTED = "-via-ingress-request-router"  # an application's second backend, by Ray's own router
 _SERVER = re.compile(r"\s+server (\S+) (?!.* backup$)")
 _ADDITIONS = (
     _Addition("global", "global.cfg"),
@@ -72,7 +73,10 @@ def with_edge(text: str) -> str:
         at = _line(lines, begin, end, replacement.line)
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
     begin, end = _section(lines, _FRONTEND)
-    at = next(at for at in range(begin, end) if _CHOICE.match(lines[at]))
+    choices = [at for at in range(begin, end) if _CHOICE.match(lines[at])]
+    if not choices:
+        raise _changed(f"no choice of a backend in '{_FRONTEND}'")
+    at = choices[0]
     lines[at:at] = _to_the_gateway(lines[begin:end], lines)
     return "\n".join([_MARK, *lines]) + "\n"
 
@@ -83,6 +87,10 @@ def _to_the_gateway(frontend: list[str], lines: list[str]) -> list[str]:
     It tells why the model failed, or waits until it has one. Ray's own choice comes after these.
     """
     paths = {m[1]: m[2] for line in frontend if (m := _PATH.match(line))}
+    chosen = {m[1].removesuffix(_ROUTED) for line in frontend if (m := _CHOICE.match(line))}
+    unknown = chosen - paths.keys() - {"default_backend"}
+    if unknown:
+        raise _changed(f"no path of '{min(unknown)}' in '{_FRONTEND}'")
     gateways = [backend for backend, path in paths.items() if path == "/"]
     rules = []
     for backend in [b for b, path in paths.items() if gateways and path.startswith(_MODELS)]:

@@ -85,6 +85,8 @@ def test_a_configuration_that_has_the_lines_stays_as_it_is():
         ("    bind *:8000\n", "    bind *:8000\n    bind *:8001\n", "2 lines"),
         ("  bind *:8404", "  bind 127.0.0.1:8404", "in 'listen stats'"),
         ("    bind :9101\n", "", "in 'frontend prometheus'"),
+        ("    default_backend default_backend\n", "", "no choice of a backend"),
+        ("    default_backend", "    use_backend m if of_m\n    default_backend", "no path of 'm'"),
         (RAYS, "", "no sections 'global'"),
     ],
 )

@@ -156,7 +156,12 @@ def test_options_of_everything_and_head_have_no_body(edge):
     head, got = edge.ask("/v2/models/m", "HEAD"), edge.ask("/v2/models/m")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-type"] == got.headers["content-type"]
-    assert edge.ask("/v2/models/m%00", "HEAD").status == 400
+    for bad in (
+        edge.ask("/v2/models/m%00", "HEAD"),
+        edge.ask("/v2/models/m", "HEAD", X_Status="400", X_Type="text/plain"),
+    ):
+        assert (bad.status, bad.body) == (400, b"")
+        assert bad.headers["content-type"] == "application/json"
 
 
 def test_headers_and_bodies_go_through_as_they_are(edge):
