@@ -3,10 +3,14 @@
 import json
 import uuid
 from contextlib import ExitStack
+from urllib.parse import unquote
 
 import pytest
 import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from serve.edge.routes import parse_path
 from tests.integration.conftest import free_port
 from tests.unit.edge.haproxy.echo import Echo
 from tests.unit.edge.haproxy.rays import application
@@ -140,6 +144,58 @@ def test_v1_below_v1_is_told_apart_by_the_replica(edge, path):
     name, seen = reached(edge.ask(path))
     assert name == "m"
     assert "/v1/v1" in seen or "/v1/m/v1" in seen
+
+
+PIECES = st.sampled_from(
+    [
+        "v1",
+        "V1",
+        "v2",
+        "models",
+        "m",
+        "v1:predict",
+        "m:predict",
+        "infer",
+        "versions",
+        "1",
+        ".",
+        "..",
+        "%2e%2e",
+        ".%2E",
+        "%76%31",
+        "m%3Apredict",
+        "v1%3apredict",
+        "%252e%252e",
+        "m%2fv1",
+        "%6D",
+        "m%20",
+        "m;a",
+        "m%",
+        "m?x",
+        "%2f",
+        "v1%00",
+        "",
+    ]  # and an empty one
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(PIECES, min_size=1, max_size=7), st.sampled_from(["/v1/models/", "/v2/models/", "/"])
+)
+def test_whatever_is_asked_a_replica_gets_only_what_its_own_reading_says_is_its(
+    edge, pieces, start
+):
+    """A replica decodes what is left of the spelling, and must not see another path in it."""
+    asked = start + "/".join(pieces)
+    answer = edge.ask(asked)
+    if answer.status != 200:
+        assert answer.status in (400, 404), asked
+        assert error(answer)
+        return
+    name, seen = reached(answer)
+    target = parse_path(unquote(seen.partition("?")[0]))
+    assert name == (target.model if target.model in ("m", "v1") else "gateway"), (asked, seen)
 
 
 @pytest.mark.parametrize("method", ["BREW", "TRACE", "CONNECT", "PROPFIND"])
