@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.peers.figures import CONNECTIONS, MANY, Figures
+from bench.peers.figures import CONNECTIONS, MANY, Figures, row_name
 
 _LOADED = (16, 64)  # connections at which throughput is compared
 _TIMES = {
@@ -65,7 +65,7 @@ def _throughput(figures: Figures) -> Iterator[Target]:
                 if ours and theirs:
                     reached = ours.requests_per_s / theirs.requests_per_s
                     note = f"{ours.requests_per_s:,.0f} / {theirs.requests_per_s:,.0f} requests/s"
-                what = f"{kind}, {connections} connections, times {_NAMES[peer]}"
+                what = f"{row_name(kind, connections)}: times {_NAMES[peer]}"
                 yield Target(what, reached, bound, note=note)
 
 
@@ -79,7 +79,7 @@ def _slowest(figures: Figures) -> Iterator[Target]:
             best = min(theirs, key=theirs.__getitem__)
             reached = ours.p99_ms / theirs[best]
             note = f"{ours.p99_ms:.1f} / {theirs[best]:.1f} ms, {best}'s"
-        what = f"JSON, {connections} connections, p99 over the lowest of theirs"
+        what = f"{row_name('JSON', connections)}: p99 over the lowest of theirs"
         yield Target(what, reached, 1.0, at_least=False, note=note)
 
 
@@ -91,15 +91,15 @@ def _v1(figures: Figures) -> Iterator[Target]:
         if v1 and v2:
             reached = v1.requests_per_s / v2.requests_per_s
             note = f"{v1.requests_per_s:,.0f} / {v2.requests_per_s:,.0f} requests/s"
-        yield Target(f"V1 over V2's JSON, {connections} connections", reached, _V1_OF_V2, note=note)
+        yield Target(
+            f"{row_name('V1', connections)}: times V2's JSON", reached, _V1_OF_V2, note=note
+        )
 
 
 def _cpu(figures: Figures) -> Iterator[Target]:
     for kind in _TIMES:
         for connections in _LOADED:
-            what = (
-                f"{kind}, {connections} connections, replica's CPU beyond the engine, times echo's"
-            )
+            what = f"{row_name(kind, connections)}: replica's CPU beyond the engine's, times echo's"
             ours = figures.row("strata", kind, connections)
             echo = figures.row("echo", kind, connections)
             reached, note = None, ""
@@ -123,7 +123,7 @@ def _one_connection(figures: Figures) -> Target:
         above_ms = row.median_ms - call_ms
         reached = above_ms / call_ms
         note = f"{row.median_ms:.2f} - {call_ms:.2f} = {above_ms:.2f} ms"
-    what = "binary, 1 connection, p50 above the engine's call, in such calls"
+    what = "binary, 1: p50 above the engine's call, in such calls"
     return Target(what, reached, _MS_ABOVE_ENGINE / _ENGINE_MS, at_least=False, note=note)
 
 
@@ -136,5 +136,5 @@ def _many_images(figures: Figures) -> Target:
         bound = 1e3 * MANY / figures.engine.call_ms[MANY]
         reached = images_per_s / bound
         note = f"{images_per_s:,.0f} / {bound:,.0f} images/s"
-    what = f"{MANY} images a request, share of the engine in process"
+    what = f"binary x{MANY}: share of the engine in process"
     return Target(what, reached, _SHARE_OF_ENGINE, note=note)
