@@ -81,6 +81,7 @@ def main() -> None:
         with LocalPlatform(config, make) as platform:
             platform.start()
             platform.wait_ready(300)
+            platform.require_ingress()
             url = f"http://127.0.0.1:{config.http.port}/v2/models/{MODEL}/infer"
             for kind in ("JSON", "binary"):
                 for connections in (1, 16, 64):

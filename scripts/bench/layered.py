@@ -115,6 +115,7 @@ def _platform(tree: Config) -> Iterator[str]:
     with LocalPlatform(changed) as platform:
         platform.start()
         platform.wait_ready(300)
+        platform.require_ingress()
         yield f"http://127.0.0.1:{PORTS['http']}/v2/models"
 
 

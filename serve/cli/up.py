@@ -62,7 +62,7 @@ def up(
         if watcher:
             watcher.start(platform.haproxy_metrics_port)
         failed = platform.settle(_READY_TIMEOUT_S, _Progress(stopped))
-        platform.require_ingress()
+        platform.require_ingress(failed=failed)
         retries = _Retries(platform.api, failed)
         _print_ready(tree, watcher, failed)
         while not stopped.wait(_CHECK_PERIOD_S):
@@ -146,9 +146,10 @@ def _print_ready(config: Config, watcher: "Monitoring | None", failed: Mapping[s
         _print_watched(watcher)
     # One that sleeps would be woken by the question what it takes.
     awake = [m.name for m in config.models if m.name not in failed and m.autoscaling.min_replicas]
-    if awake:
+    example = example_call(url, awake[0]) if awake else None
+    if example:
         out.print("\nTry it:\n")
-        out.print(f"  {example_call(url, awake[0])}\n", markup=False)
+        out.print(f"  {example}\n", markup=False)
     out.print("Ctrl-C stops it.")
 
 
@@ -160,9 +161,12 @@ def _print_watched(watcher: "Monitoring") -> None:
         out.print(f"  grafana    {watcher.grafana_url}, admin, {watcher.grafana_password}")
 
 
-def example_call(url: str, model: str) -> str:
-    """Return a shell command that sends a model a request of zeros."""
-    metadata = requests.get(f"{url}/v2/models/{model}", timeout=10).json()
+def example_call(url: str, model: str) -> str | None:
+    """Return a shell command that sends a model a request of zeros, None if it is away just now."""
+    response = requests.get(f"{url}/v2/models/{model}", timeout=10)
+    if not response.ok:
+        return None
+    metadata = response.json()
     if any(t["datatype"] in NOT_IN_JSON for t in [*metadata["inputs"], *metadata["outputs"]]):
         columns = ",".join(_example_column(tensor) for tensor in metadata["inputs"])
         path, body = f"v1/models/{model}:predict", f"'{{\"inputs\":{{{columns}}}}}'"

@@ -11,7 +11,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -126,19 +126,30 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             raise RepositoryError(f"the gateway does not run: {reasons[GATEWAY]}")
         return reasons
 
-    def require_ingress(self, timeout_s: float = _INGRESS_TIMEOUT_S) -> None:
-        """Return once the ingress takes requests. Raises ConfigError with what it says, if not.
+    def require_ingress(
+        self, timeout_s: float = _INGRESS_TIMEOUT_S, failed: Collection[str] = ()
+    ) -> None:
+        """Return once the ingress takes requests, and has heard of the models that run.
 
-        Ray tries for ever to start one, and its applications run all the same.
+        Raises ConfigError with what it says, if it takes none: Ray tries for ever to start one, and
+        its applications run all the same. A model that it does not reach in time is left alone.
         """
         http = self.config.http
         host = "127.0.0.1" if http.host in {"0.0.0.0", "::", "localhost"} else http.host
-        url = f"http://{host}:{http.port}/-/healthz"
+        base = f"http://{host}:{http.port}"
+        url = f"{base}/-/healthz"
         deadline = time.monotonic() + timeout_s
-        while True:
-            with suppress(requests.RequestException):
-                if requests.get(url, timeout=_INGRESS_TIMEOUT_S).ok:
-                    return
+        self._require_answer(url, deadline)
+        for served in self.config.served:
+            # One that sleeps would be woken by the question.
+            if served.name not in failed and served.autoscaling.min_replicas:
+                while not _is_ok(f"{base}/v2/models/{served.name}/ready"):
+                    if time.monotonic() > deadline:
+                        return
+                    time.sleep(_POLL_S)
+
+    def _require_answer(self, url: str, deadline: float) -> None:
+        while not _is_ok(url):
             if time.monotonic() > deadline:
                 said = _said_by_haproxy(self._folder) or "see Ray's log"
                 raise ConfigError(f"the ingress does not answer at {url}: {said}")
@@ -161,6 +172,12 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         _end_haproxy(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
+
+
+def _is_ok(url: str) -> bool:
+    with suppress(requests.RequestException):
+        return requests.get(url, timeout=_INGRESS_TIMEOUT_S).ok
+    return False
 
 
 def _nodes(nodes: list[dict[str, Any]]) -> list[Nodes]:

@@ -158,6 +158,7 @@ def served(
     with receiver, LocalPlatform(load(path)) as platform:
         platform.start()
         platform.wait_ready(550)
+        platform.require_ingress()
         yield Served(
             platform=platform,
             config_path=path,

@@ -49,7 +49,7 @@ class FakePlatform:
         self.at_end()
         return self.failed
 
-    def require_ingress(self):
+    def require_ingress(self, failed):
         self.calls.append("ingress")
 
 
@@ -251,6 +251,10 @@ def test_half_floats_which_v2_does_not_have_as_json_get_an_example_by_v1(ingress
     line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
     assert "/v1/models/digits:predict" in line
     assert _body_of(line) == {"inputs": columns}
+
+
+def test_there_is_no_example_for_a_model_that_is_away_just_now(ingress):
+    assert example_call(f"http://127.0.0.1:{ingress.port}", "away") is None
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP16"])

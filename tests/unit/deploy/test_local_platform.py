@@ -16,6 +16,7 @@ from serve.deploy import local_platform
 from serve.deploy.local_platform import LocalPlatform, open_files, require_free
 from serve.errors import ConfigError, ModelNotReady, RepositoryError
 from tests.integration.conftest import free_port
+from tests.loopback import serving
 from tests.unit.deploy.fakes import application
 
 
@@ -163,6 +164,31 @@ def test_an_ingress_that_takes_requests_is_no_matter(dashboard):
     dashboard.document = {"anything": True}
     http = {"port": dashboard.port, "host": "0.0.0.0"}
     LocalPlatform(Config.model_validate({"http": http})).require_ingress(0)
+
+
+def test_the_ingress_is_waited_for_until_it_has_heard_of_the_models_that_run():
+    asked = []
+
+    def respond(request):
+        asked.append(request.path)
+        is_known = request.path != "/v2/models/a/ready" or asked.count(request.path) > 1
+        return (200 if is_known else 503), {}
+
+    models = [
+        {"name": "a"},
+        {"name": "failed"},
+        {"name": "asleep", "autoscaling": {"min_replicas": 0}},
+    ]
+    with serving(respond) as port:
+        tree = {"http": {"port": port}, "models": models}
+        LocalPlatform(Config.model_validate(tree)).require_ingress(60, failed={"failed"})
+    assert asked == ["/-/healthz", "/v2/models/a/ready", "/v2/models/a/ready"]
+
+
+def test_a_model_that_the_ingress_does_not_reach_in_time_is_left_alone():
+    with serving(lambda asked: (200 if asked.path == "/-/healthz" else 503, {})) as port:
+        tree = {"http": {"port": port}, "models": [{"name": "a"}]}
+        LocalPlatform(Config.model_validate(tree)).require_ingress(0)
 
 
 def test_an_ingress_that_does_not_answer_is_told_with_what_haproxy_said(tmp_path):
