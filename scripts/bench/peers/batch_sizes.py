@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-_FAMILY = "ray_model_batch_rows"
+_ROWS, _BATCHES = "ray_model_batch_rows_sum", "ray_model_batch_rows_count"
 _POLL_S = 0.5
 _PATIENCE_S = 25.0  # Ray brings figures from its processes every ten seconds
 
@@ -59,11 +59,9 @@ def read(url: str) -> Totals | None:
 
 def totals(text: str) -> Totals:
     """Return the totals in metrics as Prometheus reads them."""
-    sums = {"_sum": 0.0, "_count": 0.0}
+    sums = {_ROWS: 0.0, _BATCHES: 0.0}
     for family in text_string_to_metric_families(text):
-        if family.name == _FAMILY:
-            for sample in family.samples:
-                suffix = sample.name.removeprefix(_FAMILY)
-                if suffix in sums:
-                    sums[suffix] += sample.value
-    return Totals(sums["_sum"], sums["_count"])
+        for sample in family.samples:
+            if sample.name in sums:  # Ray gives each of them a family of its own
+                sums[sample.name] += sample.value
+    return Totals(sums[_ROWS], sums[_BATCHES])

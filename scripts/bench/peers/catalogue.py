@@ -155,7 +155,7 @@ PEERS = (
         (_RAY_PORT,),
         _ray_example,
         {"JSON": Way("/", wire.ray_example, wire.ray_example_answer)},
-        model_process="gateway",
+        model_process="replica",
         most_rows=1,
     ),
     Peer(

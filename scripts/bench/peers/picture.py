@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from bench.peers.catalogue import PEERS, Peer
 from bench.peers.figures import MANY, Figures, Row
@@ -48,7 +48,7 @@ def _cpu(axes: Axes, figures: Figures, kind: str) -> None:
             label = role if place == 0 else None
             axes.barh(place, cpu_us, left=left, color=colour, label=label)
             left += cpu_us
-        axes.annotate(f" {left:,.0f}", (left, place), va="center", fontsize=8)
+        _number(axes, left, place)
     engine_us = figures.engine.cpu_us(MANY)
     label = f"the engine alone, {MANY} rows a call"
     axes.axvline(engine_us, color="black", linewidth=1, linestyle=":", label=label)
@@ -74,16 +74,30 @@ def _rates(axes: Axes, figures: Figures, kind: str) -> None:
             rate = row.requests_per_s if row else 0.0
             label = f"{connections} connections" if place == 0 else None
             axes.barh(place + offset, rate, height=0.38, color=colour, label=label)
-            axes.annotate(f" {rate:,.0f}", (rate, place + offset), va="center", fontsize=8)
+            _number(axes, rate, place + offset)
     axes.set_title(f"requests/s, {kind}", fontsize=10)
     _finish(axes, shown)
+
+
+def _number(axes: Axes, value: float, place: float) -> None:
+    """Write a bar's number at its end, over whatever line is there."""
+    axes.annotate(
+        f"{value:,.0f}",
+        (value, place),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+    )
 
 
 def _finish(axes: Axes, shown: list[Peer]) -> None:
     names = [_SHORT.get(peer.name) or peer.title.split(",")[0].split(" (")[0] for peer in shown]
     axes.set_yticks(range(len(shown)), names)
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.set_xlim(0, 1.15 * axes.dataLim.x1)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)

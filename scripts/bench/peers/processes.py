@@ -15,17 +15,17 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 # Programs by a part of their command, first match first; Ray gives its processes telling titles.
 _NAMES = (
-    (r"ray::ServeReplica:digits:", "replica"),
-    (r"ray::ServeReplica:", "gateway"),
+    (r"ray::ServeReplica:gateway:", "gateway"),
+    (r"ray::ServeReplica:", "replica"),
     (r"ray::ServeController", "controller"),
-    (r"ray::(\w+)", None),
     (r"ray-dashboard|/dashboard/dashboard\.py", "dashboard"),
     (r"/dashboard/agent\.py|DashboardAgent", "dashboard agent"),
     (r"runtime_env/agent/main\.py|RuntimeEnvAgent", "runtime env agent"),
+    (r"ray::(\w+)", None),
     (r"multiprocessing\.resource_tracker", "resource tracker"),
     (r"multiprocessing[.-](?:spawn|fork)", "Python worker"),
-    (r"^\S*/python[\d.]* (?:-\w+ )*\S*?(\w+)\.py\b", None),
     (r"^\S*/python[\d.]* (?:-\w+ )*-m ([\w.]+)", None),
+    (r"^\S*/python[\d.]* (?:-[^c]\w* )*(?:/\S*/)?(\w[\w-]*)(?:\.py)?(?: |$)", None),
 )
 
 

@@ -111,9 +111,10 @@ def grouped(peer: str, row: Row | None) -> dict[str, float]:
 
 def _worth_a_line(found: Sequence[dict[str, float]]) -> list[str]:
     names = dict.fromkeys(name for each in found for name in each)
+    by_size = sorted(names, key=lambda name: -max(each.get(name, 0.0) for each in found))
     return [
         name
-        for name in names
+        for name in by_size
         if any(each.get(name, 0.0) > _SMALLEST_SHARE * sum(each.values()) for each in found)
     ]
 

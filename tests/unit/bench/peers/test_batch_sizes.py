@@ -2,22 +2,34 @@ from bench.peers import batch_sizes
 from bench.peers.batch_sizes import BatchSizes, Totals, totals
 
 _METRICS = """\
-# HELP ray_model_batch_rows Rows of a batch.
-# TYPE ray_model_batch_rows histogram
+# HELP ray_model_batch_rows_bucket Rows in one engine call, without padding.
+# TYPE ray_model_batch_rows_bucket gauge
 ray_model_batch_rows_bucket{model="digits",le="1.0",WorkerId="a"} 4.0
 ray_model_batch_rows_bucket{model="digits",le="+Inf",WorkerId="a"} 10.0
+# HELP ray_model_batch_rows_sum Rows in one engine call, without padding.
+# TYPE ray_model_batch_rows_sum gauge
 ray_model_batch_rows_sum{model="digits",WorkerId="a"} 70.0
-ray_model_batch_rows_count{model="digits",WorkerId="a"} 10.0
 ray_model_batch_rows_sum{model="digits",WorkerId="b"} 5.0
+# HELP ray_model_batch_rows_count Rows in one engine call, without padding.
+# TYPE ray_model_batch_rows_count gauge
+ray_model_batch_rows_count{model="digits",WorkerId="a"} 10.0
 ray_model_batch_rows_count{model="digits",WorkerId="b"} 5.0
 # HELP ray_model_batches_waiting Others.
 # TYPE ray_model_batches_waiting gauge
 ray_model_batches_waiting{model="digits"} 9.0
 """
 
+_HISTOGRAM = """\
+# TYPE ray_model_batch_rows histogram
+ray_model_batch_rows_bucket{le="+Inf"} 10.0
+ray_model_batch_rows_sum 70.0
+ray_model_batch_rows_count 10.0
+"""
 
-def test_rows_and_batches_of_all_replicas_are_added():
+
+def test_rows_and_batches_of_all_replicas_are_added_as_ray_and_as_prometheus_write_them():
     assert totals(_METRICS) == Totals(rows=75.0, batches=15.0)
+    assert totals(_HISTOGRAM) == Totals(rows=70.0, batches=10.0)
     assert totals("") == Totals(0.0, 0.0)
 
 

@@ -83,7 +83,12 @@ def test_memory_is_the_sum_over_processes_in_megabytes(proc):
     ("command", "name"),
     [
         ("ray::ServeReplica:digits:ModelDeployment.handle_request", "replica"),
-        ("ray::ServeReplica:strata-gateway:Gateway", "gateway"),
+        ("ray::ServeReplica:gateway:gateway", "gateway"),
+        ("ray::ServeReplica:default:KerasExample", "replica"),
+        ("ray::DashboardAgent", "dashboard agent"),
+        ("ray::RuntimeEnvAgent", "runtime env agent"),
+        ("/x/bin/python /x/bin/mlserver start /tmp/settings", "mlserver"),
+        ("/x/bin/python -c import this", "python"),
         ("ray::ServeController.listen_for_change", "controller"),
         ("ray::HAProxyManager", "HAProxyManager"),
         ("/x/ray/core/src/ray/raylet/raylet --raylet_socket_name=/tmp/ray/y", "raylet"),
