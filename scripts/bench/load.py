@@ -90,6 +90,8 @@ def _parse(report: str) -> Measured:
     requests = re.search(r"(\d+) requests in", report)
     if rate is None or median is None or slowest is None or requests is None:
         raise ServeError(f"wrk said something unexpected:\n{report}")
+    if not int(requests[1]):
+        raise ServeError("no request was answered while it was measured; measure for more seconds")
     return Measured(float(rate[1]), _ms(median), _ms(slowest), int(requests[1]))
 
 

@@ -33,6 +33,12 @@ def test_a_measurement_with_failed_requests_is_none(wrk, line):
         measure(_URL, [Body(b"{}")], 4, 2)
 
 
+def test_a_measurement_without_an_answer_is_none(wrk):
+    wrk.report = wrk.report.replace("184 requests in", "0 requests in")
+    with pytest.raises(ServeError, match="no request was answered"):
+        measure(_URL, [Body(b"{}")], 4, 2)
+
+
 def test_a_report_that_is_not_understood_is_shown(wrk):
     wrk.report = "no such option"
     with pytest.raises(ServeError, match="no such option"):
