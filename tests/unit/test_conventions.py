@@ -20,6 +20,7 @@ _ROOMS = sorted(path.parent for path in (_ROOT / "serve").glob("*/__init__.py"))
 _WITH_BEHAVIOUR = [path for path in _MODULES if not path.name.startswith("__")]
 # What only a running platform or minutes of training show, or what has no behaviour of its own.
 _TESTED_ELSEWHERE = {
+    "serve/edge/asgi.py": "tests/unit/edge/test_presence.py",
     "serve/types.py": "tests/unit/protocols/test_rest_v2.py",  # values, which do nothing
 }
 _ERRORS = [

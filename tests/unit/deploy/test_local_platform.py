@@ -210,6 +210,8 @@ def test_an_ingress_that_does_not_answer_is_told_with_what_haproxy_said(tmp_path
 
 def test_a_platform_whose_haproxy_would_not_start_starts_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("STRATA_HAPROXY_BINARY", str(tmp_path))
+    # A platform of this process' own may have set it.
+    monkeypatch.delenv("RAY_SERVE_HAPROXY_BINARY_PATH", raising=False)
     ports = {"metrics": free_port(), "dashboard": free_port()}
     platform = LocalPlatform(Config.model_validate({"http": {"port": free_port()}, "ports": ports}))
     with pytest.raises(ConfigError, match="STRATA_HAPROXY_BINARY names"), platform:
