@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serve.config.schema import Http
+from serve.edge.haproxy.launcher import RAYS_VARIABLE
 from serve.errors import ConfigError
 
-_PROGRAM = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _TIMEOUT_S = 60.0
 
 
@@ -21,7 +21,7 @@ def require_edge(http: Http, environment: Mapping[str, str]) -> None:
 
     `environment` has the variables that Ray will be started with.
     """
-    program = environment[_PROGRAM]
+    program = environment[RAYS_VARIABLE]
     if not os.access(program, os.X_OK):
         raise ConfigError(
             f"{program} is missing, with which Ray starts HAProxy; install Strata anew "

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serve.config.schema import Http
+from serve.edge.haproxy.launcher import RAYS_VARIABLE
 
 # HAProxy refuses to start with fewer open files than this for each connection that it may hold.
 _FILES_PER_CONNECTION = 2.5
@@ -38,7 +39,7 @@ def ray_environment(
         **_ALWAYS,
         **_HAPROXY,
         # HAProxy, once Strata's lines are in the configuration (serve/edge/haproxy).
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(programs / EDGE_PROGRAM),
+        RAYS_VARIABLE: str(programs / EDGE_PROGRAM),
         # Connections that send nothing; Ray's own default is an hour.
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(http.idle_timeout_s),
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections),

@@ -137,23 +137,15 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         http = self.config.http
         host = "127.0.0.1" if http.host in {"0.0.0.0", "::", "localhost"} else http.host
         base = f"http://{host}:{http.port}"
-        url = f"{base}/-/healthz"
         deadline = time.monotonic() + timeout_s
-        self._require_answer(url, deadline)
+        if not _is_ok_by(deadline, f"{base}/-/healthz"):
+            said = _said_by_haproxy(self._folder) or "see Ray's log"
+            raise ConfigError(f"the ingress does not answer at {base}/-/healthz: {said}")
         for served in self.config.served:
             # One that sleeps would be woken by the question.
-            if served.name not in failed and served.autoscaling.min_replicas:
-                while not _is_ok(f"{base}/v2/models/{served.name}/ready"):
-                    if time.monotonic() > deadline:
-                        return
-                    time.sleep(_POLL_S)
-
-    def _require_answer(self, url: str, deadline: float) -> None:
-        while not _is_ok(url):
-            if time.monotonic() > deadline:
-                said = _said_by_haproxy(self._folder) or "see Ray's log"
-                raise ConfigError(f"the ingress does not answer at {url}: {said}")
-            time.sleep(_POLL_S)
+            is_awake = served.name not in failed and served.autoscaling.min_replicas
+            if is_awake and not _is_ok_by(deadline, f"{base}/v2/models/{served.name}/ready"):
+                return
 
     def _states_told(
         self, progress: Callable[[Mapping[str, ApplicationState]], None]
@@ -174,10 +166,15 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         self._folder = None
 
 
-def _is_ok(url: str) -> bool:
-    with suppress(requests.RequestException):
-        return requests.get(url, timeout=_INGRESS_TIMEOUT_S).ok
-    return False
+def _is_ok_by(deadline: float, url: str) -> bool:
+    """Ask again and again; tell whether a URL was answered with success before the time was up."""
+    while True:
+        with suppress(requests.RequestException):
+            if requests.get(url, timeout=_INGRESS_TIMEOUT_S).ok:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
 
 
 def _nodes(nodes: list[dict[str, Any]]) -> list[Nodes]:

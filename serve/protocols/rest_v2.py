@@ -122,13 +122,7 @@ def _raw_header(
     """Return the JSON of a response whose outputs, as described, all follow as raw data."""
     document = _response_document(model, version)
     document["outputs"] = [
-        {
-            "name": name,
-            "datatype": datatypes.from_numpy(dtype).name,
-            "shape": list(shape),
-            "parameters": {"binary_data_size": size},
-        }
-        for name, dtype, shape, size in described
+        _entry(name, dtype, shape) | _raw_data(size) for name, dtype, shape, size in described
     ]
     return dump(document)
 
@@ -279,11 +273,10 @@ def _encode(
 ) -> tuple[bytes, int | None]:
     described, raw = [], []
     for name, array in tensors.items():
-        datatype = datatypes.from_numpy(array.dtype).name
-        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+        entry = _entry(name, array.dtype, array.shape)
         if form.is_binary(name):
             data = to_bytes(array)
-            entry["parameters"] = {"binary_data_size": len(data)}
+            entry |= _raw_data(len(data))
             raw.append(data)
         else:
             entry["data"] = to_json(array.reshape(-1), name)
@@ -291,6 +284,15 @@ def _encode(
     document[key] = described
     header = dump(document)
     return (b"".join([header, *raw]), len(header)) if raw else (header, None)
+
+
+def _entry(name: str, dtype: Any, shape: Sequence[int]) -> dict[str, Any]:
+    """Return the JSON of a tensor without its data."""
+    return {"name": name, "datatype": datatypes.from_numpy(dtype).name, "shape": list(shape)}
+
+
+def _raw_data(size: int) -> dict[str, Any]:
+    return {"parameters": {"binary_data_size": size}}
 
 
 def _list_of_objects(

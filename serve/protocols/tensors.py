@@ -142,10 +142,8 @@ def as_numbers(data: Any, datatype: Datatype, name: str) -> Array:
     kind = datatype.numpy.kind
     if isinstance(data, np.ndarray):
         return _to_floats(data, datatype, name)
-    shape, flat = _flat(data, name)
+    shape, flat = _flatten(data, name)
     types = set(map(type, flat))
-    if list in types:
-        raise InvalidRequest(f"tensor '{name}': data is ragged")
     if not types <= _JSON_TYPES.get(kind, _JSON_TYPES["f"]):
         raise _wrong_type(datatype, name)
     try:
@@ -154,28 +152,6 @@ def as_numbers(data: Any, datatype: Datatype, name: str) -> Array:
         return _to_floats(np.array(flat, np.float64), datatype, name).reshape(shape)
     except OverflowError as err:
         raise _wrong_type(datatype, name) from err
-
-
-def _flat(data: Any, name: str) -> tuple[list[int], list[Any]]:
-    """Return the shape and the elements of nested lists of numbers. Raises InvalidRequest.
-
-    Numpy would find out both by itself, but looks at each list of the innermost level one by one.
-    """
-    if not isinstance(data, list):
-        return [], [data]
-    shape, level = [len(data)], data
-    while level and isinstance(level[0], list):
-        if len(shape) == _MAX_DIMENSIONS:
-            raise InvalidRequest(f"tensor '{name}': data is nested too deep")
-        try:
-            sizes = set(map(len, level))
-        except TypeError as err:  # an element stands where others have a list
-            raise InvalidRequest(f"tensor '{name}': data is ragged") from err
-        if len(sizes) > 1:
-            raise InvalidRequest(f"tensor '{name}': data is ragged")
-        shape.append(sizes.pop())
-        level = list(chain.from_iterable(level))
-    return shape, level
 
 
 def _wrong_type(datatype: Datatype, name: str) -> InvalidRequest:
@@ -212,18 +188,20 @@ def as_strings(data: Any, name: str, read: Callable[[Any], bytes | None] = as_by
 
 
 def _flatten(data: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
-    """Return the shape and the elements of nested lists. Raises InvalidRequest if ragged."""
+    """Return the shape and the elements of nested lists. Raises InvalidRequest if ragged.
+
+    A level at a time: numpy, given numbers, looks at each list of the innermost level one by one.
+    """
     shape: list[int] = []
     level = [data]
     while level and isinstance(level[0], list):
-        size = len(level[0])
-        if any(not isinstance(item, list) or len(item) != size for item in level):
+        if set(map(type, level)) != {list} or len(set(map(len, level))) > 1:
             raise InvalidRequest(f"tensor '{name}': data is ragged")
-        shape.append(size)
-        level = [element for item in level for element in item]
-        if len(shape) > _MAX_DIMENSIONS:
+        if len(shape) == _MAX_DIMENSIONS:
             raise InvalidRequest(f"tensor '{name}': data is nested too deep")
-    if any(isinstance(item, list) for item in level):
+        shape.append(len(level[0]))
+        level = list(chain.from_iterable(level))
+    if list in set(map(type, level)):
         raise InvalidRequest(f"tensor '{name}': data is ragged")
     return tuple(shape), level
 

