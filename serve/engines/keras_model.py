@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from serve.engines.code_in_files import may_run_code
+from serve.engines.direct_call import direct_call
 from serve.engines.engine import EngineOptions
 from serve.engines.saved_model import datatype_of, shape_of, why_no_tensor
 from serve.engines.state import state_ops
@@ -47,10 +48,9 @@ def load_keras_model(path: Path, options: EngineOptions) -> TensorFlowEngine:
     )
     specs = tuple(inputs)
     signature = Signature(SIGNATURE, specs, outputs, batched=False)  # until it is earned
-    names = [spec.name for spec in specs]
     compiled = CompiledFunction(
         signature,
-        lambda tensors: concrete(*(tensors[name] for name in names)),
+        direct_call(concrete, [spec.name for spec in specs], by_position=True),
         concrete.variables,
         state_ops(concrete),
     )

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from serve import datatypes
+from serve.engines.direct_call import direct_call
 from serve.engines.example_messages import example_kinds
 from serve.engines.state import state_ops
 from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
@@ -150,9 +151,7 @@ def _compiled(name: str, function: Any) -> CompiledFunction:
     outputs = _specs(function.structured_outputs)
     signature = Signature(name, inputs, outputs, batched=False)  # until it is earned
 
-    def call(tensors: dict[str, Any]) -> Any:
-        return function(**tensors)
-
+    call = direct_call(function, [spec.name for spec in inputs])
     return CompiledFunction(
         signature, call, function.variables, state_ops(function), example_kinds(function)
     )
