@@ -116,6 +116,29 @@ def test_what_arrives_while_the_engine_works_forms_the_next_batch():
     assert all(timing.queue_s > held_s for _, timing in answers[1:])
 
 
+@pytest.mark.parametrize(("max_batch_size", "sizes"), [(8, [1, 2]), (4, [1, 1, 1])])
+def test_few_who_wait_take_along_who_comes_once_the_responses_are_out(max_batch_size, sizes):
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=max_batch_size)
+
+        async def asks_again():
+            return [await _infer(batcher, 1), await _infer(batcher, 3)]
+
+        first = asyncio.create_task(asks_again())
+        await asyncio.to_thread(engine.entered.wait)
+        second = asyncio.create_task(_infer(batcher, 2))
+        while batcher.queued < 1:
+            await asyncio.sleep(0)
+        engine.gate.set()
+        return [*await first, await second]
+
+    assert [answer for answer, _ in asyncio.run(scenario())] == [[2], [6], [4]]
+    assert engine.sizes == sizes
+
+
 def test_a_full_batch_waits_in_the_engines_thread_and_a_partial_one_stays_open():
     engine = Doubler()
     engine.gate.clear()
