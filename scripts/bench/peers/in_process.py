@@ -1,22 +1,23 @@
-"""The upper bound of any server: the same engine called in a loop, in a process of its own.
+"""The upper bound of any server: the signature that they all serve, called in a process of its own.
 
-Run as `python -m bench.peers.in_process <version folder>`; prints one JSON object. Its answers to
-the first held-out digits are what every server is held against.
+It is called as every peer's server calls it, and not as Strata's engine does, which is quicker:
+what a machine needs for it says how fast the machine is, whatever becomes of Strata. Run as
+`python -m bench.peers.in_process <SavedModel>`; prints one JSON object. Its answers to the first
+held-out digits are what every server is held against.
 """
 
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bench.peers.figures import Engine
-from serve.engines import engine as engines
-from serve.engines.engine import EngineOptions
-from serve.engines.loading import load
+from bench.peers.servers.signature import load
 from serve.errors import ServeError
 from serve.evaluation.measure import rss_mb
 from serve.types import Array
@@ -53,15 +54,15 @@ def measured(folder: Path, images: Array) -> InProcess:
     return InProcess(engine, np.array(figures["answers"], np.float32))
 
 
-def _calls(engine: engines.Engine, name: str, images: Array) -> tuple[float, float]:
+def _calls(infer: Callable[[Array], Array], images: Array) -> tuple[float, float]:
     """Return the median milliseconds of a call with these rows, and the CPU µs of each row."""
-    engine.infer(engine.default_signature, {name: images})
+    infer(images)
     times = []
     cpu_started = time.process_time()
     deadline = time.perf_counter() + _SECONDS_A_SIZE
     while time.perf_counter() < deadline:
         started = time.perf_counter()
-        engine.infer(engine.default_signature, {name: images})
+        infer(images)
         times.append(time.perf_counter() - started)
     cpu_s = time.process_time() - cpu_started
     return float(np.median(times)) * 1e3, 1e6 * cpu_s / len(times) / len(images)
@@ -70,20 +71,17 @@ def _calls(engine: engines.Engine, name: str, images: Array) -> tuple[float, flo
 def main() -> None:
     """Measure calls of 1 to 64 rows, and answer the images on standard input."""
     images = np.array(json.load(sys.stdin), np.float32)
-    engine = load(Path(sys.argv[1]), EngineOptions(num_threads=1))
-    name = engine.signatures[engine.default_signature].inputs[0].name
-    outputs = engine.infer(engine.default_signature, {name: images})
+    infer = load(sys.argv[1])
+    answers = infer(images).tolist()
     memory = rss_mb()
     calls = {
-        rows: _calls(engine, name, np.full((rows, *images.shape[1:]), 0.25, np.float32))
-        for rows in _SIZES
+        rows: _calls(infer, np.full((rows, *images.shape[1:]), 0.25, np.float32)) for rows in _SIZES
     }
     figures = Engine(
         call_ms={rows: call_ms for rows, (call_ms, _) in calls.items()},
         cpu_us_a_row={rows: cpu_us for rows, (_, cpu_us) in calls.items()},
         memory_mb=memory,
     )
-    answers = next(iter(outputs.values())).tolist()
     print(json.dumps({"engine": asdict(figures), "answers": answers}))
 
 

@@ -1,6 +1,6 @@
 """The SavedModel's signature on one thread: the engine that every peer's server calls.
 
-Imported by the server programs beside it, in their own environments.
+Imported by the server programs beside it, in their own environments, and by in_process.
 """
 
 import os
