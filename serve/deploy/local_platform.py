@@ -33,6 +33,9 @@ _INGRESS_TIMEOUT_S = 30.0
 # Below the ports that Linux gives to outgoing connections.
 _REPLICA_PORTS_EACH = 1000
 _REPLICA_PORTS = range(30_000, 20_000, -_REPLICA_PORTS_EACH)
+# A path of a socket has 107 bytes at most (unix(7)); 90 are of Strata's folder, Ray's folder of the
+# node in it, and the socket's name.
+_LONGEST_TMPDIR = 107 - 90
 _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -66,7 +69,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         environment = ray_environment(self.config.http, open_files())
         if self.config.http.haproxy:
             require_edge(self.config.http, environment)
-        self._folder = Path(tempfile.mkdtemp(prefix="strata-"))
+        self._folder = _new_folder()
         if self.haproxy_metrics_port is not None:
             environment |= _haproxy_files(self._folder, self.haproxy_metrics_port)
             environment |= _replica_ports()
@@ -219,6 +222,13 @@ def _replica_ports() -> dict[str, str]:
                 "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(last),
             }
     return {}
+
+
+def _new_folder() -> Path:
+    """Return a new folder for what HAProxy reads and writes, short enough for its sockets."""
+    folder = tempfile.gettempdir()
+    is_short = len(os.fsencode(folder)) <= _LONGEST_TMPDIR
+    return Path(tempfile.mkdtemp(prefix="strata-", dir=folder if is_short else "/tmp"))
 
 
 def _haproxy_files(folder: Path, metrics_port: int) -> dict[str, str]:

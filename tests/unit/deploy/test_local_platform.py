@@ -78,6 +78,19 @@ def test_two_platforms_share_no_file_of_haproxy(tmp_path):
     assert all(Path(one[key]).is_relative_to(tmp_path / "one") for key in paths)
 
 
+@pytest.mark.parametrize("length", [10, 200])
+def test_haproxys_sockets_have_paths_that_are_short_enough(monkeypatch, tmp_path, length):
+    temporary = tmp_path.joinpath(*["long" * 10] * (length // 40))
+    temporary.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary) if length > 40 else "/tmp")
+    folder = local_platform._new_folder()
+    try:
+        assert folder.is_dir()
+        assert len(str(folder / ("n" * 62) / "admin.sock")) <= 107
+    finally:
+        folder.rmdir()
+
+
 def test_the_limit_of_open_files_is_raised_as_far_as_it_may():
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lower = 1024 if hard == resource.RLIM_INFINITY else hard - 1
