@@ -29,6 +29,16 @@ class Call:
     is_right: Callable[[dict[str, Any]], bool]
 
 
+def work(model: str, steps: int) -> Call:
+    """Return a request to a model `busy` for so many steps of work."""
+    tensor = {"name": "steps", "datatype": "INT32", "shape": [1], "data": [steps]}
+    return Call(
+        f"/v2/models/{model}/infer",
+        {"inputs": [tensor]},
+        lambda answer: answer["outputs"][0]["data"] == [steps],
+    )
+
+
 @dataclass
 class Load:
     """Use as a context; `answers` counts kinds and `failures` tells the first of them.

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.e2e.cluster import Release, eventually
-from tests.e2e.load import Call
+from tests.e2e.load import work
 from tests.e2e.models import publish
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -23,15 +23,6 @@ BUSY = {
 }
 
 
-def work(steps: int) -> Call:
-    tensor = {"name": "steps", "datatype": "INT32", "shape": [1], "data": [steps]}
-    return Call(
-        "/v2/models/busy/infer",
-        {"inputs": [tensor]},
-        lambda answer: answer["outputs"][0]["data"] == [steps],
-    )
-
-
 def test_replicas_and_workers_follow_the_load_down_to_zero(
     publisher: Release, graphs, load_of, record_property
 ):
@@ -42,7 +33,7 @@ def test_replicas_and_workers_follow_the_load_down_to_zero(
     eventually(lambda: count() == 0, timeout_s=180)
     workers = len(release.ready("worker"))
 
-    with load_of(work(400), clients=8, pause_s=0.01, timeout_s=200) as load:
+    with load_of(work("busy", 400), clients=8, pause_s=0.01, timeout_s=200) as load:
         eventually(lambda: count() == 3, timeout_s=240)
         eventually(lambda: len(release.ready("worker")) > workers, timeout_s=240)
         eventually(load.so_many_more(20), timeout_s=120)
@@ -50,7 +41,7 @@ def test_replicas_and_workers_follow_the_load_down_to_zero(
 
     eventually(lambda: count() == 0, timeout_s=240)
     eventually(lambda: len(release.pod_names("worker")) == workers, timeout_s=300)
-    with load_of(work(1), clients=1) as first:
+    with load_of(work("busy", 1), clients=1) as first:
         eventually(first.so_many_more(1), timeout_s=180)
     assert first.failures == []
     record_property("first answer from zero replicas", f"{first.slowest_s:.1f} s")

@@ -63,6 +63,19 @@ class Served:
     def infer_url(self, model: str) -> str:
         return f"{self.url}/v2/models/{model}/infer"
 
+    def replicas(self) -> dict[str, dict[str, str]]:
+        """Return the state of each replica by application and by its id, as Ray Serve has it."""
+        api = self.platform.api
+        answer = requests.get(api._url, headers=api._headers(), timeout=10).json()
+        return {
+            name: {
+                replica["replica_id"]: replica["state"]
+                for deployment in tree["deployments"].values()
+                for replica in deployment["replicas"]
+            }
+            for name, tree in answer["applications"].items()
+        }
+
     def apply(self, change: Callable[[dict], None]) -> None:
         """Change the file and apply it, as `strata apply` does."""
         from serve.cli.apply import apply

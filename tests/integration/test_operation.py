@@ -21,17 +21,7 @@ def _versions(served, model):
 
 def _replicas(served):
     """Return the replicas of each application by their ids."""
-    trees = requests.get(
-        served.platform.api._url, headers=served.platform.api._headers(), timeout=10
-    ).json()["applications"]
-    return {
-        name: {
-            replica["replica_id"]
-            for deployment in tree["deployments"].values()
-            for replica in deployment["replicas"]
-        }
-        for name, tree in trees.items()
-    }
+    return {name: set(states) for name, states in served.replicas().items()}
 
 
 def _model(tree, name):

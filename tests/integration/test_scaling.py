@@ -4,11 +4,10 @@ One model under one load that goes on through all of it, which no request of it 
 """
 
 import pytest
-import requests
 
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
-from tests.e2e.load import Call, Load
+from tests.e2e.load import Load, work
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -27,22 +26,9 @@ _MODEL = {
 }
 
 
-def _work(steps: int) -> Call:
-    tensor = {"name": "steps", "datatype": "INT32", "shape": [1], "data": [steps]}
-    return Call(
-        "/v2/models/scaled/infer",
-        {"inputs": [tensor]},
-        lambda answer: answer["outputs"][0]["data"] == [steps],
-    )
-
-
 def _replicas(served) -> dict[str, str]:
     """Return the state of each of the model's replicas by its id."""
-    trees = requests.get(
-        served.platform.api._url, headers=served.platform.api._headers(), timeout=10
-    ).json()["applications"]
-    (deployment,) = trees["scaled"]["deployments"].values()
-    return {replica["replica_id"]: replica["state"] for replica in deployment["replicas"]}
+    return served.replicas()["scaled"]
 
 
 def _running(served) -> set[str]:
@@ -61,7 +47,7 @@ def test_replicas_come_and_go_with_requests_and_none_of_them_fails(scaled, event
     host, port = "127.0.0.1", int(scaled.url.rsplit(":", 1)[1])
     assert len(_running(scaled)) == 1
 
-    with Load((host, port), [_work(60)], clients=8, pause_s=0.01, timeout_s=120) as load:
+    with Load((host, port), [work("scaled", 60)], clients=8, pause_s=0.01, timeout_s=120) as load:
         eventually(lambda: len(_running(scaled)) == 2, timeout_s=180)
         eventually(load.so_many_more(20), timeout_s=120)
 
@@ -72,7 +58,7 @@ def test_replicas_come_and_go_with_requests_and_none_of_them_fails(scaled, event
         eventually(load.so_many_more(20), timeout_s=120)
     assert load.failures == []
 
-    with Load((host, port), [_work(1)], clients=2, pause_s=0.05, timeout_s=120) as little:
+    with Load((host, port), [work("scaled", 1)], clients=2, pause_s=0.05, timeout_s=120) as little:
         eventually(lambda: len(_replicas(scaled)) == 1, timeout_s=240)
         eventually(little.so_many_more(20), timeout_s=120)
     assert little.failures == []
