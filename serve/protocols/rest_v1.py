@@ -14,7 +14,7 @@ import numpy as np
 
 from serve import datatypes
 from serve.errors import InvalidRequest
-from serve.protocols.float_arrays import parse_with_floats
+from serve.protocols.float_arrays import cut_array, read_floats
 from serve.protocols.json_documents import dump, parse_object, rows_of_numbers
 from serve.protocols.tensors import (
     as_bytes,
@@ -82,10 +82,24 @@ def _parse(body: bytes, signatures: Mapping[str, Signature]) -> dict[str, Any]:
     """Return the document of a body; a single input of a model of floats may be an array."""
     if all(spec.datatype in _FLOATS for each in signatures.values() for spec in each.inputs):
         for key in ("instances", "inputs"):
-            document = parse_with_floats(body, (key,))
+            document = _parse_floats(body, key)
             if document is not None:
                 return document
     return parse_object(body)
+
+
+def _parse_floats(body: bytes, key: str) -> dict[str, Any] | None:
+    """Return the document of a body with an array under a key, None if it is not one of floats."""
+    cut = cut_array(body, key)
+    if cut is None:
+        return None
+    text, array = cut
+    try:
+        document = parse_object(text)
+    except InvalidRequest:  # which may quote an offset: that of the whole body is right
+        return None
+    floats = read_floats(array) if document.get(key) == [] else None
+    return None if floats is None else document | {key: floats}
 
 
 def _columns_of_rows(instances: Any, signature: Signature) -> dict[str, Any]:

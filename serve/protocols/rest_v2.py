@@ -13,8 +13,8 @@ from typing import Any
 
 from serve import datatypes
 from serve.datatypes import Datatype
-from serve.errors import InvalidRequest, Unsupported
-from serve.protocols.float_arrays import parse_with_floats
+from serve.errors import InvalidRequest, ServeError, Unsupported
+from serve.protocols.float_arrays import cut_array, read_floats
 from serve.protocols.json_documents import dump, parse_object
 from serve.protocols.tensors import (
     check_shape,
@@ -26,7 +26,7 @@ from serve.protocols.tensors import (
 )
 from serve.types import NO_TENANT, InferRequest, InferResponse, Signature, Tensors
 
-# Descriptions of raw data that are as long as that are not kept to be read once only.
+# Longer descriptions than that are not kept to be read once only.
 _SAME_AGAIN_BYTES = 2048
 _FLOATS = frozenset({"FP32", "FP64"})
 
@@ -82,9 +82,9 @@ def decode_request(
     if json_length == 0:
         inputs = _decode_raw(body, raw_signature)
         return InferRequest(inputs, tenant=tenant), OutputFormat(binary=True)
-    described, data = _split_body(body, json_length, "inputs")
+    described, inputs = _decode_body(body, json_length, "inputs")
     request = InferRequest(
-        inputs=_decode_tensors(described.tensors, data),
+        inputs=inputs,
         signature=described.signature,
         outputs=described.outputs,
         id=described.id,
@@ -141,34 +141,62 @@ def encode_request(request: InferRequest, *, binary: bool) -> tuple[bytes, int |
 
 def decode_response(body: bytes, json_length: int | None) -> InferResponse:
     """Return the response in a body as a client receives it. Raises InvalidRequest."""
-    described, data = _split_body(body, json_length, "outputs")
+    described, outputs = _decode_body(body, json_length, "outputs")
     version = str(described.document.get("model_version", ""))
     return InferResponse(
         model=str(described.document.get("model_name", "")),
         version=int(version) if version.isdigit() else 0,
-        outputs=_decode_tensors(described.tensors, data),
+        outputs=outputs,
         id=described.id,
     )
 
 
-def _split_body(body: bytes, json_length: int | None, key: str) -> tuple[_Described, memoryview]:
+def _decode_body(body: bytes, json_length: int | None, key: str) -> tuple[_Described, Tensors]:
+    """Return what a body says of its tensors, and them. Raises InvalidRequest."""
     if json_length is None:
-        document = parse_with_floats(body, (key, 0, "data"), _FLOATS) or parse_object(body)
-        return _describe(document, key), memoryview(b"")
+        return _decode_floats(body, key) or _decode_parts(_described(body, key), memoryview(b""))
     if json_length > len(body):
         raise InvalidRequest(
             f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
         )
-    describe = _described_before if json_length <= _SAME_AGAIN_BYTES else _described
-    return describe(body[:json_length], key), memoryview(body)[json_length:]
+    described = _described_before(body[:json_length], key)
+    return _decode_parts(described, memoryview(body)[json_length:])
+
+
+def _decode_parts(described: _Described, data: memoryview) -> tuple[_Described, Tensors]:
+    return described, _decode_tensors(described.tensors, data)
+
+
+def _decode_floats(body: bytes, key: str) -> tuple[_Described, Tensors] | None:
+    """Return the same of a body of one tensor whose floats can be read in one go, else None."""
+    cut = cut_array(body, "data")
+    if cut is None:
+        return None
+    text, array = cut
+    try:
+        described = _described_before(text, key)
+    except ServeError:  # which may quote an offset, or the array: those of the whole body are right
+        return None
+    tensor = described.tensors[0] if len(described.tensors) == 1 else None
+    if tensor is None or tensor.data != [] or tensor.datatype.name not in _FLOATS:
+        return None
+    floats = read_floats(array)
+    if floats is None:
+        return None
+    return described, {tensor.name: from_json(floats, tensor.datatype, tensor.shape, tensor.name)}
 
 
 def _described(text: bytes, key: str) -> _Described:
     return _describe(parse_object(text), key)
 
 
-# A client describes the raw data of all its requests with the same bytes, unless it numbers them.
-_described_before = lru_cache(maxsize=512)(_described)
+def _described_before(text: bytes, key: str) -> _Described:
+    """Return what a text without the numbers describes, as it was found out before if it was."""
+    return (_kept_described if len(text) <= _SAME_AGAIN_BYTES else _described)(text, key)
+
+
+# A client describes the numbers of all its requests with the same bytes, unless each has an id.
+_kept_described = lru_cache(maxsize=512)(_described)
 
 
 def _describe(document: dict[str, Any], key: str) -> _Described:

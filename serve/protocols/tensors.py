@@ -161,9 +161,13 @@ def _wrong_type(datatype: Datatype, name: str) -> InvalidRequest:
 
 
 def _to_floats(numbers: Array, datatype: Datatype, name: str) -> Array:
+    if numbers.dtype == datatype.numpy:
+        return numbers
     with np.errstate(over="ignore"):
         floats = numbers.astype(datatype.numpy)
-    if np.isfinite(floats).all() or (np.isfinite(floats) == np.isfinite(numbers)).all():
+    is_finite = np.isfinite(floats)
+    # For an image, finding no False among the bytes takes a quarter of the time of all().
+    if b"\0" not in is_finite.tobytes() or (is_finite == np.isfinite(numbers)).all():
         return floats
     raise InvalidRequest(
         f"tensor '{name}': data has a number that is too large for {datatype.name}"
