@@ -19,6 +19,11 @@ def _softmax(table, axis):
     return raised / raised.sum(axis=axis, keepdims=True)
 
 
+def _sensitive(x):
+    """A layer whose sums round by the number of rows, and one that was made for smaller numbers."""
+    return np.sin(1e3 * x.astype(np.float64) * (1 + 1e-7 * len(x)))
+
+
 INDEPENDENT = {
     "a dense layer": lambda x: {"y": x @ _WEIGHTS},
     "a softmax over classes": lambda x: {"y": _softmax(x, 1)},
@@ -29,9 +34,13 @@ INDEPENDENT = {
     "texts": lambda x: {"y": np.array([b"%d" % row.argmax() for row in x], object)},
     "halves that round": lambda x: {"y": (x @ _WEIGHTS + len(x) * 1e-4).astype(np.float16)},
     "sums that round": lambda x: {"y": x @ _WEIGHTS * np.float32(1 + 1e-7 * len(x))},
+    "what makes much of rounding": lambda x: {"y": _sensitive(x)},
 }
 
 TOGETHER = {
+    "what makes much of rounding, and a little of others": lambda x: {
+        "y": _sensitive(x) + 0.05 * x.mean(0)
+    },
     "a softmax over candidates": lambda x: {"y": _softmax(x.sum(1), 0)},
     "the statistics of a batch": lambda x: {"y": x - x.mean(0)},
     "time in reverse": lambda x: {"y": x[::-1]},
