@@ -21,10 +21,9 @@ def load(folder: str | Path) -> Callable[[Any], Any]:
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures["serving_default"]
 
-    def infer(images: Any) -> Any:
+    def infer(images: Any, owner: Any = loaded) -> Any:  # whose variables live as long as this
         outputs = signature(image=tf.constant(images, tf.float32))
         return outputs["probabilities"].numpy()
 
-    infer.owner = loaded  # its variables live as long as this
     infer(np.zeros((1, 28, 28, 1), np.float32))
     return infer
