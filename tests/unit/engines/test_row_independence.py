@@ -41,6 +41,14 @@ TOGETHER = {
     "what makes much of rounding, and a little of others": lambda x: {
         "y": _sensitive(x) + 0.05 * x.mean(0)
     },
+    "what makes much of rounding beside a little of others": lambda x: {
+        "a": _sensitive(x),
+        "b": x + 1e-3 * x.mean(0),
+    },
+    "the same in one tensor": lambda x: {
+        "y": np.concatenate([_sensitive(x), x + 1e-3 * x.mean(0)], axis=1)
+    },
+    "a little chance": lambda x: {"y": x * (1 + 3e-4 * np.random.default_rng().normal())},
     "a softmax over candidates": lambda x: {"y": _softmax(x.sum(1), 0)},
     "the statistics of a batch": lambda x: {"y": x - x.mean(0)},
     "time in reverse": lambda x: {"y": x[::-1]},
