@@ -80,8 +80,7 @@ def _difference(infer: Infer, rows: Tensors, whole: Tensors, tolerance: float) -
     allowed: Tensors | None = None
     for how, chosen in trials.items():
         found = _trial(infer, rows, whole, chosen, tolerance, allowed)
-        # Of the same rows in the same order, other numbers are chance.
-        if found is not None and allowed is None and chosen != [*range(count)]:
+        if found is not None and allowed is None:
             allowed = _made_of_rounding(infer, rows, whole)
             found = _trial(infer, rows, whole, chosen, tolerance, allowed)
         if found is not None:
@@ -93,21 +92,28 @@ def _made_of_rounding(infer: Infer, rows: Tensors, whole: Tensors) -> Tensors:
     """Return by how much rounding may change each place of a row, by output, by a measurement.
 
     Nothing is there for outputs that are no floats, and 0 for inputs without so many bits, integers
-    and texts. Nothing at all where the model refuses others.
+    and texts. Nothing at all where the model refuses others, or computes the same rows to any other
+    number the second time: that is chance, of which no measurement tells rounding.
     """
     floats = {name: array for name, array in whole.items() if array.dtype.kind == "f"}
     largest = {name: np.zeros(array.shape[1:]) for name, array in floats.items()}
-    for turn in range(_TURNS):
-        try:
-            moved = infer({name: _moved(array, turn) for name, array in rows.items()})
-        except ServeError:
+    try:
+        again = infer(rows)
+        turns = [
+            infer({name: _moved(array, turn) for name, array in rows.items()})
+            for turn in range(_TURNS)
+        ]
+    except ServeError:
+        return {}
+    for name, array in floats.items():
+        if not np.array_equal(array, again[name], equal_nan=True):
             return {}
-        for name, array in floats.items():
+        for moved in turns:
             if moved[name].shape != array.shape:
                 return {}
             largest[name] = np.maximum(largest[name], _distance(array, moved[name]).max(axis=0))
     return {
-        name: np.minimum(_TIMES * largest[name], _MOST_BY_ROUNDING * _usual(array))
+        name: np.minimum(_TIMES * largest[name], _MOST_BY_ROUNDING * _finite(_usual(array)))
         for name, array in floats.items()
     }
 
@@ -123,15 +129,19 @@ def _moved(array: Array, turn: int) -> Array:
 
 def _distance(a: Array, b: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
-        distance: Array = np.nan_to_num(np.abs(a.astype(np.float64) - b), nan=0.0, posinf=0.0)
-    return distance
+        return _finite(np.abs(a.astype(np.float64) - b))
 
 
 def _usual(a: Array) -> Array:
-    """Return the root mean square of each place over all rows, 0 where it is not finite."""
+    """Return the root mean square of each place over all rows."""
     with np.errstate(invalid="ignore", over="ignore"):
         usual: Array = np.sqrt(np.mean(a.astype(np.float64) ** 2, axis=0))
-        return np.nan_to_num(usual, posinf=0.0)
+    return usual
+
+
+def _finite(a: Array) -> Array:
+    """Return 0 for what is no number, and for an infinity."""
+    return np.where(np.isfinite(a), a, 0.0)
 
 
 def _trial(
@@ -196,9 +206,8 @@ def same(
 def _has_others(a: Array, b: Array, floor: float) -> bool:
     """Tell whether numbers differ by much of what is usual in their place, and by the floor."""
     with np.errstate(invalid="ignore", over="ignore"):
-        usual = np.sqrt(np.mean(a**2, axis=0))
         # NaN and infinities were compared before; what is compared to them is false.
-        return bool((np.abs(b - a) > np.maximum(_MUCH * usual, floor)).any())
+        return bool((np.abs(b - a) > np.maximum(_MUCH * _usual(a), floor)).any())
 
 
 def cause_of(err: ServeError) -> str:
