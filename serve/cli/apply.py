@@ -1,20 +1,24 @@
 """`strata apply`: make a running platform what the file says, in place; here or on a cluster."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve.cli.checked_config import load_checked
+from serve.cli.checked_config import check
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config.file import load
 from serve.config.schema import Config
+from serve.deploy.application_status import ApplicationState
 from serve.deploy.capacity import require_room
 from serve.deploy.ray_api import RayServeApi
 from serve.deploy.rollout import failed_for_good, wait_until_running
 from serve.errors import ConfigError
-from serve.repository.repository import configured
+
+if TYPE_CHECKING:  # it brings Ray
+    from serve.deploy.changes import Change
 
 _CHART = Path("helm/strata")
 _NOTHING_CHANGED = "dry run: nothing was changed"
@@ -42,8 +46,8 @@ def apply(
 
     What will be added, changed and removed is said first. With --dry-run that is all: nothing is
     changed, and the exit code is 0 if the file could be applied (also if it changes nothing), 1 if
-    it is refused. On a cluster the file's models and pipelines become the release's values, through
-    Helm.
+    it is refused. What has no version yet waits for its first one. On a cluster the file's models
+    and pipelines become the release's values, through Helm.
 
     \b
     Examples: strata apply --config strata.yaml
@@ -58,22 +62,23 @@ def apply(
         return
     if release is not None or chart is not None:
         raise ConfigError("--release and --chart are of a cluster; give its --namespace too")
-    _apply_here(load_checked(config), timeout, dry_run)
+    _apply_here(load(config), timeout, dry_run)
 
 
 def _apply_here(tree: Config, timeout_s: float | None, dry_run: bool) -> None:
-    from serve.deploy.applications import application_names, deploy_config  # bring Ray
+    from serve.deploy.applications import GATEWAY, deploy_config  # brings Ray
+    from serve.deploy.arrivals import waiting_in
     from serve.deploy.changes import changes
-    from serve.deploy.preflight import require_some_version
 
     api = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}")
-    new = deploy_config(tree)
-    found = changes(api.configs(), new)
-    added = {each.name for each in found if each.word == "added"}
-    require_some_version(tree, configured(tree.repository), added)
+    running = api.configs()
+    waiting = check(tree, running)
+    new = deploy_config(tree, waiting)
+    found = changes(running, new)
+    waited = {each["application"]["name"] for each in waiting_in(running)}
+    _require_no_slip(found, {name: why for name, why in waiting.items() if name not in waited})
     _require_room(tree, api)
-    for change in found:
-        out.print(f"{change.name}: {change.text}", markup=False)
+    _tell(found, waiting)
     if dry_run:
         out.print(_NOTHING_CHANGED)
         return
@@ -83,8 +88,42 @@ def _apply_here(tree: Config, timeout_s: float | None, dry_run: bool) -> None:
         out.print(f"{name}: is started again, it had failed: {reason}", markup=False)
     api.deploy(new, anew=failed)
     if timeout_s is not None:
-        wait_until_running(api.states, application_names(tree), timeout_s, see="strata status")
+        touched = {each.name for each in found if each.word in ("added", "changed")}
+        _wait(api, {GATEWAY, *touched, *failed}, stays - touched - failed.keys(), timeout_s)
+
+
+def _wait(api: RayServeApi, wanted: set[str], untouched: set[str], timeout_s: float) -> None:
+    """Return once what was touched runs and what was removed is gone; say what else does not."""
+    states: dict[str, ApplicationState] = {}
+
+    def read() -> dict[str, ApplicationState]:
+        states.clear()
+        states.update(api.states())
+        return {name: state for name, state in states.items() if name not in untouched}
+
+    wait_until_running(read, wanted, timeout_s, see="strata status")
+    ill = [name for name in sorted(untouched & states.keys()) if states[name].status != "RUNNING"]
+    if ill:
+        out.print(f"what changed runs; not touched, and not running: {', '.join(ill)}")
+    else:
         out.print("the platform runs as configured")
+
+
+def _tell(found: Sequence["Change"], waiting: Mapping[str, str]) -> None:
+    lines = [f"{change.name}: {change.text}" for change in found]
+    for line in [*lines, *(f"{name}: {reason}" for name, reason in waiting.items())]:
+        out.print(line, markup=False)
+
+
+def _require_no_slip(found: Sequence["Change"], waiting: Mapping[str, str]) -> None:
+    """Raise ConfigError if a name has nothing to serve while another goes: it may be misspelt."""
+    removed = [each.name for each in found if each.word == "removed"]
+    for name, reason in waiting.items():
+        if removed:
+            raise ConfigError(
+                f"{name} {reason}; nothing was changed, since {', '.join(removed)} would be "
+                "removed at the same time; publish it first, or apply one after the other"
+            )
 
 
 def _require_room(tree: Config, api: RayServeApi) -> None:

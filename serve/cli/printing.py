@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -64,10 +65,23 @@ def _lines(title: str) -> Report:
     def report(done: float, text: str) -> None:
         nonlocal last
         if text != last:
-            err.print(f"{title}  {done:4.0%}  {text}")
+            err.print(f"{title}  {done:4.0%}  {text}", soft_wrap=True)
         last = text
 
     return report
+
+
+def elapsed() -> str:
+    """Return how long ago this process was started, such as 2 min 5 s.
+
+    What was run by the shell that became this process (exec) counts, too.
+    """
+    # proc(5): the name, in brackets, may have blanks; the start is in ticks since the machine's.
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    began_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    up_s = float(Path("/proc/uptime").read_text().split()[0])
+    minutes, seconds = divmod(max(0, round(up_s - began_s)), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def bytes_text(size: int) -> str:

@@ -50,6 +50,7 @@ def status(
     tree = load(config)
     states = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}").states()
     index = _index(f"http://127.0.0.1:{tree.http.port}")
+    states |= _waiting(states, index)
     labels = {model.name: model.version_labels for model in tree.models}
     if as_json:
         typer.echo(json.dumps(_trees(states, index, labels), indent=2))
@@ -69,6 +70,15 @@ def status(
     )
     for line in _notes(states, index):
         out.print(line, markup=False)
+
+
+def _waiting(states: Mapping[str, ApplicationState], index: Index) -> dict[str, ApplicationState]:
+    """Return what is configured and no application yet: a model in it has no version."""
+    return {
+        name: ApplicationState(name, "WAITING", entries[0].get("reason", ""), 0, 0)
+        for name, entries in index.items()
+        if name not in states
+    }
 
 
 def _print_release(found: "ReleaseStatus", namespace: str) -> None:

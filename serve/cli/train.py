@@ -1,4 +1,4 @@
-"""`strata train`: train a reference model and publish it."""
+"""`strata train`: train reference models and publish them."""
 
 import tempfile
 from functools import partial
@@ -13,29 +13,33 @@ from serve.cli.publish import report, try_version
 from serve.config.file import load
 from serve.evaluation.baselines import Examples
 from serve.evaluation.dataset import HELD_OUT, held_out
-from serve.learn.recipes import RECIPES, prepare
+from serve.learn.recipes import RECIPES, Trained, prepare
 from serve.learn.recipes import train as train_recipe
 from serve.repository.publish import publish
 from serve.repository.repository import Repository, configured
 
 
 def train(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")],
+    names: Annotated[list[str], typer.Argument(help=f"Some of: {', '.join(RECIPES)}.")],
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     if_missing: Annotated[
-        bool, typer.Option("--if-missing", help="Do nothing if the repository has a version.")
+        bool, typer.Option("--if-missing", help="Leave out what the repository has a version of.")
     ] = False,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
-    """Train a reference model, print its accuracy on held-out data, publish it.
+    """Train reference models, print their accuracy on held-out data, publish them one by one.
 
     \b
-    Example: strata train digits
+    Examples: strata train digits
+              strata train digits-small digits-large --if-missing
     """
-    source = load(config).repository
-    repository = configured(source)
-    if if_missing and _has_version(repository, name):
-        return
+    repository = configured(load(config).repository)
+    for name in names:
+        if not (if_missing and _has_version(repository, name)):
+            _train(name, epochs, repository)
+
+
+def _train(name: str, epochs: int | None, repository: Repository) -> None:
     with tempfile.TemporaryDirectory(prefix="strata-train-") as folder:
         with quiet_tensorflow():
             prepare(name)
@@ -45,21 +49,25 @@ def train(
             f"{name}: {trained.held_out_accuracy:.1%} {trained.measure} after "
             f"{trained.epochs} epochs, {trained.seconds:.0f} s"
         )
-        # On its training data a model is surer than on requests, so a drift baseline needs other
-        # data: what was held out.
-        unseen = held_out({"data": trained.data}, name).inputs
-        for made in trained.made:
-            examples = Examples(made.inputs or unseen, HELD_OUT, made.reconstruction_error)
-            metadata = {"data": trained.data, "epochs": trained.epochs, **made.metadata}
-            published = publish(
-                made.folder,
-                repository,
-                made.name,
-                made.version,
-                metadata=metadata,
-                validate=partial(try_version, examples=examples, model=made.name),
-            )
-            report(published)
+        _publish(trained, name, repository)
+
+
+def _publish(trained: Trained, name: str, repository: Repository) -> None:
+    # On its training data a model is surer than on requests, so a drift baseline needs other
+    # data: what was held out.
+    unseen = held_out({"data": trained.data}, name).inputs
+    for made in trained.made:
+        examples = Examples(made.inputs or unseen, HELD_OUT, made.reconstruction_error)
+        metadata = {"data": trained.data, "epochs": trained.epochs, **made.metadata}
+        published = publish(
+            made.folder,
+            repository,
+            made.name,
+            made.version,
+            metadata=metadata,
+            validate=partial(try_version, examples=examples, model=made.name),
+        )
+        report(published)
 
 
 def _has_version(repository: Repository, name: str) -> bool:

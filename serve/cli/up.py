@@ -1,26 +1,27 @@
 """`strata up`: a platform on this machine, until Ctrl-C."""
 
-import json
-import math
-import shlex
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
-import requests
 import typer
 
-from serve.cli.checked_config import load_checked
+from serve.cli.checked_config import check
+from serve.cli.example import example_call
+from serve.cli.joining import Joining
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import err, out
+from serve.cli.printing import elapsed, err, out
+from serve.cli.training import Training
+from serve.config.file import load
 from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
 from serve.deploy.rollout import failed_for_good
 from serve.errors import ServeError
-from serve.protocols.tensors import NOT_IN_JSON
+from serve.learn.recipes import recipes_for
 
 if TYPE_CHECKING:
     from serve.deploy.monitoring import Monitoring
@@ -30,8 +31,6 @@ _FIRST_RETRY_S = 10.0
 _LAST_RETRY_S = 300.0
 _READY_TIMEOUT_S = 900.0  # a dozen models on two cores that others use too
 _CHECK_PERIOD_S = 1.0
-_LONGEST_EXAMPLE = 20  # numbers that the example request spells out; the shell generates more
-_MOST_IN_ARGUMENT = 10_000  # numbers; Linux takes no argument of 128 KiB
 
 
 def up(
@@ -39,37 +38,81 @@ def up(
     watch: Annotated[
         bool, typer.Option("--watch", help="Also start Prometheus, and Grafana if installed.")
     ] = False,
+    train: Annotated[
+        bool,
+        typer.Option("--train", help="Also train the reference models that are missing."),
+    ] = False,
 ) -> None:
     """Start the platform on this machine; Ctrl-C stops it.
 
-    A model that cannot be loaded is told with its reason and tried again, less and less often; the
-    others serve meanwhile.
+    What has no version yet waits for its first one, and is added when that is there. A model that
+    cannot be loaded is told with its reason and tried again, less and less often; the others serve
+    meanwhile.
 
     \b
     Example: strata up --config strata.yaml
     """
-    tree = load_checked(config)
+    tree = load(config)
+    awaited = check(tree)
+    recipes = recipes_for(_models_missing(tree, awaited)) if train else []
     stopped = threading.Event()
     _stop_by_signal(stopped)
-    from serve.deploy.local_platform import LocalPlatform  # brings Ray
+    _say_what_waits(tree, awaited, recipes)
+    with ExitStack() as stack:
+        if recipes:
+            stack.enter_context(Training(recipes, config)).start()
+        _run(stack, tree, awaited, stopped, watch=watch)
+
+
+def _run(
+    stack: ExitStack,
+    tree: Config,
+    awaited: Collection[str],
+    stopped: threading.Event,
+    *,
+    watch: bool,
+) -> None:
+    """Start the platform and look after it until it is stopped; the stack ends what was started."""
+    from serve.deploy.applications import deploy_config  # brings Ray
+    from serve.deploy.local_platform import LocalPlatform
     from serve.deploy.monitoring import Monitoring
 
-    with ExitStack() as stack:
-        watcher = stack.enter_context(Monitoring(tree.ports)) if watch else None
-        platform = stack.enter_context(LocalPlatform(tree))
-        platform.start(lambda line: err.print(f"[dim]{line}[/dim]"))
-        _stop_by_signal(stopped)  # again: Ray takes SIGTERM for itself when it starts
-        if watcher:
-            watcher.start(platform.haproxy_metrics_port)
-        failed = platform.settle(_READY_TIMEOUT_S, _Progress(stopped))
-        platform.require_ingress(failed=failed)
-        retries = _Retries(platform.api, failed)
-        _print_ready(tree, watcher, failed)
-        while not stopped.wait(_CHECK_PERIOD_S):
-            retries.look(time.monotonic())
-            for name in watcher.ended() if watcher else ():
-                err.print(f"[yellow]{name} has ended; the platform goes on without it[/yellow]")
-        err.print("[dim]stopping[/dim]")
+    watcher = stack.enter_context(Monitoring(tree.ports)) if watch else None
+    platform = LocalPlatform(tree, partial(deploy_config, awaited=awaited))
+    stack.enter_context(platform)
+    platform.start(lambda line: err.print(f"[dim]{line}[/dim]"))
+    _stop_by_signal(stopped)  # again: Ray takes SIGTERM for itself when it starts
+    if watcher:
+        watcher.start(platform.haproxy_metrics_port)
+    failed = platform.settle(_READY_TIMEOUT_S, _Progress(stopped))
+    platform.require_ingress(failed=failed)
+    retries = _Retries(platform.api, failed)
+    url = f"http://127.0.0.1:{tree.http.port}"
+    joining = Joining(platform.api, url, tree.repository.poll_interval_s, awaited)
+    _print_ready(tree, url, watcher, failed, awaited)
+    while not stopped.wait(_CHECK_PERIOD_S):
+        now = time.monotonic()
+        retries.look(now)
+        joining.look(now)
+        for name in watcher.ended() if watcher else ():
+            err.print(f"[yellow]{name} has ended; the platform goes on without it[/yellow]")
+    err.print("[dim]stopping[/dim]")
+
+
+def _models_missing(config: Config, awaited: Collection[str]) -> set[str]:
+    """Return the models that what waits is made of; some of them may have a version."""
+    needed = config.models_needed()
+    return {model for name in awaited for model in needed[name]}
+
+
+def _say_what_waits(config: Config, awaited: Mapping[str, str], recipes: Sequence[str]) -> None:
+    """Say what is trained, and of what needs anything else why it waits."""
+    if recipes:
+        err.print(f"[dim]training beside the platform: {', '.join(recipes)}[/dim]")
+    needed = config.models_needed()
+    for name, reason in awaited.items():
+        if not recipes or not all(recipes_for([model]) for model in needed[name]):
+            err.print(f"{name} {reason}", markup=False)
 
 
 def _stop_by_signal(stopped: threading.Event) -> None:
@@ -137,19 +180,27 @@ def _runs(state: ApplicationState) -> bool:
     return state.status == "RUNNING"
 
 
-def _print_ready(config: Config, watcher: "Monitoring | None", failed: Mapping[str, str]) -> None:
-    url = f"http://127.0.0.1:{config.http.port}"
-    out.print(f"\n[bold]Strata is ready[/bold] at {url}")
+def _print_ready(
+    config: Config,
+    url: str,
+    watcher: "Monitoring | None",
+    failed: Collection[str],
+    awaited: Collection[str],
+) -> None:
+    out.print(f"\n[bold]Strata is ready[/bold] at {url}, {elapsed()} after the start")
     out.print(f"  metrics    http://127.0.0.1:{config.ports.metrics}/metrics")
     out.print(f"  dashboard  http://127.0.0.1:{config.ports.dashboard}")
     if watcher:
         _print_watched(watcher)
     # One that sleeps would be woken by the question what it takes.
-    awake = [m.name for m in config.models if m.name not in failed and m.autoscaling.min_replicas]
+    here = [m for m in config.models if m.name not in failed and m.name not in awaited]
+    awake = [model.name for model in here if model.autoscaling.min_replicas]
     example = example_call(url, awake[0]) if awake else None
     if example:
         out.print("\nTry it:\n")
         out.print(f"  {example}\n", markup=False)
+    if awaited:
+        out.print(f"Joins as soon as it has a version: {', '.join(awaited)}", markup=False)
     out.print("Ctrl-C stops it.")
 
 
@@ -159,62 +210,3 @@ def _print_watched(watcher: "Monitoring") -> None:
         out.print("  grafana    not installed; docs/dashboards.md shows what it would show")
     else:
         out.print(f"  grafana    {watcher.grafana_url}, admin, {watcher.grafana_password}")
-
-
-def example_call(url: str, model: str) -> str | None:
-    """Return a shell command that sends a model a request of zeros, None if it is away just now."""
-    response = requests.get(f"{url}/v2/models/{model}", timeout=10)
-    if not response.ok:
-        return None
-    metadata = response.json()
-    if any(t["datatype"] in NOT_IN_JSON for t in [*metadata["inputs"], *metadata["outputs"]]):
-        columns = ",".join(_example_column(tensor) for tensor in metadata["inputs"])
-        path, body = f"v1/models/{model}:predict", f"'{{\"inputs\":{{{columns}}}}}'"
-    else:
-        inputs = ",".join(_example_input(tensor) for tensor in metadata["inputs"])
-        path, body = f"v2/models/{model}/infer", f"'{{\"inputs\":[{inputs}]}}'"
-    if sum(math.prod(_shape_of_one(tensor)) for tensor in metadata["inputs"]) > _MOST_IN_ARGUMENT:
-        return f"printf %s {body} | curl -s {url}/{path} -d @-"
-    return f"curl -s {url}/{path} -d {body}"
-
-
-def _example_input(tensor: dict[str, Any]) -> str:
-    """Return an input tensor as JSON for single quotes; the shell generates data that is long."""
-    shape, zero = _shape_of_one(tensor), _zero(tensor)
-    count = math.prod(shape)
-    short = count <= _LONGEST_EXAMPLE
-    data = ",".join([zero] * count) if short else f"'{_repeated(shlex.quote(zero), count)}'"
-    tree = {"name": tensor["name"], "datatype": tensor["datatype"], "shape": shape}
-    return f'{_for_single_quotes(tree)[:-1]},"data":[{data}]}}'
-
-
-def _example_column(tensor: dict[str, Any]) -> str:
-    """Return an input as a member of V1's columns, for single quotes as `_example_input` does."""
-    zero = _zero(tensor)
-    shape = _shape_of_one(tensor)
-    name = _for_single_quotes(tensor["name"])
-    if not shape:
-        return f"{name}:{zero}"
-    data = shlex.quote(zero)
-    for size in reversed(shape):
-        data = f'"[{_repeated(data, size)}]"'
-    return f"{name}:'{data}'"
-
-
-def _repeated(word: str, count: int) -> str:
-    """Return what the shell makes so many of a word of, with commas between them."""
-    if count == 1:
-        return f"$(printf %s {word})"  # a builtin, which takes a word of any length
-    return f"$(yes {word} | head -{count} | paste -sd,)"
-
-
-def _shape_of_one(tensor: dict[str, Any]) -> list[int]:
-    return [1 if size < 0 else size for size in tensor["shape"]]
-
-
-def _zero(tensor: dict[str, Any]) -> str:
-    return {"BYTES": '""', "BOOL": "false"}.get(tensor["datatype"], "0")
-
-
-def _for_single_quotes(tree: Any) -> str:
-    return json.dumps(tree, separators=(",", ":")).replace("'", "'\\''")

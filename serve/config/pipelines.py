@@ -253,6 +253,13 @@ def nested_in(pipeline: Pipeline, pipelines: Mapping[str, Pipeline]) -> list[Pip
     return list(found.values())
 
 
+def models_of(pipeline: Pipeline, pipelines: Mapping[str, Pipeline]) -> list[str]:
+    """Return the models that a pipeline is made of, those of pipelines in it too, each once."""
+    parts = [*nested_in(pipeline, pipelines), pipeline]
+    names = [member.model for part in parts for member in members_of(part)]
+    return [name for name in dict.fromkeys(names) if name not in pipelines]
+
+
 def _collect(
     pipeline: Pipeline,
     pipelines: Mapping[str, Pipeline],

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from serve.config.pipelines import Pipeline, members_of, nested_in
+from serve.config.pipelines import Pipeline, members_of, models_of, nested_in
 from serve.config.sections import (
     NAME_PATTERN,
     Name,
@@ -126,6 +126,14 @@ class Config(Section):
     def served(self) -> tuple[Served, ...]:
         """Everything that becomes an application: models and pipelines."""
         return (*self.models, *self.pipelines)
+
+    def models_needed(self) -> dict[str, list[str]]:
+        """Return the models of the repository that each served name is made of, each once."""
+        pipelines = {pipeline.name: pipeline for pipeline in self.pipelines}
+        return {
+            **{model.name: [model.name] for model in self.models},
+            **{name: models_of(pipeline, pipelines) for name, pipeline in pipelines.items()},
+        }
 
     @model_validator(mode="after")
     def _names_unique(self) -> Self:

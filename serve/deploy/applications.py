@@ -7,6 +7,7 @@ What stands in an application's `args` restarts its replicas when it changes; wh
 `user_config` is handed to running replicas; applications that did not change are not touched.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from ray import serve as ray_serve
@@ -27,8 +28,17 @@ GATEWAY = "gateway"
 _IN_GATEWAY = {"max_body_bytes", "request_timeout_s"}
 
 
-def deploy_config(config: Config) -> dict[str, Any]:
-    """Return the whole platform as a Ray Serve deploy config (ServeDeploySchema)."""
+def deploy_config(config: Config, awaited: Collection[str] = ()) -> dict[str, Any]:
+    """Return the whole platform as a Ray Serve deploy config (ServeDeploySchema).
+
+    What is `awaited`, since a model in it has no version yet, is no application: the gateway's
+    user_config has what it will be, for arrivals.
+    """
+    applications = [
+        *(_model_application(model, config) for model in config.models),
+        *(_pipeline_application(pipeline, config) for pipeline in config.pipelines),
+    ]
+    waiting = [each for each in applications if each["name"] in awaited]
     return {
         "proxy_location": "EveryNode",
         "http_options": {
@@ -38,16 +48,10 @@ def deploy_config(config: Config) -> dict[str, Any]:
         },
         "logging_config": {"enable_access_log": False},
         "applications": [
-            _gateway_application(config),
-            *(_model_application(model, config) for model in config.models),
-            *(_pipeline_application(pipeline, config) for pipeline in config.pipelines),
+            _gateway_application(config, waiting),
+            *(each for each in applications if each["name"] not in awaited),
         ],
     }
-
-
-def application_names(config: Config) -> frozenset[str]:
-    """Return the names of the applications that deploy_config asks for."""
-    return frozenset({GATEWAY, *(served.name for served in config.served)})
 
 
 def _model_application(model: Model, config: Config) -> dict[str, Any]:
@@ -134,8 +138,16 @@ def _replicas(model: Served) -> dict[str, Any]:
     return {"autoscaling_config": scaling.model_dump(exclude_none=True)}
 
 
-def _gateway_application(config: Config) -> dict[str, Any]:
-    models = [_for_gateway(served) for served in config.served]
+def _gateway_application(config: Config, waiting: list[dict[str, Any]]) -> dict[str, Any]:
+    user_config: dict[str, Any] = {
+        "models": [_for_gateway(served) for served in config.served],
+        **_for_reporter(config),
+    }
+    if waiting:
+        needed = config.models_needed()
+        user_config["awaited"] = [
+            {"models": needed[each["name"]], "application": each} for each in waiting
+        ]
     return {
         "name": GATEWAY,
         "route_prefix": "/",
@@ -145,7 +157,7 @@ def _gateway_application(config: Config) -> dict[str, Any]:
             {
                 "name": "gateway",
                 "num_replicas": 1,
-                "user_config": {"models": models, **_for_reporter(config)},
+                "user_config": user_config,
                 "ray_actor_options": {"num_cpus": GATEWAY_CPUS},
                 "max_ongoing_requests": 1000,
             }

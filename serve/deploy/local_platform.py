@@ -20,7 +20,7 @@ import requests
 
 from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
-from serve.deploy.applications import GATEWAY, application_names, deploy_config
+from serve.deploy.applications import GATEWAY, deploy_config
 from serve.deploy.capacity import Nodes, require_room
 from serve.deploy.edge_check import require_edge
 from serve.deploy.environment import ray_environment
@@ -46,7 +46,8 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         self, config: Config, applications: Callable[[Config], dict[str, Any]] = deploy_config
     ) -> None:
         self.config = config
-        self._applications = applications
+        self._deploy_config = applications(config)
+        self._names = frozenset(each["name"] for each in self._deploy_config["applications"])
         self.api = RayServeApi(f"http://127.0.0.1:{config.ports.dashboard}")
         self.haproxy_metrics_port = _free_port() if config.http.haproxy else None
         self._folder: Path | None = None
@@ -89,7 +90,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         )
         require_room(self.config, _nodes(ray.nodes()))
         report("deploying")
-        self.api.deploy(self._applications(self.config))
+        self.api.deploy(self._deploy_config)
 
     def wait_ready(
         self,
@@ -102,7 +103,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         """
         wait_until_running(
             lambda: self._states_told(progress),
-            application_names(self.config),
+            self._names,
             timeout_s,
             see="strata status",
             failed=_FAILED,
@@ -120,7 +121,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         """
         reasons = wait_until_settled(
             lambda: self._states_told(progress),
-            application_names(self.config),
+            self._names,
             timeout_s,
             failed=_FAILED,
             poll_s=_POLL_S,
@@ -146,7 +147,8 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             raise ConfigError(f"the ingress does not answer at {base}/-/healthz: {said}")
         for served in self.config.served:
             # One that sleeps would be woken by the question.
-            is_awake = served.name not in failed and served.autoscaling.min_replicas
+            runs = served.name in self._names and served.name not in failed
+            is_awake = runs and served.autoscaling.min_replicas
             if is_awake and not _is_ok_by(deadline, f"{base}/v2/models/{served.name}/ready"):
                 return
 

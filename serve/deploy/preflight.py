@@ -5,8 +5,8 @@ was copied into the repository without one is loaded, which brings TensorFlow.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 from serve.config.schema import Config
 from serve.errors import ConfigError, RepositoryError
@@ -40,8 +40,34 @@ class Outline:
         """Do nothing."""
 
 
-def check_pipelines(config: Config, repository: Repository, load_signature: LoadSignature) -> None:
-    """Build every pipeline without its models.
+def awaited(
+    config: Config, repository: Repository, running: Collection[str] = ()
+) -> dict[str, str]:
+    """Return what waits for a first version of a model in it, by name, with a sentence on that.
+
+    What is `running` does not wait, nor does anything for a repository that does not answer.
+    """
+    absence = cache(partial(_absence, repository))
+    served = {model.name for model in config.models}
+    found = {}
+    for name, models in config.models_needed().items():
+        missing = [model for model in models if name not in running and absence(model)]
+        if missing == [name]:
+            found[name] = f"waits for its first version: {absence(name)}"
+        elif missing:
+            # A model that is served as well says for itself why it has none.
+            told = [model if model in served else absence(model) for model in missing]
+            found[name] = f"waits for the first version of {', '.join(told)}"
+    return found
+
+
+def check_pipelines(
+    config: Config,
+    repository: Repository,
+    load_signature: LoadSignature,
+    awaited: Collection[str] = (),
+) -> None:
+    """Build every pipeline without its models, but for those that are `awaited`.
 
     Raises ConfigError for a model that the repository does not have, and for a wire or a rule
     that does not fit the models' signatures.
@@ -55,6 +81,8 @@ def check_pipelines(config: Config, repository: Repository, load_signature: Load
         return known or load_signature(model, version)
 
     for pipeline in config.pipelines:
+        if pipeline.name in awaited:
+            continue
 
         def find(label: str, model: str, version: int | None, name: str = pipeline.name) -> Member:
             try:
@@ -66,14 +94,18 @@ def check_pipelines(config: Config, repository: Repository, load_signature: Load
         build(pipeline, pipelines, find)
 
 
-def check_versions(config: Config, repository: Repository) -> list[str]:
+def check_versions(
+    config: Config, repository: Repository, awaited: Collection[str] = ()
+) -> list[str]:
     """Return what is doubtful of the versions that models ask for, a sentence each.
 
     Raises ConfigError for a label or a `specific` policy with a version that is not there. A model
-    without any version is only doubtful: one may be on its way (but see require_some_version).
+    without any version is only doubtful, and not even that if it is `awaited`.
     """
     doubts: list[str] = []
     for index, model in enumerate(config.models):
+        if model.name in awaited:
+            continue
         try:
             found = repository.look(model.name)
         except RepositoryError as err:
@@ -98,17 +130,13 @@ def check_versions(config: Config, repository: Repository) -> list[str]:
     return doubts
 
 
-def require_some_version(config: Config, repository: Repository, added: Collection[str]) -> None:
-    """Raise ConfigError if a model that is added has no version: none of its replicas could serve.
-
-    It may be another one's name misspelt, which is removed then. A repository that does not answer
-    is no reason (check_versions has told of it).
-    """
-    with suppress(RepositoryError):
-        for index, model in enumerate(config.models):
-            absence = repository.look(model.name).absence if model.name in added else ""
-            if absence:
-                raise ConfigError(f"models[{index}]: {absence}; nothing was changed")
+def _absence(repository: Repository, model: str) -> str:
+    """Return why a model has no version; empty if it has one, or if that cannot be told."""
+    try:
+        return repository.look(model).absence
+    except RepositoryError as err:
+        is_new = repository.is_local and not Path(repository.root).exists()
+        return str(err) if is_new else ""
 
 
 def _require_version(where: str, model: str, number: int, available: Sequence[int]) -> None:

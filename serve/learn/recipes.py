@@ -3,7 +3,7 @@
 Called by `strata train`. A recipe's file is imported only when it is trained: it brings Keras.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +15,23 @@ from serve.types import Tensors
 # Called after each step with the part done (0..1) and a line that says how it goes.
 Progress = Callable[[float, str], None]
 
+# Those that are trained fastest first.
 RECIPES = {
     "digits": "serve.learn.digits",
+    "digits-small": "serve.learn.digits_small",
+    "language": "serve.learn.language",
+    "digits-vae": "serve.learn.digits_vae",
     "digits-large": "serve.learn.digits_large",
     "digits-layerwise": "serve.learn.digits_layerwise",
-    "digits-small": "serve.learn.digits_small",
-    "digits-vae": "serve.learn.digits_vae",
-    "language": "serve.learn.language",
 }
+# What else a recipe makes, where that is not known by its own name.
+BESIDE = {"digits-generate": "digits-vae"}
+
+
+def recipes_for(models: Iterable[str]) -> list[str]:
+    """Return the recipes that make these models, fastest first; some may have none."""
+    wanted = {BESIDE.get(model, model) for model in models}
+    return [name for name in RECIPES if name in wanted]
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,7 +310,8 @@ class GatewayDeployment:
             for model in models
             if "limits" in model
         }
-        self._gateway.apply(tuple(model["name"] for model in models), limits)
+        awaited = {each["application"]["name"] for each in user_config.get("awaited", ())}
+        self._gateway.apply(tuple(model["name"] for model in models), limits, awaited)
         with self._change_faults.noted():  # the models are reached without traces and log, too
             self._gateway.reporter = await _reporter(user_config, self._gateway.reporter)
         if self._flushing is None:

@@ -13,7 +13,7 @@ Ray's own proxy V1 paths come here always, since a route prefix cannot express t
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -62,6 +62,7 @@ class Gateway:
 
     def __init__(self, recorder: Recorder) -> None:
         self.models: Sequence[str] = ()
+        self._awaited: Collection[str] = ()
         self._limits: Mapping[str, Limits] = {}
         self._recorder = recorder
         self.reporter: Reporter | None = None
@@ -94,10 +95,17 @@ class Gateway:
         await send_response(response, request, send)
 
     def apply(
-        self, models: Sequence[str], limits: Mapping[str, Limits] = MappingProxyType({})
+        self,
+        models: Sequence[str],
+        limits: Mapping[str, Limits] = MappingProxyType({}),
+        awaited: Collection[str] = (),
     ) -> None:
-        """Take the names of the models, and what those accept whose limits are not the default."""
+        """Take the names of the models, and what those accept whose limits are not the default.
+
+        Those that are `awaited` have no version yet; the platform is ready without them.
+        """
         self.models = models
+        self._awaited = awaited
         self._limits = limits
         for name in models:
             for protocol in PROTOCOLS:
@@ -191,7 +199,8 @@ class Gateway:
 
     async def _ready(self) -> HttpResponse:
         states = await self.states.known() or {}
-        ready = all(name in states and states[name].status == "RUNNING" for name in self.models)
+        here = [name for name in self.models if name not in self._awaited]
+        ready = all(name in states and states[name].status == "RUNNING" for name in here)
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def _list(self) -> HttpResponse:
@@ -260,6 +269,8 @@ class Gateway:
         self, name: str, method: str, *args: Any, timeout_s: float = _CALL_TIMEOUT_S
     ) -> Any:
         """Call a method of a model's replica; Ray's errors become ours here."""
+        if name in self._awaited:
+            raise ModelNotReady(f"model '{name}' waits for its first version; publish one")
         await self.states.require_answers(name)
         handle = ray_serve.get_deployment_handle("model", app_name=name)
         try:

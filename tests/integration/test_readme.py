@@ -65,7 +65,7 @@ def test_the_example_configurations_are_valid(pytestconfig, tmp_path):
 
 
 def test_the_line_that_up_prints_works_as_printed(served):
-    from serve.cli.up import example_call
+    from serve.cli.example import example_call
 
     for model in ("digits", "text", "calc"):
         done = subprocess.run(

@@ -34,16 +34,61 @@ def _said(printed):
     return [line for line in printed.splitlines() if not line.startswith("warning: ")]
 
 
-def test_a_model_that_is_added_without_a_version_is_refused_and_removes_no_other(
+def test_a_name_without_a_version_is_refused_while_another_goes_for_it(
     refused, platform, dashboard
 ):
     config = platform(models=[{"name": "digitz"}])
     dashboard.pages = {_GET: applications(digits=application()), _PUT: {}}
     for options in ((), ("--dry-run",)):
         error = refused("apply", "-c", config, *options)
-        assert error.startswith("models[0]: ")
+        assert error.startswith("digitz waits for its first version: ")
         assert "has no folder 'digitz' (there are: digits, parity); did you mean 'digits'" in error
+        assert "nothing was changed, since digits would be removed at the same time" in error
     assert dashboard.sent_to(_PUT) == []
+
+
+def test_what_has_no_version_yet_waits_for_it_and_the_rest_is_applied(strata, platform, dashboard):
+    steps = [{"model": "late"}, {"model": "digits"}]
+    pipelines = [{"name": "both", "kind": "sequence", "steps": steps}]
+    config = platform(models=[{"name": "digits"}, {"name": "late"}], pipelines=pipelines)
+    after = applications(gateway=application(), digits=application())
+    dashboard.pages = {_GET: [applications(gateway=application()), after], _PUT: {}}
+    code, printed, _ = strata("apply", "-c", config, "--timeout-s", "30")
+    assert code == 0
+    added, late, both, end = _said(printed)
+    assert (added, end) == ("digits: added", "the platform runs as configured")
+    assert late.startswith("late: waits for its first version: ")
+    assert both == "both: waits for the first version of late"
+    (sent,) = dashboard.sent_to(_PUT)
+    assert [each["name"] for each in sent["applications"]] == ["gateway", "digits"]
+    (gateway,) = sent["applications"][0]["deployments"]
+    awaited = [each["application"]["name"] for each in gateway["user_config"]["awaited"]]
+    assert awaited == ["late", "both"]
+
+
+def test_what_waited_already_keeps_nobody_from_removing_another(strata, platform, dashboard):
+    config = platform(models=[{"name": "late"}])
+    was = deployed(deploy_config(load(config), awaited={"late"}))
+    before = applications(**was, digits=application())
+    dashboard.pages = {_GET: [before, before, applications(**was)], _PUT: {}}
+    code, printed, _ = strata("apply", "-c", config, "--timeout-s", "30")
+    assert code == 0
+    assert _said(printed)[0] == "digits: removed"
+
+
+def test_what_was_not_touched_is_not_waited_for(strata, platform, dashboard):
+    config = platform(models=[{"name": "digits"}, {"name": "parity"}])
+    was = deployed(deploy_config(load(config)))
+    was["digits"] |= application("DEPLOYING", running=0)
+    before = applications(**{name: was[name] for name in ("gateway", "digits")})
+    dashboard.pages = {_GET: [before, before, applications(**was)], _PUT: {}}
+    code, printed, _ = strata("apply", "-c", config, "--timeout-s", "30")
+    assert code == 0
+    assert _said(printed) == [
+        "digits: unchanged",
+        "parity: added",
+        "what changed runs; not touched, and not running: digits",
+    ]
 
 
 def test_a_model_that_runs_already_may_lack_a_version(strata, platform, dashboard):
@@ -140,7 +185,7 @@ def test_a_label_to_a_version_that_is_not_there_is_refused(refused, platform, da
     assert (
         error == "models[0].version_labels.stable: model 'digits' has no version 7 (available: 1)"
     )
-    assert dashboard.received == []
+    assert dashboard.sent_to(_PUT) == []
 
 
 def test_a_model_that_failed_for_good_is_started_again_though_nothing_changed(
@@ -184,12 +229,12 @@ def test_apply_does_not_wait_for_a_local_platform_if_told_so(strata, platform, d
 
 
 def test_apply_changes_nothing_where_a_pipeline_does_not_fit(refused, platform, dashboard):
-    steps = [{"model": "absent"}, {"model": "absent", "name": "again"}]
+    steps = [{"model": "digits", "version": 7}, {"model": "digits", "name": "again"}]
     config = platform(pipelines=[{"name": "twice", "kind": "sequence", "steps": steps}])
     dashboard.pages = {_GET: applications(), _PUT: {}}
     error = refused("apply", "-c", config, "--timeout-s", "0")
-    assert "pipelines[twice]: there is no model" in error
-    assert dashboard.received == []
+    assert "pipelines[twice]: model 'digits' has no version 7" in error
+    assert dashboard.sent_to(_PUT) == []
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import zipfile
 
 import pytest
 
-from serve.cli.checked_config import load_checked
+from serve.cli.checked_config import check
+from serve.config.file import load
 from serve.errors import ConfigError
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
@@ -33,22 +34,30 @@ def _copy_by_hand(keras_file, config):
     shutil.copy(keras_file, folder / "model.keras")
 
 
-def test_models_alone_are_not_looked_for(write):
-    config = load_checked(write("models: [{name: digits}]\n"))
-    assert [model.name for model in config.models] == ["digits"]
+def _check(path, running=()):
+    return check(load(path), running)
 
 
-def test_a_pipeline_of_a_model_that_is_not_there_is_refused(write):
+def test_what_has_no_version_waits(write, capsys):
+    waiting = _check(write("models: [{name: digits}]\n" + _TWICE % ""))
+    assert list(waiting) == ["digits", "twice"]
+    assert capsys.readouterr().out == "", "whoever starts or changes the platform says so"
+
+
+def test_what_runs_does_not_wait_but_has_to_fit_its_models(write, capsys):
+    path = write("models: [{name: digits}]\n")
+    assert _check(path, running={"digits"}) == {}
+    assert "warning: models[0]: " in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"pipelines\[twice\]: there is no model"):
-        load_checked(write(_TWICE % ""))
+        _check(write(_TWICE % ""), running={"twice"})
 
 
 def test_wires_are_compared_with_the_signature_of_a_model_without_a_manifest(write, keras_file):
     config = write(_TWICE % ", inputs: {x: tiny.y}")
     _copy_by_hand(keras_file, config)
-    assert load_checked(config).pipelines[0].name == "twice"
+    assert _check(config) == {}
     with pytest.raises(ConfigError, match=r"no tensor 'tiny\.z'"):
-        load_checked(write(_TWICE % ", inputs: {x: tiny.z}"))
+        _check(write(_TWICE % ", inputs: {x: tiny.z}"))
 
 
 def test_a_model_with_a_signature_in_its_manifest_is_not_loaded(write, tmp_path):
@@ -63,5 +72,5 @@ def test_a_model_with_a_signature_in_its_manifest_is_not_loaded(write, tmp_path)
         validate=lambda folder: [Signature("serving_default", (x,), (y,), True)],
     )
     with pytest.raises(ConfigError, match=r"pipelines\[twice\].steps\[1\].inputs.x"):
-        load_checked(write(_TWICE % ", inputs: {x: tiny.z}"))
-    assert load_checked(write(_TWICE % ", inputs: {x: tiny.y}")) is not None
+        _check(write(_TWICE % ", inputs: {x: tiny.z}"))
+    assert _check(write(_TWICE % ", inputs: {x: tiny.y}")) == {}

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from serve.cli.printing import bytes_text, print_table, progress_bar, quiet_tensorflow
+from serve.cli.printing import bytes_text, elapsed, print_table, progress_bar, quiet_tensorflow
 
 
 def test_a_table_folds_its_last_column_rather_than_run_off_the_screen(capsys):
@@ -50,6 +50,24 @@ def test_only_what_is_written_while_tensorflow_is_imported_is_hidden(capfd):
 )
 def test_a_size_is_in_units_of_a_thousand(size, text):
     assert bytes_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("ticks", "text"), [(0, "0 s"), (5940, "59 s"), (6000, "1 min 0 s"), (12_510, "2 min 5 s")]
+)
+def test_the_time_since_the_start_is_in_minutes_and_seconds(monkeypatch, ticks, text):
+    stat = f"1 (a ) b) S {'0 ' * 18}{100_000 - ticks} 0"
+    files = {"/proc/self/stat": stat, "/proc/uptime": "1000.0 1"}
+    monkeypatch.setattr("serve.cli.printing.Path", lambda name: Text(files[name]))
+    monkeypatch.setattr("os.sysconf", lambda name: 100)
+    assert elapsed() == text
+
+
+class Text(str):
+    """A path of a file with this text."""
+
+    def read_text(self):
+        return str(self)
 
 
 def test_brackets_in_a_table_are_no_markup(capsys):

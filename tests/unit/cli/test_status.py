@@ -49,6 +49,16 @@ def test_status_says_below_the_table_what_is_wrong(strata, platform, dashboard, 
     ]
 
 
+def test_status_shows_what_waits_for_its_first_version(strata, platform, dashboard, ingress):
+    dashboard.pages[f"GET {APPLICATIONS}"] = applications(digits=application())
+    reason = "model 'late' waits for its first version; publish one"
+    late = {"name": "late", "state": "UNAVAILABLE", "reason": reason}
+    ingress.pages[f"POST {INDEX}"] = [[_READY, late]]
+    _, printed, _ = strata("status", "-c", platform())
+    assert ["late", "waiting", "0/0", "-", "-"] in [line.split() for line in printed.splitlines()]
+    assert printed.splitlines()[-1] == f"late: {reason}"
+
+
 def test_status_as_json_has_every_version_with_its_reason(strata, platform, dashboard, ingress):
     config = platform(models=[{"name": "digits", "version_labels": {"stable": 3}}])
     _run(dashboard, ingress, digits=application(running=1, target=2))

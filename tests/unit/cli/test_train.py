@@ -40,6 +40,18 @@ def test_a_trained_version_knows_its_data_its_signature_and_its_drift_baseline(
     assert baseline["rows"] == 1000, "of what was held out from the training"
 
 
+def test_several_are_trained_one_after_the_other_but_for_what_another_made(
+    strata, config, tiny, monkeypatch
+):
+    for name in ("another", "tiny-beside"):
+        monkeypatch.setitem(RECIPES, name, "tests.unit.cli.recipe")
+    code, printed, error = strata("train", "tiny", "tiny-beside", "another", "-c", config)
+    assert code == 1, "its version 100 is there already"
+    assert "100" in error.splitlines()[-1]
+    assert strata("train", "tiny", "tiny-beside", "--if-missing", "-c", config) == (0, "", "")
+    assert printed.startswith("tiny: ")
+
+
 @pytest.fixture
 def with_a_version(config, tmp_path):
     """The strata.yaml of a repository with a version of `nothing`, which cannot be trained."""

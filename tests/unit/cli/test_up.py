@@ -3,19 +3,34 @@
 The platform is a fake, since Ray takes many seconds; tests/integration/test_up.py has a real one.
 """
 
-import json
-import math
 import os
 import signal
-import subprocess
-import sys
 import time
+import zipfile
 
-import numpy as np
 import pytest
 
-from serve.cli.up import _Retries, example_call
+from serve.cli.up import _Retries
 from serve.deploy.application_status import ApplicationState
+
+
+class FakeApi:
+    """Ray Serve's REST API, whose applications have these states; remembers what was restarted."""
+
+    def __init__(self, **statuses):
+        self.statuses, self.restarted = statuses, []
+
+    def states(self):
+        return {
+            name: ApplicationState(name, status, "no version", int(status == "RUNNING"), 1)
+            for name, status in self.statuses.items()
+        }
+
+    def configs(self):
+        return {}
+
+    def restart(self, names):
+        self.restarted.append(sorted(names))
 
 
 class FakePlatform:
@@ -26,12 +41,14 @@ class FakePlatform:
     calls: list = []  # noqa: RUF012
 
     failed: dict = {}  # noqa: RUF012
-    api = None
+    api = FakeApi()
 
     haproxy_metrics_port = 9101
 
-    def __init__(self, config):
+    def __init__(self, config, applications):
         self.config = config
+        names = [each["name"] for each in applications(config)["applications"]]
+        self.calls.append(f"for {', '.join(names)}")
 
     def __enter__(self):
         return self
@@ -94,11 +111,26 @@ def local(monkeypatch):
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def put(tmp_path):
+    """Return a function that puts a version of a model into the repository, whole to look at."""
+
+    def put(name):
+        folder = tmp_path / "models" / name / "1"
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(folder / "model.keras", "w") as file:
+            file.writestr("config.json", "{}")
+            file.writestr("model.weights.h5", bytes(2000))
+
+    return put
+
+
 def _tensor(datatype, *shape):
     return {"name": "x", "datatype": datatype, "shape": list(shape)}
 
 
-def test_up_says_where_everything_is_and_stops_when_told_to(strata, platform, local, ingress):
+def test_up_says_where_everything_is_and_stops_when_told_to(strata, platform, local, ingress, put):
+    put("digits")
     ingress.pages["GET /v2/models/digits"] = {"inputs": [_tensor("FP32", -1)], "outputs": []}
     code, printed, error = strata("up", "-c", platform(models=[{"name": "digits"}]))
     assert code == 0
@@ -112,14 +144,14 @@ def test_up_says_where_everything_is_and_stops_when_told_to(strata, platform, lo
         "digits: running",
         "stopping",
     ]
-    assert local.calls == ["start", "ingress", "stop"]
+    assert local.calls == ["for gateway, digits", "start", "ingress", "stop"]
 
 
 def test_ctrl_c_while_it_starts_ends_what_was_started(strata, platform, local, monkeypatch):
     monkeypatch.setattr(local, "start", lambda self, report: _ctrl_c())
     code, printed, _ = strata("up", "-c", platform())
     assert (code, printed) == (130, "")
-    assert local.calls == ["stop"]
+    assert local.calls == ["for gateway", "stop"]
 
 
 @pytest.mark.timeout(60)  # it ends once it was told of the end of Prometheus
@@ -130,35 +162,86 @@ def test_what_watches_may_end_and_the_platform_goes_on(strata, platform, local, 
     assert "prometheus http://127.0.0.1:9090/alerts" in printed
     assert "grafana    not installed" in printed
     assert "Prometheus has ended; the platform goes on without it" in error
-    assert local.calls == ["start", "watch 9101", "ingress", "stop", "stop watching"]
+    assert local.calls[1:] == ["start", "watch 9101", "ingress", "stop", "stop watching"]
 
 
-def test_a_pipeline_that_does_not_fit_is_refused_before_anything_starts(refused, platform, local):
-    steps = [{"model": "absent"}, {"model": "absent", "name": "again"}]
+def test_a_pipeline_that_does_not_fit_is_refused_before_anything_starts(
+    refused, platform, local, put
+):
+    put("digits")
+    steps = [{"model": "digits", "version": 7}, {"model": "digits", "name": "again"}]
     config = platform(pipelines=[{"name": "twice", "kind": "sequence", "steps": steps}])
-    assert "pipelines[twice]: there is no model" in refused("up", "-c", config)
+    assert "pipelines[twice]: model 'digits' has no version 7" in refused("up", "-c", config)
     assert local.calls == []
 
 
-class FakeApi:
-    """Ray Serve's REST API, whose applications have these states; remembers what was restarted."""
+def test_what_has_no_version_waits_and_the_platform_starts_without_it(strata, platform, local, put):
+    put("digits")
+    steps = [{"model": "digits"}, {"model": "late"}]
+    pipelines = [{"name": "both", "kind": "sequence", "steps": steps}]
+    config = platform(models=[{"name": "digits"}, {"name": "late"}], pipelines=pipelines)
+    code, printed, error = strata("up", "-c", config)
+    assert code == 0
+    assert local.calls[0] == "for gateway, digits"
+    assert "late waits for its first version: " in error
+    assert "both waits for the first version of late" in error
+    assert "Joins as soon as it has a version: late, both" in printed
 
-    def __init__(self, **statuses):
-        self.statuses, self.restarted = statuses, []
 
-    def states(self):
-        return {
-            name: ApplicationState(name, status, "no version", int(status == "RUNNING"), 1)
-            for name, status in self.statuses.items()
-        }
+def test_what_has_come_joins_while_the_platform_runs(strata, platform, local, monkeypatch, put):
+    monkeypatch.setattr(local, "at_end", staticmethod(lambda: put("late")))
 
-    def restart(self, names):
-        self.restarted.append(sorted(names))
+    def look(self, now):
+        assert list(self._awaited) == ["late"]
+        _ctrl_c()
+
+    monkeypatch.setattr("serve.cli.joining.Joining.look", look)
+    assert strata("up", "-c", platform(models=[{"name": "late"}]))[0] == 0
+
+
+class FakeTraining:
+    """A Training that notes what it is of."""
+
+    def __init__(self, names, config):
+        FakePlatform.calls.append(f"train {', '.join(names)} of {config.name}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        FakePlatform.calls.append("stop training")
+
+    def start(self):
+        FakePlatform.calls.append("start training")
+
+
+def test_what_is_missing_is_trained_beside_the_platform(strata, platform, local, monkeypatch, put):
+    monkeypatch.setattr("serve.cli.up.Training", FakeTraining)
+    put("digits")
+    names = ("digits", "digits-large", "churn", "digits-generate")
+    config = platform(models=[{"name": name} for name in names])
+    code, _, error = strata("up", "--train", "-c", config)
+    assert code == 0
+    assert local.calls == [
+        "train digits-vae, digits-large of strata.yaml",
+        *("start training", "for gateway, digits", "start", "ingress", "stop", "stop training"),
+    ]
+    assert "training beside the platform: digits-vae, digits-large" in error
+    assert "churn waits for its first version" in error
+    assert "digits-large waits" not in error
+
+
+def test_nothing_is_trained_where_nothing_is_missing(strata, platform, local, monkeypatch, put):
+    monkeypatch.setattr("serve.cli.up.Training", lambda *_: pytest.fail("trained"))
+    put("digits")
+    assert strata("up", "--train", "-c", platform(models=[{"name": "digits"}]))[0] == 0
 
 
 def test_a_model_that_cannot_be_loaded_is_told_and_the_others_serve(
-    strata, platform, local, ingress, monkeypatch
+    strata, platform, local, ingress, monkeypatch, put
 ):
+    put("digits")
+    put("parity")
     ingress.pages["GET /v2/models/parity"] = {"inputs": [_tensor("FP32", -1)], "outputs": []}
     monkeypatch.setattr(local, "failed", {"digits": "no version [1]"})
     monkeypatch.setattr(local, "api", FakeApi(digits="DEPLOY_FAILED", parity="RUNNING"))
@@ -198,71 +281,9 @@ def test_what_failed_after_a_later_change_is_started_again_too(capsys):
     assert "late is not served, and tried again" in capsys.readouterr().err
 
 
-def test_a_model_that_sleeps_is_not_woken_for_an_example(strata, platform, local):
+def test_a_model_that_sleeps_is_not_woken_for_an_example(strata, platform, local, put):
+    put("digits")
     config = platform(models=[{"name": "digits", "autoscaling": {"min_replicas": 0}}])
     code, printed, _ = strata("up", "-c", config)
     assert code == 0
     assert "Try it" not in printed
-
-
-def _body_of(line):
-    """Return what a shell sends for an example; a program gets the arguments, as curl would."""
-    show = "import sys; print(sys.stdin.read() if sys.argv[-1] == '@-' else sys.argv[-1])"
-    shell = f'curl() {{ {sys.executable} -c "{show}" "$@"; }}; {line}'
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
-@pytest.mark.parametrize(
-    ("tensor", "value"),
-    [
-        (_tensor("FP32", -1), 0),
-        (_tensor("INT64", -1, 20), 0),
-        (_tensor("FP32", -1, 28, 28, 1), 0),
-        (_tensor("BOOL", -1, 3), False),
-        (_tensor("BYTES", -1), ""),
-        (_tensor("BYTES", -1, 30), ""),
-        ({**_tensor("FP32", -1), "name": "it's"}, 0),
-    ],
-)
-def test_the_example_is_a_request_that_a_shell_sends_as_printed(ingress, tensor, value):
-    ingress.pages["GET /v2/models/digits"] = {"inputs": [tensor], "outputs": []}
-    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
-    assert len(line) < 250
-    (sent,) = _body_of(line)["inputs"]
-    shape = [abs(size) for size in tensor["shape"]]
-    data = json.dumps(sent.pop("data"))  # as text, since 0 would equal false
-    assert data == json.dumps([value] * math.prod(shape))
-    assert sent == {**tensor, "shape": shape}
-
-
-@pytest.mark.parametrize(
-    ("inputs", "columns"),
-    [
-        ([_tensor("BF16", -1, 2, 3)], {"x": [[[0, 0, 0], [0, 0, 0]]]}),
-        ([_tensor("FP16")], {"x": 0}),
-        ([{**_tensor("BYTES", -1, 2), "name": "it's"}], {"it's": [["", ""]]}),
-        ([_tensor("BOOL", -1), {**_tensor("INT8", 1, 1), "name": "y"}], {"x": [False], "y": [[0]]}),
-    ],
-)
-def test_half_floats_which_v2_does_not_have_as_json_get_an_example_by_v1(ingress, inputs, columns):
-    half = {**_tensor("FP16", -1), "name": "out"}
-    ingress.pages["GET /v2/models/digits"] = {"inputs": inputs, "outputs": [half]}
-    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
-    assert "/v1/models/digits:predict" in line
-    assert _body_of(line) == {"inputs": columns}
-
-
-def test_there_is_no_example_for_a_model_that_is_away_just_now(ingress):
-    assert example_call(f"http://127.0.0.1:{ingress.port}", "away") is None
-
-
-@pytest.mark.parametrize("datatype", ["FP32", "FP16"])
-def test_no_argument_of_an_example_is_longer_than_linux_takes(ingress, datatype):
-    picture = _tensor(datatype, -1, 299, 299, 3)
-    ingress.pages["GET /v2/models/digits"] = {"inputs": [picture], "outputs": []}
-    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
-    assert len(line) < 400
-    body = _body_of(line)["inputs"]
-    data = body["x"] if datatype == "FP16" else body[0]["data"]
-    assert np.array(data).size == 299 * 299 * 3

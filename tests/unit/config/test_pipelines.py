@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve.config.pipelines import PIPELINE, Exit, members_of, nested_in
+from serve.config.pipelines import PIPELINE, Exit, members_of, models_of, nested_in
 from serve.errors import ConfigError
 
 _RULES = {
@@ -157,6 +157,12 @@ def test_a_pipeline_that_two_others_share_is_nested_once_and_before_them():
     nested = [pipeline.name for pipeline in nested_in(pipelines["top"], pipelines)]
     assert nested == ["shared", "left", "right"]
     assert nested_in(pipelines["shared"], pipelines) == []
+
+
+def test_the_models_of_a_pipeline_are_those_of_pipelines_in_it_too():
+    inner = _sequence("inner", "deep", "m")
+    outer = _sequence("outer", "m", "inner", "last")
+    assert models_of(outer, {"inner": inner, "outer": outer}) == ["deep", "m", "last"]
 
 
 def test_a_switch_may_send_several_values_to_one_model(load_text):

@@ -49,6 +49,10 @@ def test_members_of_a_deployment_may_be_models_or_pipelines():
     tree = {"models": [{"name": "a"}], "pipelines": [outer, inner]}
     config = Config.model_validate(tree)
     assert [served.name for served in config.served] == ["a", "outer", "inner"]
+    needed = config.models_needed()
+    assert set(needed) == {"a", "outer", "inner"}
+    assert needed["a"] == ["a"]
+    assert needed["inner"] == needed["outer"]
 
 
 def test_colocated_members_need_not_be_served_by_themselves():

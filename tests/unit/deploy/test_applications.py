@@ -7,7 +7,6 @@ import ray
 
 from serve.config.schema import Config
 from serve.deploy.applications import (
-    application_names,
     build_gateway,
     build_model,
     deploy_config,
@@ -164,13 +163,27 @@ def test_a_replica_is_given_enough_requests_to_refuse_some_itself(queued, rows):
 
 def test_the_names_are_those_of_the_gateway_and_of_all_that_is_served():
     config = _platform({})
-    assert application_names(config) == {"gateway", "a", "b", "p", "inner"}
-    assert {each["name"] for each in deploy_config(config)["applications"]} == application_names(
-        config
-    )
+    names = [each["name"] for each in deploy_config(config)["applications"]]
+    assert sorted(names) == ["a", "b", "gateway", "inner", "p"]
     (gateway,) = _application(config, "gateway")["deployments"]
     served = {model["name"] for model in gateway["user_config"]["models"]}
-    assert served == application_names(config) - {"gateway"}
+    assert served == set(names) - {"gateway"}
+    assert "awaited" not in gateway["user_config"]
+
+
+def test_what_is_awaited_is_kept_with_the_gateway_as_it_will_be_deployed():
+    config = _platform({})
+    whole = {each["name"]: each for each in deploy_config(config)["applications"]}
+    gateway, *others = deploy_config(config, {"a": "no version", "p": "no version"})["applications"]
+    assert [each["name"] for each in others] == ["b", "inner"]
+    user_config = gateway["deployments"][0]["user_config"]
+    assert {model["name"] for model in user_config["models"]} == {"a", "b", "p", "inner"}
+    awaited = {each["application"]["name"]: each for each in user_config["awaited"]}
+    assert {name: each["application"] for name, each in awaited.items()} == {
+        name: whole[name] for name in ("a", "p")
+    }
+    assert awaited["a"]["models"] == ["a"]
+    json.dumps(gateway)
 
 
 @pytest.mark.parametrize("name", ["gateway", "a", "p"])

@@ -6,7 +6,7 @@ import h5py
 import pytest
 
 from serve.config.schema import Config
-from serve.deploy.preflight import check_pipelines, check_versions
+from serve.deploy.preflight import awaited, check_pipelines, check_versions
 from serve.errors import ConfigError, RepositoryError
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
@@ -125,3 +125,54 @@ def test_a_repository_that_does_not_answer_refuses_nothing(repository, monkeypat
     monkeypatch.setattr(repository, "look", away)
     (doubt,) = _versions(repository, version_labels={"stable": 7})
     assert doubt == "versions and labels were not checked: the store is away"
+
+
+def _awaited(repository, *models, running=(), pipelines=()):
+    tree = {"models": [{"name": name} for name in models], "pipelines": pipelines}
+    return awaited(Config.model_validate(tree), repository, running)
+
+
+def test_what_has_no_version_waits_and_so_do_the_pipelines_of_it(repository):
+    pipelines = [
+        _sequence("encode", "late", name="p"),
+        _sequence("p", name="outer"),
+        _sequence("score", name="here"),
+    ]
+    found = _awaited(repository, "encode", "late", pipelines=pipelines)
+    assert list(found) == ["late", "p", "outer"]
+    assert found["late"].startswith("waits for its first version: ")
+    assert "has no folder 'late' (there are: encode, score, unread)" in found["late"]
+    assert found["p"] == found["outer"] == "waits for the first version of late"
+
+
+def test_a_model_that_only_a_pipeline_names_is_told_with_what_there_is(repository):
+    found = _awaited(repository, pipelines=[_sequence("scores", name="p")])
+    assert "did you mean 'score'?" in found["p"]
+
+
+def test_what_runs_does_not_wait_though_its_versions_are_gone(repository):
+    pipelines = [_sequence("late", name="p")]
+    found = _awaited(repository, "late", running={"late"}, pipelines=pipelines)
+    assert list(found) == ["p"]
+
+
+def test_where_there_is_no_repository_yet_everything_waits(tmp_path):
+    repository = Repository(str(tmp_path / "later"), tmp_path / "cache")
+    assert list(_awaited(repository, "encode")) == ["encode"]
+
+
+def test_nothing_waits_for_a_repository_that_does_not_answer(repository, monkeypatch):
+    def away(model):
+        raise RepositoryError("the store is away")
+
+    monkeypatch.setattr(repository, "look", away)
+    assert _awaited(repository, "late", pipelines=[_sequence("late", name="p")]) == {}
+
+
+def test_what_waits_is_neither_checked_nor_doubtful(repository):
+    pipelines = [_sequence("late", name="p"), _sequence("score", "encode", name="wrong")]
+    config = Config.model_validate({"models": [{"name": "late"}], "pipelines": pipelines})
+    assert check_versions(config, repository, {"late"}) == []
+    check_pipelines(config, repository, _never, {"p", "wrong"})
+    with pytest.raises(ConfigError, match=r"pipelines\[wrong\]"):
+        check_pipelines(config, repository, _never, {"p"})

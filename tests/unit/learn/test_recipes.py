@@ -5,12 +5,18 @@ from pathlib import Path
 import pytest
 
 from serve.errors import ConfigError
-from serve.learn.recipes import RECIPES, Made, Trained, prepare, train
+from serve.learn.recipes import RECIPES, Made, Trained, prepare, recipes_for, train
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ConfigError, match=", ".join(sorted(RECIPES))):
         train("nothing", tmp_path, None, lambda done, text: None)
+
+
+def test_what_is_missing_is_trained_fastest_first_and_once():
+    missing = ["digits-generate", "digits-large", "digits-vae", "churn", "digits"]
+    assert recipes_for(missing) == ["digits", "digits-vae", "digits-large"]
+    assert recipes_for(["churn"]) == []
 
 
 def test_recipes_are_listed_without_waiting_for_keras():

@@ -739,6 +739,19 @@ def test_the_gateway_knows_the_names_of_models_and_pipelines():
     assert json.loads(response.body) == {"models": ["digits", "words", "p"]}
 
 
+def test_the_gateway_knows_what_waits_for_its_first_version():
+    async def use(replica, user_config):
+        app = replica.__serve_build_asgi_app__()
+        waiting = [{"models": ["late"], "application": {"name": "late"}}]
+        await replica.reconfigure({**user_config, "awaited": waiting})
+        with pytest.raises(ModelNotReady, match="'late' waits for its first version"):
+            await app._call("late", "describe")
+        await replica.reconfigure(user_config)
+        assert not app._awaited
+
+    _gateway(use, models=[{"name": "late"}])
+
+
 def test_the_gateways_sums_are_told_by_one_task(monkeypatch):
     monkeypatch.setattr(deployments, "_SAMPLE_PERIOD_S", 0.001)
 

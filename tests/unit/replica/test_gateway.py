@@ -482,6 +482,20 @@ def test_the_platform_is_not_ready_before_all_its_models_are(gateway_of):
     assert _get(served, "/v2/health/ready") == (503, {"ready": False})
 
 
+def test_what_waits_for_its_first_version_is_unavailable_and_the_platform_ready_without_it(
+    gateway_of,
+):
+    served = gateway_of({"digits": Calls()})
+    served.apply(("digits", "late"), awaited={"late"})
+    assert _get(served, "/v2/health/ready") == (200, {"ready": True})
+    assert _get(served, "/v2/models") == (200, {"models": ["digits", "late"]})
+    reason = "model 'late' waits for its first version; publish one"
+    status, body = _get(served, "/v2/models/late/infer", "POST")
+    assert (status, body["error"]) == (503, reason)
+    served.apply(("digits", "late"))
+    assert _get(served, "/v2/health/ready") == (503, {"ready": False})
+
+
 def test_the_index_tells_every_version_and_why_one_or_all_are_missing(gateway_of):
     described = {
         "versions": [1, 3],

@@ -1,0 +1,85 @@
+"""Models and pipelines that join a running platform once their models have a version.
+
+Called by `strata up`, again and again while it runs.
+"""
+
+from collections.abc import Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import requests
+
+from serve.cli.example import example_call
+from serve.cli.printing import elapsed, out
+from serve.deploy.application_status import ApplicationState
+from serve.errors import ServeError
+
+if TYPE_CHECKING:
+    from serve.deploy.ray_api import RayServeApi
+
+_ANSWER_PERIOD_S = 2.0  # between two looks whether what has joined answers
+
+
+class Joining:
+    """Puts what waited into its place, and says of each when it answers and how it is called.
+
+    `period_s` is between two looks into the repository; 0 means that nobody looks.
+    """
+
+    def __init__(
+        self, api: "RayServeApi", url: str, period_s: float, awaited: Collection[str]
+    ) -> None:
+        self._api = api
+        self._url = url
+        self._period_s = period_s
+        self._starting: set[str] = set()
+        self._awaited = set(awaited)
+        self._next_look = self._next_answer = 0.0
+
+    def look(self, now: float) -> None:
+        """Add what has come, and say what answers by now; each only if it is time to."""
+        if self._period_s and now >= self._next_look:
+            self._next_look = now + self._period_s
+            self._add()
+        if self._starting and now >= self._next_answer:
+            self._next_answer = now + _ANSWER_PERIOD_S
+            with suppress(ServeError, requests.RequestException):  # asked again
+                self._say_what_answers()
+
+    def _add(self) -> None:
+        from serve.deploy.arrivals import put_in_place  # brings Ray
+
+        with suppress(ServeError):  # Ray's API may be busy; the next look will do
+            added = put_in_place(self._api)
+            for name in added:
+                out.print(f"[dim]{name}: has its first version, and is deployed[/dim]")
+            self._starting.update(added)
+
+    def _say_what_answers(self) -> None:
+        states = self._api.states()
+        for name in sorted(self._starting):
+            state = states.get(name)
+            if state is None or state.status == "DEPLOY_FAILED":  # told by those who try it again
+                self._starting.remove(name)
+            elif state.status == "RUNNING" and self._answers(name, state):
+                self._starting.remove(name)
+                self._note(name)
+
+    def _note(self, name: str) -> None:
+        """Count one that has joined, and say so when it was the last."""
+        if name in self._awaited:
+            self._awaited.remove(name)
+            if not self._awaited:
+                out.print(f"All of it answers, {elapsed()} after the start.\n")
+
+    def _answers(self, name: str, state: ApplicationState) -> bool:
+        """Say that one answers, and how to call it; tell whether it does."""
+        if state.is_asleep:  # the question what it takes would wake it
+            out.print(f"{name} is there, and sleeps until it is called")
+            return True
+        example = example_call(self._url, name)
+        if example is None:
+            return False
+        out.print(f"\n[bold]{name} answers[/bold], {elapsed()} after the start. Try it:\n")
+        out.print(f"  {example}\n", markup=False)
+        return True

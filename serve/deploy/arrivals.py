@@ -1,0 +1,59 @@
+"""What waits for a model's first version joins the running platform once that is there.
+
+Called by `strata up`. preflight says what waits. It is kept with the gateway's application
+(applications.deploy_config), so what is found here is what was applied last.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from serve.config import schema
+from serve.deploy.applications import GATEWAY
+from serve.deploy.ray_api import RayServeApi
+from serve.errors import RepositoryError
+from serve.repository.repository import configured
+
+
+def put_in_place(api: RayServeApi) -> list[str]:
+    """Add to the running platform what it waited for and what has its versions by now; its names.
+
+    What runs is not touched, and nothing is where Ray does not say how all of it is configured.
+    Raises what the API raises.
+    """
+    configs = api.configs()
+    waiting = waiting_in(configs)
+    come = [each for each in waiting if _has_come(each)]
+    if not come or not all(configs.values()):
+        return []
+    stay = [each for each in waiting if each not in come]
+    running = [_now_awaiting(each, stay) for each in configs.values() if each is not None]
+    added = [each["application"] for each in come]
+    api.deploy({"applications": [*running, *added]})
+    return [each["name"] for each in added]
+
+
+def waiting_in(configs: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, Any]]:
+    """Return what a platform waits for, of its applications' configs: `application`, `models`."""
+    gateway = configs.get(GATEWAY) or {}
+    (deployment, *_) = gateway.get("deployments") or [{}]
+    found: list[dict[str, Any]] = (deployment.get("user_config") or {}).get("awaited", [])
+    return found
+
+
+def _has_come(waiting: Mapping[str, Any]) -> bool:
+    section = schema.Repository.model_validate(waiting["application"]["args"]["repository"])
+    try:
+        repository = configured(section)
+        return not any(repository.look(model).absence for model in waiting["models"])
+    except RepositoryError:  # which may pass
+        return False
+
+
+def _now_awaiting(application: dict[str, Any], waiting: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an application's config; the gateway's with what is waited for from now on."""
+    if application["name"] != GATEWAY:
+        return application
+    (deployment,) = application["deployments"]
+    user_config = {k: v for k, v in deployment["user_config"].items() if k != "awaited"}
+    user_config |= {"awaited": waiting} if waiting else {}
+    return {**application, "deployments": [{**deployment, "user_config": user_config}]}
