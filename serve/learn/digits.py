@@ -6,13 +6,12 @@ The file reads from top to bottom: the network, then its training. Called by rec
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 from keras import layers
 
 from serve.learn.classifier import fit, shuffled
 from serve.learn.data import digits
 from serve.learn.recipes import Progress, Trained
-from serve.learn.saving import SEED
+from serve.learn.reproducible import begin
 
 EPOCHS = 10
 BATCH_SIZE = 32
@@ -37,8 +36,7 @@ def network() -> keras.Model:
 
 def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
     """Train on 4,000 digits and measure on 1,000 others."""
-    keras.utils.set_random_seed(SEED)
-    tf.config.experimental.enable_op_determinism()
+    begin()
     data = digits()
     model = network()
     model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -17,7 +17,7 @@ from serve.learn import digits_vae
 from serve.learn.classifier import save
 from serve.learn.data import Split, digits
 from serve.learn.recipes import Made, Progress, Trained
-from serve.learn.saving import SEED
+from serve.learn.reproducible import SEED, begin
 
 LABELS = (100, 500, 4_000)  # the last is all that there are
 STEPS = 1_500  # of 32 labelled digits: few labels are seen often
@@ -48,7 +48,7 @@ def end_to_end() -> keras.Model:
 
 def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
     """Train both ways with 100, 500 and all labels; `epochs` are the autoencoder's."""
-    keras.utils.set_random_seed(SEED)
+    begin()
     started = time.perf_counter()
     data = digits()
     epochs = epochs or digits_vae.EPOCHS

@@ -11,8 +11,8 @@ from keras import layers
 from serve.learn.classifier import fit_augmented
 from serve.learn.recipes import Progress, Trained
 
-EPOCHS = 40
-LEARNING_RATE = 2e-3
+EPOCHS = 20
+LEARNING_RATE = 3e-3
 
 
 def network() -> keras.Model:

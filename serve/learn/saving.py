@@ -9,8 +9,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-SEED = 42
-
 
 def save_functions(model: keras.Model, folder: Path, function: Any) -> None:
     """Save a tf.function over a model's variables as the default signature of a SavedModel.

@@ -20,16 +20,28 @@ pytestmark = pytest.mark.integration
 def config(tmp_path, graphs):
     publish(graphs / "twice", Repository(str(tmp_path / "models"), tmp_path / "cache"), "twice")
     path = tmp_path / "strata.yaml"
+    small = {"num_cpus": 0.1}
     tree = {
         "http": {"port": free_port(), "haproxy": False},
         "ports": {"metrics": free_port(), "dashboard": free_port()},
-        "models": [{"name": "twice", "ray_actor_options": {"num_cpus": 0.1}}],
+        "repository": {"root": "models", "poll_interval_s": 0.5},
+        "models": [{"name": name, "ray_actor_options": small} for name in ("twice", "high")],
+        "pipelines": [
+            {
+                "name": "both",
+                "kind": "sequence",
+                "steps": [{"model": "twice"}, {"model": "high", "inputs": {"x": "twice.y"}}],
+                "ray_actor_options": small,
+            }
+        ],
     }
     path.write_text(yaml.safe_dump(tree))
     return path
 
 
-def test_up_serves_without_haproxy_and_ends_everything_when_told_to(config, eventually):
+def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_to(
+    config, graphs, eventually
+):
     said = config.with_name("said")
     with said.open("w") as out:
         process = subprocess.Popen([sys.executable, "-m", "serve", "up", "-c", config], stdout=out)
@@ -42,6 +54,25 @@ def test_up_serves_without_haproxy_and_ends_everything_when_told_to(config, even
         rows = {"instances": [3.0]}
         answer = requests.post(f"{url}/v1/models/twice:predict", json=rows, timeout=30)
         assert answer.json() == {"predictions": [6.0]}
+        answer = requests.post(f"{url}/v2/models/both/infer", json=body, timeout=30)
+        assert answer.status_code == 503
+        assert "waits for its first version" in answer.json()["error"]
+        publish(graphs / "high", Repository(str(config.parent / "models"), config), "high")
+        eventually(lambda: "All of it answers" in said.read_text(), timeout_s=300)
+        for name in ("high", "both"):
+            assert f"{name} answers, " in said.read_text()
+            answer = requests.post(f"{url}/v2/models/{name}/infer", json=body, timeout=30)
+            assert answer.status_code == 200, answer.text
+        done = subprocess.run(
+            [sys.executable, "-m", "serve", "apply", "-c", config],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines() == [
+            *("both: unchanged", "high: unchanged", "twice: unchanged"),
+            "the platform runs as configured",
+        ]
         started = _descendants(process.pid)
         assert started
     finally:

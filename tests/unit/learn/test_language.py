@@ -47,6 +47,34 @@ def test_the_network_goes_from_characters_to_the_probabilities_of_the_languages(
     )
 
 
+def test_phrases_are_learned_from_with_others_about_as_long_and_each_once_an_epoch(language):
+    random = np.random.default_rng(0)
+    sizes = np.concatenate([[1, 16, 17, 28, 29, 40, 41, 64], random.integers(1, 65, 400)])
+    read = np.zeros((len(sizes), 64), np.int32)
+    for row, size in enumerate(sizes):
+        read[row, :size] = row + 1
+    rows = language.batches(read, np.arange(len(sizes)))
+    epochs = [[(x.numpy(), y.numpy()) for x, y in rows] for _ in range(2)]
+    seen = [np.concatenate([y for _, y in epoch]) for epoch in epochs]
+    assert sorted(seen[0]) == sorted(seen[1]) == list(range(len(sizes)))
+    assert seen[0].tolist() != seen[1].tolist()
+    assert {len(epoch) for epoch in epochs} == {len(rows)}
+    for x, y in epochs[0]:
+        longest = x.shape[1]
+        assert longest in (16, 28, 40, 64)
+        np.testing.assert_array_equal(x, read[y][:, :longest])
+        assert not read[y][:, longest:].any(), "nothing is cut off"
+        assert sizes[y].min() > {16: 0, 28: 16, 40: 28, 64: 40}[longest]
+
+
+def test_the_weights_do_not_depend_on_the_longest_phrase(language):
+    any_length, longest = language.network(None), language.network()
+    longest.set_weights(any_length.get_weights())
+    read = np.zeros((2, 64), np.int32)
+    read[:, :5] = [[1, 2, 3, 0, 0], [9, 8, 7, 6, 5]]
+    np.testing.assert_allclose(longest(read), any_length(read[:, :9]), atol=1e-6)
+
+
 def test_the_language_model_takes_strings_and_gives_codes(tmp_path, monkeypatch, language):
     monkeypatch.setattr(language, "PHRASES", 512)
     trained = train("language", tmp_path / "language", 1, quietly)
