@@ -83,30 +83,26 @@ def _apply_here(tree: Config, timeout_s: float | None, dry_run: bool) -> None:
         out.print(_NOTHING_CHANGED)
         return
     stays = {each.name for each in found if each.word in ("changed", "unchanged")}
-    failed = failed_for_good(api.states(), stays - {each.name for each in found if each.restarts})
+    before = api.states()
+    failed = failed_for_good(before, stays - {each.name for each in found if each.restarts})
     for name, reason in failed.items():
         out.print(f"{name}: is started again, it had failed: {reason}", markup=False)
     api.deploy(new, anew=failed)
     if timeout_s is not None:
-        touched = {each.name for each in found if each.word in ("added", "changed")}
-        _wait(api, {GATEWAY, *touched, *failed}, stays - touched - failed.keys(), timeout_s)
+        touched = {each.name for each in found if each.word in ("added", "changed")} | {*failed}
+        _wait(api, {GATEWAY, *touched}, stays - touched, timeout_s)
+        ill = [name for name in sorted(stays - touched) if before[name].status != "RUNNING"]
+        more = f" but for what was not touched and did not: {', '.join(ill)}" if ill else ""
+        out.print(f"the platform runs as configured{more}", markup=False)
 
 
 def _wait(api: RayServeApi, wanted: set[str], untouched: set[str], timeout_s: float) -> None:
-    """Return once what was touched runs and what was removed is gone; say what else does not."""
-    states: dict[str, ApplicationState] = {}
+    """Return once what is wanted runs and what was removed is gone, whatever the others do."""
 
     def read() -> dict[str, ApplicationState]:
-        states.clear()
-        states.update(api.states())
-        return {name: state for name, state in states.items() if name not in untouched}
+        return {name: state for name, state in api.states().items() if name not in untouched}
 
     wait_until_running(read, wanted, timeout_s, see="strata status")
-    ill = [name for name in sorted(untouched & states.keys()) if states[name].status != "RUNNING"]
-    if ill:
-        out.print(f"what changed runs; not touched, and not running: {', '.join(ill)}")
-    else:
-        out.print("the platform runs as configured")
 
 
 def _tell(found: Sequence["Change"], waiting: Mapping[str, str]) -> None:

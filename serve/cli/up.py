@@ -112,7 +112,7 @@ def _say_what_waits(config: Config, awaited: Mapping[str, str], recipes: Sequenc
     needed = config.models_needed()
     for name, reason in awaited.items():
         if not recipes or not all(recipes_for([model]) for model in needed[name]):
-            err.print(f"{name} {reason}", markup=False)
+            err.print(f"{name} {reason}", markup=False, soft_wrap=True)
 
 
 def _stop_by_signal(stopped: threading.Event) -> None:

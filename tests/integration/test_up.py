@@ -54,6 +54,7 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
         rows = {"instances": [3.0]}
         answer = requests.post(f"{url}/v1/models/twice:predict", json=rows, timeout=30)
         assert answer.json() == {"predictions": [6.0]}
+        replica = _replica_of("twice", process.pid)
         answer = requests.post(f"{url}/v2/models/both/infer", json=body, timeout=30)
         assert answer.status_code == 503
         assert "waits for its first version" in answer.json()["error"]
@@ -63,22 +64,32 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
             assert f"{name} answers, " in said.read_text()
             answer = requests.post(f"{url}/v2/models/{name}/infer", json=body, timeout=30)
             assert answer.status_code == 200, answer.text
-        done = subprocess.run(
-            [sys.executable, "-m", "serve", "apply", "-c", config],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.splitlines() == [
+        assert _applied(config) == [
             *("both: unchanged", "high: unchanged", "twice: unchanged"),
             "the platform runs as configured",
         ]
+        assert _replica_of("twice", process.pid) == replica, "what ran is not touched"
         started = _descendants(process.pid)
         assert started
     finally:
         process.send_signal(signal.SIGTERM)  # as Ctrl-C, but Ray would have it for itself
         assert process.wait(60) == 0
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), timeout_s=30)
+
+
+def _applied(config):
+    """Return the lines that `strata apply` prints."""
+    command = [sys.executable, "-m", "serve", "apply", "-c", config]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def _replica_of(model, parent):
+    """Return the processes that are replicas of a model, by the names that Ray gives them."""
+    name = f"ServeReplica:{model}:".encode()
+    return {
+        pid for pid in _descendants(parent) if name in Path(f"/proc/{pid}/cmdline").read_bytes()
+    }
 
 
 def _descendants(parent):

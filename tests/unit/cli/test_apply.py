@@ -87,7 +87,7 @@ def test_what_was_not_touched_is_not_waited_for(strata, platform, dashboard):
     assert _said(printed) == [
         "digits: unchanged",
         "parity: added",
-        "what changed runs; not touched, and not running: digits",
+        "the platform runs as configured but for what was not touched and did not: digits",
     ]
 
 
