@@ -5,6 +5,8 @@ Called by `strata up`, again and again while it runs.
 
 from collections.abc import Collection
 from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import requests
@@ -32,15 +34,26 @@ class Joining:
         self._api = api
         self._url = url
         self._period_s = period_s
+        self._added: SimpleQueue[list[str]] = SimpleQueue()
+        self._adding: Thread | None = None
         self._starting: set[str] = set()
         self._awaited = set(awaited)
         self._next_look = self._next_answer = 0.0
 
     def look(self, now: float) -> None:
-        """Add what has come, and say what answers by now; each only if it is time to."""
-        if self._period_s and now >= self._next_look:
+        """Add what has come, and say what answers by now; each only if it is time to.
+
+        The look into the repository is a thread's, since a store may hang: nothing waits for it.
+        """
+        is_adding = self._adding is not None and self._adding.is_alive()
+        if self._period_s and now >= self._next_look and not is_adding:
             self._next_look = now + self._period_s
-            self._add()
+            self._adding = Thread(target=self._add, daemon=True)
+            self._adding.start()
+        while not self._added.empty():
+            for name in self._added.get():
+                out.print(f"[dim]{name}: has its first version, and is deployed[/dim]")
+                self._starting.add(name)
         if self._starting and now >= self._next_answer:
             self._next_answer = now + _ANSWER_PERIOD_S
             with suppress(ServeError, requests.RequestException):  # asked again
@@ -50,10 +63,7 @@ class Joining:
         from serve.deploy.arrivals import put_in_place  # brings Ray
 
         with suppress(ServeError):  # Ray's API may be busy; the next look will do
-            added = put_in_place(self._api)
-            for name in added:
-                out.print(f"[dim]{name}: has its first version, and is deployed[/dim]")
-            self._starting.update(added)
+            self._added.put(put_in_place(self._api))
 
     def _say_what_answers(self) -> None:
         states = self._api.states()

@@ -1,5 +1,7 @@
 """What joins a running platform is put in place and told once it answers."""
 
+import threading
+
 import pytest
 
 from serve.cli import joining
@@ -53,6 +55,9 @@ def _joining(api, *awaited, period_s=5.0):
 def _look(joins, *moments):
     for now in moments:
         joins.look(now)
+        if joins._adding:
+            joins._adding.join(30)
+            joins.look(now)  # takes what was added
 
 
 def test_a_model_is_told_with_its_call_once_it_answers(come, answering, capsys):
@@ -117,3 +122,23 @@ def test_nobody_looks_where_the_repository_is_not_to_be_polled(come, answering, 
     come.append(["late"])
     _look(_joining(FakeApi(late="RUNNING"), "late", period_s=0), 0, 10)
     assert come == [["late"]]
+
+
+def test_a_store_that_hangs_holds_nothing_up(monkeypatch, answering):
+    goes_on, looks = threading.Event(), []
+
+    def hang(api):
+        looks.append(api)
+        goes_on.wait(30)
+        return []
+
+    monkeypatch.setattr("serve.deploy.arrivals.put_in_place", hang)
+    joins = _joining(FakeApi(), "late")
+    for now in (0, 5, 10):
+        joins.look(now)
+    assert len(looks) == 1, "it is waited for by the thread that looks"
+    goes_on.set()
+    joins._adding.join(30)
+    joins.look(15)
+    joins._adding.join(30)
+    assert len(looks) == 2
