@@ -21,13 +21,13 @@ from serve.learn.recipes import Made, Progress, Trained
 from serve.learn.reproducible import SEED, begin
 from serve.learn.saving import save_functions
 
-EPOCHS = 4
+EPOCHS = 3
 BATCH_SIZE = 128
 PHRASES = 48_000
 # Half-way between 0, which draws all words alike and teaches spelling, and 1 (Zipf's law), which
 # teaches what language `la` belongs to: each list has frequent words of other languages.
 RANK_EXPONENT = 0.5
-LEARNING_RATE = 4e-3
+LEARNING_RATE = 5e-3
 
 LONGEST = 64  # characters that are read; what follows would not change the prediction
 # Phrases that are about as long are learned from together: cut to so many characters they take half
