@@ -12,7 +12,7 @@ from serve.learn.classifier import fit_augmented
 from serve.learn.recipes import Progress, Trained
 
 EPOCHS = 20
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 2e-3
 
 
 def network() -> keras.Model:

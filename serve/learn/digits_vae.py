@@ -82,7 +82,8 @@ def train(folder: Path, epochs: int | None, progress: Progress) -> Trained:
     started = time.perf_counter()
     data = load_digits()
     epochs = epochs or EPOCHS
-    model, losses = fit(data.x_train, data.x_test, epochs, progress)
+    rate = one_cycle(LEARNING_RATE, steps(data.x_train, epochs))
+    model, losses = fit(data.x_train, data.x_test, epochs, rate, progress)
     generate = folder.with_name("digits-generate")
     save(model, folder, generate)
     plot_losses(losses, model.name, folder / "learning_curves.png")
@@ -108,12 +109,12 @@ def fit(
     x_train: npt.NDArray[np.float32],
     x_test: npt.NDArray[np.float32],
     epochs: int,
+    rate: keras.optimizers.schedules.LearningRateSchedule,
     progress: Progress,
 ) -> tuple[Autoencoder, Mapping[str, Sequence[float]]]:
     """Return an autoencoder that was trained on images alone, and its losses by epoch."""
     model = Autoencoder()
-    steps = epochs * -(-len(x_train) // BATCH_SIZE)
-    model.compile(keras.optimizers.Adam(one_cycle(LEARNING_RATE, steps)), loss=reconstruction_loss)
+    model.compile(keras.optimizers.Adam(rate), loss=reconstruction_loss)
     rows = tf.data.Dataset.from_tensor_slices((x_train, x_train))
     history = model.fit(
         rows.shuffle(len(x_train), seed=SEED).batch(BATCH_SIZE),
@@ -124,6 +125,11 @@ def fit(
         verbose=0,
     )
     return model, history.history
+
+
+def steps(x_train: npt.NDArray[np.float32], epochs: int) -> int:
+    """Return how many batches `fit` learns from."""
+    return epochs * -(-len(x_train) // BATCH_SIZE)
 
 
 def _judge(data: Split) -> keras.Model:
