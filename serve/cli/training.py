@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from serve.cli.printing import err, out
 
-_NICENESS = 10
+_NICENESS = 10  # more than ours; above 19 it is 19
 _STOP_TIMEOUT_S = 10.0
 _SAID_EVERY_S = 10.0  # of progress, where it is no bar
 # As printing.progress_bar writes it where it is no bar.
@@ -56,7 +56,7 @@ class Training(AbstractContextManager["Training"]):
             process_group=0,
         )
         with suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, os.nice(0) + _NICENESS)
         self._reader = threading.Thread(target=self._show, args=(self._process,), daemon=True)
         self._reader.start()
 

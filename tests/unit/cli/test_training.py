@@ -53,7 +53,8 @@ def test_what_it_says_is_shown_and_of_its_progress_a_line_now_and_then(run, caps
     started = run(_HELLO)
     started._reader.join(30)
     printed = capsys.readouterr()
-    assert printed.out == f"published digits version 1 at {os.nice(0) + 10}\n", "requests go first"
+    niceness = min(os.nice(0) + 10, 19)
+    assert printed.out == f"published digits version 1 at {niceness}\n", "requests go first"
     assert printed.err.splitlines() == ["training digits   10%  epoch 1/2"]
     started.stop()
 
