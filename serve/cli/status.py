@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from serve.cluster.status import ReleaseStatus
 
 Index = dict[str, list[dict[str, Any]]]
+# What a version with a reason is, by its state in the index.
+_WHAT = {"READY": "served as it was loaded", "LOADING": "being loaded"}
 _COLUMNS = ("MODEL", "STATE", "REPLICAS", "VERSIONS", "LABELS")
 
 
@@ -171,8 +173,8 @@ def _notes(states: Mapping[str, ApplicationState], index: Index) -> Iterator[str
             yield f"{name}: {state.reason}"
         for entry in index.get(name, []):
             if "version" in entry and "reason" in entry:
-                served = "served as it was loaded" if entry["state"] == "READY" else "not served"
-                yield f"{name} version {entry['version']} is {served}: {entry['reason']}"
+                is_what = _WHAT.get(entry["state"], "not served")
+                yield f"{name} version {entry['version']} is {is_what}: {entry['reason']}"
             if entry.get("rows") == "together":
                 yield (
                     f"{name} version {entry['version']} computes each request by itself, not in "

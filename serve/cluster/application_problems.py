@@ -122,7 +122,7 @@ def find_versions_not_served(snapshot: Snapshot) -> Iterator[Finding]:
     """A model answers, but a version that was asked for is not among those served."""
     for name, entries in snapshot.index.items():
         for entry in entries:
-            if entry.get("state") != "READY" and "version" in entry:
+            if entry.get("state") not in ("READY", "LOADING") and "version" in entry:
                 problem = f"version {entry['version']} is not served: {entry.get('reason', '')}"
                 remedy = "publish the version again, or take it out of version_policy"
                 yield finding(Kind.VERSION_NOT_SERVED, name, problem, remedy)

@@ -58,12 +58,24 @@ class Section(BaseModel):
 
 
 class VersionPolicy(Section):
-    """Which versions of a model are loaded; exactly one key, `latest: 1` when left out."""
+    """Which versions of a model are loaded, `latest: 1` when left out, and how they change.
+
+    Exactly one of latest, all and specific.
+    """
 
     latest: Positive | None = Field(None, description="load this many of the highest versions")
     all: Literal[True] | None = Field(None, description="load every version")
     specific: tuple[Version, ...] | None = Field(
         None, min_length=1, description="load exactly these versions"
+    )
+    replace: Literal["after_load", "before_load"] = Field(
+        "after_load",
+        description=(
+            "when a version goes that is no longer asked for: once the new one serves, so that "
+            "both take memory meanwhile, or before the new one is loaded, for models of which two "
+            "do not fit; requests wait then, or get 503 with Retry-After, and a load that fails "
+            "brings the old one back"
+        ),
     )
 
     @model_validator(mode="after")

@@ -150,7 +150,7 @@ class ModelDeployment:
         name = self._model.name
         if not self._tasks:
             return  # it is being started
-        if not self._model.versions:
+        if not self._model.versions and not self._model.is_replacing:
             raise ModelNotReady(f"model '{name}' has lost its versions")
         for task, running in self._tasks.items():
             if running.done():
@@ -181,12 +181,14 @@ class ModelDeployment:
     async def describe(self) -> dict[str, Any]:
         """Return the versions, labels and failures of this replica, for status and index.
 
-        And, by version, why the rows of its requests are computed together, each request by itself.
+        And, by version, how far it is loaded, and why the rows of its requests are computed
+        together, each request by itself.
         """
         return {
             "versions": sorted(self._model.versions),
             "labels": dict(self._model.labels),
             "failures": self._model.unavailable(),
+            "loading": dict(self._model.loading),
             "together": self._model.together(),
         }
 

@@ -184,9 +184,11 @@ class ModelEndpoint:
 
     async def _infer(self, target: Target, exchange: Exchange) -> HttpResponse:
         """Decode, infer and encode, in either protocol."""
+        assert exchange.request is not None
+        if not self._model.versions:
+            await self._model.arrival(deadlines.timeout_s(exchange.request.headers))
         loaded = self._model.choose(target.version, target.label)
         exchange.version = str(loaded.number)
-        assert exchange.request is not None
         decode = _decode_v1 if target.protocol == "v1" else _decode_v2
         if len(exchange.request.body) >= CODEC_BYTES:
             request, encode = await off_loop(decode, exchange.request, loaded, exchange.tenant)
@@ -231,7 +233,8 @@ class ModelEndpoint:
         return HttpResponse(200, encode_json(metadata))
 
     async def _status_v1(self, target: Target, exchange: Exchange) -> HttpResponse:
-        states = dict.fromkeys(self._model.versions, "AVAILABLE")
+        states = dict.fromkeys(self._model.loading, "LOADING")
+        states |= dict.fromkeys(self._model.versions, "AVAILABLE")
         unavailable = self._model.unavailable().items()
         failures = {number: why for number, why in unavailable if number not in states}
         if target.version is not None or target.label is not None:

@@ -218,6 +218,7 @@ class Gateway:
         except ServeError as err:
             return [{"name": name, "state": "UNAVAILABLE", "reason": str(err)}]
         failures, together = described["failures"], described["together"]
+        loading = described.get("loading", {})  # replicas of before an upgrade do not tell
         ready = [
             {
                 "name": name,
@@ -231,9 +232,14 @@ class Gateway:
         failed = [
             {"name": name, "version": str(number), "state": "UNAVAILABLE", "reason": reason}
             for number, reason in failures.items()
+            if number not in described["versions"] and number not in loading
+        ]
+        coming = [
+            {"name": name, "version": str(number), "state": "LOADING", "reason": progress}
+            for number, progress in loading.items()
             if number not in described["versions"]
         ]
-        return ready + failed
+        return ready + coming + failed
 
     async def _to_model(
         self, request: HttpRequest, target: Target, model: str, started: float

@@ -4,7 +4,7 @@ Loaded by model, in a thread, from a source (version_sources); endpoint asks it 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -16,6 +16,7 @@ from serve.drift.monitor import Monitor
 from serve.engines.engine import Engine
 from serve.errors import InvalidRequest
 from serve.replica import version_metrics
+from serve.repository.progress import tell
 from serve.telemetry.metrics_recorder import Recorder
 from serve.types import Signature
 
@@ -49,9 +50,16 @@ class LoadedVersion:
             return replace(chosen, batched=False, batched_reason=mixed[chosen.name])
         return chosen
 
-    def close(self) -> None:
-        """Let go of the engine once the requests that are here have their outputs."""
-        self.batcher.close(then=self.engine.close)
+    def close(self, then: Callable[[], None] = lambda: None) -> None:
+        """Let go of the engine once the requests that are here have their outputs; call `then`."""
+
+        def let_go() -> None:
+            try:
+                self.engine.close()
+            finally:
+                then()
+
+        self.batcher.close(then=let_go)
 
 
 class Source(Protocol):
@@ -69,6 +77,12 @@ class Source(Protocol):
     def absence(self) -> str:
         """Return why there was no version at the last look, empty if there was one."""
 
+    def fetch(self, version: int) -> None:
+        """Have a version's files here and whole, for a load that is to be short.
+
+        Raises ServeError.
+        """
+
     def load(self, version: int) -> Engine:
         """Return a version's engine, not yet warm. Raises ServeError."""
 
@@ -83,8 +97,10 @@ def load_version(
     config: Served, source: Source, recorder: Recorder, number: int, revision: object
 ) -> LoadedVersion:
     """Load a version and warm it up; blocks. Raises ServeError, OSError, and what its code does."""
+    tell("loading")
     engine = source.load(number)
     try:
+        tell("warming up")
         engine.warmup(config.batching.sizes)
         monitor = _monitor(config.name, source, number, engine)
         observe = partial(version_metrics.observe, recorder, str(number))

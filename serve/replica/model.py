@@ -3,16 +3,18 @@
 Built by deployments.ModelDeployment in every replica, called by endpoint.ModelEndpoint. Versions
 come from a source; each is an engine with a batcher in front. They come and go while the
 others serve: one serves once it is verified, loaded and warm, and a newer one that cannot be
-loaded never takes a running one down. Policy and labels are what is wanted; what could not be
-reached when they changed is reached by later looks into the source.
+loaded never takes a running one down; where the policy has it that the old one goes first, for want
+of memory, it comes back then. Policy and labels are what is wanted; what could not be reached when
+they changed is reached by later looks into the source.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from serve.batching.merging import has_rows
 from serve.config.sections import Served, VersionPolicy
@@ -20,14 +22,19 @@ from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, RowsMix
 from serve.protocols.signature_check import check
 from serve.replica import version_metrics
 from serve.replica.late_calls import LateCalls
+from serve.replica.load_progress import LoadProgress
 from serve.replica.loaded_version import LoadedVersion, Source, load_version
+from serve.replica.replacement import Replacement
 from serve.replica.version_failures import Failures
 from serve.replica.version_labels import Labels
-from serve.replica.version_policy import resolve, select
+from serve.replica.version_policy import in_the_way, resolve, select
+from serve.repository.progress import heard_by
 from serve.telemetry.metrics_recorder import Recorder
 from serve.types import InferRequest, InferResponse, Signature
 
 log = logging.getLogger("ray.serve")
+
+T = TypeVar("T")
 
 # An engine call that takes longer than this many requests wait for it does not come back.
 _STUCK_TIMEOUTS = 3
@@ -46,6 +53,12 @@ class _Load:
     revision: object
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    number: int
+    revision: object
+
+
 class Model:
     """The loaded versions of one model; all methods run on the replica's event loop."""
 
@@ -59,6 +72,8 @@ class Model:
         self._recorder = recorder
         self._failures = Failures()
         self._calls = LateCalls()
+        self._replacement = Replacement(config.name, config.limits.max_queued_requests)
+        self._loads: dict[int, LoadProgress] = {}
         self._has_looked = True  # the latest look into the source came to its end
         self._changing = asyncio.Lock()
 
@@ -77,14 +92,39 @@ class Model:
         """The longest that a request may take, whatever its client allows."""
         return self._config.limits.request_timeout_s
 
+    @property
+    def loading(self) -> Mapping[int, str]:
+        """How far the versions are that are being loaded now."""
+        return {number: str(progress) for number, progress in self._loads.items()}
+
+    @property
+    def is_replacing(self) -> bool:
+        """Whether a version is loaded in the place of one that made room for it."""
+        return self._replacement.coming is not None
+
+    async def arrival(self, timeout_s: float) -> None:
+        """Wait for a version, where the only one has made room for it; not longer than may be.
+
+        Raises QueueFull if too many wait.
+        """
+        if not self.versions and self.is_replacing:
+            await self._replacement.over(min(timeout_s, self.request_timeout_s))
+
     def choose(self, version: int | None, label: str | None) -> LoadedVersion:
         """Return the version that serves a request. Raises ModelNotFound, ModelNotReady."""
+        if not self.versions and self.is_replacing:
+            coming = self._replacement.coming
+            raise ModelNotReady(
+                f"model '{self.name}': version {coming} is loaded in the place of the one before, "
+                f"which made room for it (version_policy.replace: before_load); try again soon"
+            )
         if not self.versions:
             raise ModelNotReady(f"model '{self.name}' has no version loaded; {self._why()}")
         return self.versions[resolve(self.name, self.versions, self.labels, version, label)]
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Return the outputs for a request that says itself which version it wants."""
+        await self.arrival(request.timeout_s or self.request_timeout_s)
         return await self.infer_with(self.choose(request.version, None), request)
 
     async def infer_with(
@@ -147,7 +187,10 @@ class Model:
             revisions = await self._look()
             self._failures.keep(revisions)
             self._drop_late_loads(revisions)
-            wanted = await self._load_wanted(revisions)
+            try:
+                wanted = await self._load_wanted(revisions)
+            finally:
+                self._replacement.end()
             self._forget_failures(wanted)
             if wanted:
                 self._unload_except(wanted)
@@ -172,6 +215,8 @@ class Model:
         for key in self._calls.keys:
             if isinstance(key, _Load) and revisions.get(key.number) != key.revision:
                 self._calls.drop(key, LoadedVersion.close)
+            if isinstance(key, _Fetch) and revisions.get(key.number) != key.revision:
+                self._calls.drop(key, lambda _: None)
 
     def _revisions(self) -> dict[int, object]:
         return {number: self._revision(number) for number in self._source.versions()}
@@ -207,7 +252,7 @@ class Model:
 
     async def _load_wanted(self, revisions: Mapping[int, object]) -> set[int]:
         """Load until the policy is satisfied; return the versions that satisfy it."""
-        failed = {number for number in revisions if self._failures.is_waiting(number)}
+        failed = {number for number in revisions if self._must_wait(number)}
         while True:
             candidates = [n for n in revisions if n in self.versions or n not in failed]
             wanted = self._select(candidates)
@@ -218,8 +263,57 @@ class Model:
             ]
             if not missing:
                 return set(wanted)
-            if not await self._load(missing[0], revisions[missing[0]]):
-                failed.add(missing[0])
+            number, revision = missing[0], revisions[missing[0]]
+            going = in_the_way(self.versions, wanted, number) if self._goes_before else []
+            has_room = not going or await self._make_room(number, revision, going)
+            if not has_room or not await self._load(number, revision, cost_another=bool(going)):
+                failed.add(number)
+
+    @property
+    def _goes_before(self) -> bool:
+        return self._policy.replace == "before_load"
+
+    def _must_wait(self, number: int) -> bool:
+        """Tell whether a version has failed and is not to be tried now.
+
+        One that another was unloaded for in vain is not tried again while there is one to lose.
+        """
+        is_dear = self._goes_before and bool(self.versions) and self._failures.cost_another(number)
+        return is_dear or self._failures.is_waiting(number)
+
+    async def _make_room(self, number: int, revision: object, going: Sequence[int]) -> bool:
+        """Unload versions for another one once its files are here; tell whether they are."""
+        try:
+            await self._called(
+                _Fetch(number, revision), partial(self._source.fetch, number), number, "fetched"
+            )
+        except (Exception, SystemExit) as err:
+            self._note_failure(number, revision, err)
+            return False
+        self._replacement.begin(number)
+        # Labels stay: where the load fails they mean again what they did.
+        await self._replacement.let_go(
+            {each: self._take_out(each) for each in going}, self._stuck_s
+        )
+        return True
+
+    async def _called(self, key: Hashable, action: Callable[[], T], number: int, done: str) -> T:
+        """Return what a call in a thread does, whose progress the status shows meanwhile."""
+        progress = self._loads[number] = LoadProgress()
+
+        def heard() -> T:
+            with heard_by(progress):
+                return action()
+
+        try:
+            return await self._calls.result(
+                key,
+                heard,
+                _LONGEST_LOAD_S,
+                f"it is still being {done} after {_LONGEST_LOAD_S:.0f} s; it serves once it is",
+            )
+        finally:
+            del self._loads[number]
 
     def _forget_failures(self, wanted: set[int]) -> None:
         """Forget failures of versions that the policy would not ask for if they could be loaded.
@@ -237,23 +331,24 @@ class Model:
         loaded = self.versions.get(number)
         return loaded is None or loaded.revision != revision
 
-    async def _load(self, number: int, revision: object) -> bool:
+    async def _load(self, number: int, revision: object, *, cost_another: bool) -> bool:
         """Load a version and have it serve; tell whether that could be done."""
         started = time.perf_counter()
         version = str(number)
         version_metrics.begin(self._recorder, version)
         try:
-            loaded = await self._calls.result(
+            loaded = await self._called(
                 _Load(number, revision),
                 partial(load_version, self._config, self._source, self._recorder, number, revision),
-                _LONGEST_LOAD_S,
-                f"it is still being loaded after {_LONGEST_LOAD_S:.0f} s; it serves once it is",
+                number,
+                "loaded",
             )
         except (Exception, SystemExit) as err:  # whatever its code raises, it is this one's
-            self._note_failure(number, revision, err)
+            self._note_failure(number, revision, err, cost_another=cost_another)
             return False
         before = self.versions.get(number)
         self.versions[number] = loaded
+        self._replacement.end()
         self._failures.forget(number)
         self._labels.settle(self.versions)
         if before is not None:
@@ -273,26 +368,39 @@ class Model:
             )
         return True
 
-    def _note_failure(self, number: int, revision: object, err: BaseException) -> None:
+    def _note_failure(
+        self, number: int, revision: object, err: BaseException, *, cost_another: bool = False
+    ) -> None:
         is_ours = isinstance(err, ServeError)
         reason = str(err) if is_ours else f"{type(err).__name__}: {err}"
         self._recorder.count("model_loads", version=str(number), outcome="failed")
-        if self._failures.note(number, revision, reason):
+        again = (
+            "the version before it comes back, and it is not tried again until its files change or "
+            "the replica starts anew"
+            if cost_another
+            else "it is tried again from time to time"
+        )
+        if self._failures.note(number, revision, reason, cost_another=cost_another):
             log.error(
-                "model '%s' version %d cannot be loaded: %s; it is tried again from time to time",
+                "model '%s' version %d cannot be loaded: %s; %s",
                 self.name,
                 number,
                 reason,
+                again,
                 exc_info=None if is_ours else err,
             )
 
     def _unload_except(self, wanted: set[int]) -> None:
         for number in [number for number in self.versions if number not in wanted]:
-            loaded = self.versions.pop(number)
-            loaded.close()
+            self._take_out(number).close()
             self._labels.settle(self.versions)
-            version_metrics.end(self._recorder, str(number))
-            log.info("model '%s' version %d is unloaded", self.name, number)
+
+    def _take_out(self, number: int) -> LoadedVersion:
+        """Have a version serve no more; it is still to be closed, and labels are to be settled."""
+        loaded = self.versions.pop(number)
+        version_metrics.end(self._recorder, str(number))
+        log.info("model '%s' version %d is unloaded", self.name, number)
+        return loaded
 
     def _why(self) -> str:
         if self.failures:
@@ -302,8 +410,8 @@ class Model:
 
     def require_quick(self) -> None:
         """Raise ModelNotReady if an engine has not come back within a bound."""
-        bound_s = max(_STUCK_TIMEOUTS * self._config.limits.request_timeout_s, _LEAST_STUCK_S)
-        for number, loaded in self.versions.items():
+        bound_s = self._stuck_s
+        for number, loaded in {**self._replacement.leaving, **self.versions}.items():
             busy_s = loaded.batcher.busy_s
             if busy_s > bound_s:
                 raise ModelNotReady(
@@ -311,6 +419,10 @@ class Model:
                     f"{busy_s:.0f} s, and {bound_s:.0f} s are allowed "
                     f"({_STUCK_TIMEOUTS} times limits.request_timeout_s)"
                 )
+
+    @property
+    def _stuck_s(self) -> float:
+        return max(_STUCK_TIMEOUTS * self._config.limits.request_timeout_s, _LEAST_STUCK_S)
 
     def require_ready(self) -> None:
         """Raise RepositoryError unless at least one version is loaded."""

@@ -17,6 +17,7 @@ class _Failure:
     revision: object
     tries: int
     retry_at: float  # of time.monotonic
+    cost_another: bool
 
 
 class Failures:
@@ -26,13 +27,18 @@ class Failures:
         self.reasons: dict[int, str] = {}
         self._failed: dict[int, _Failure] = {}
 
-    def note(self, number: int, revision: object, reason: str) -> bool:
-        """Remember a load that failed; tell whether the reason is another one than before."""
+    def note(
+        self, number: int, revision: object, reason: str, *, cost_another: bool = False
+    ) -> bool:
+        """Remember a load that failed; tell whether the reason is another one than before.
+
+        `cost_another` says that a version was unloaded to make room for it.
+        """
         before = self._failed.get(number)
         tries = 1 if before is None else before.tries + 1
         # The exponent is bounded: 2.0**1024 is no float.
         wait_s = min(FIRST_RETRY_S * 2.0 ** min(tries - 1, 30), LONGEST_RETRY_S)
-        self._failed[number] = _Failure(revision, tries, time.monotonic() + wait_s)
+        self._failed[number] = _Failure(revision, tries, time.monotonic() + wait_s, cost_another)
         is_new = self.reasons.get(number) != reason
         self.reasons[number] = reason
         return is_new
@@ -53,7 +59,18 @@ class Failures:
         failure = self._failed.get(number)
         return failure is not None and time.monotonic() < failure.retry_at
 
+    def cost_another(self, number: int) -> bool:
+        """Tell whether a version that serves was unloaded for one that then failed.
+
+        To try such a one again would take the model down each time.
+        """
+        failure = self._failed.get(number)
+        return failure is not None and failure.cost_another
+
     @property
     def is_due(self) -> bool:
         """Tell whether any version should be tried again now."""
-        return any(not self.is_waiting(number) for number in self._failed)
+        return any(
+            not self.is_waiting(number) and not failure.cost_another
+            for number, failure in self._failed.items()
+        )

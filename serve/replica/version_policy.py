@@ -18,6 +18,17 @@ def select(
     return newest_first[:latest]
 
 
+def in_the_way(loaded: Collection[int], wanted: Collection[int], next_one: int) -> list[int]:
+    """Return the loaded versions that must go for another to be loaded in their place.
+
+    So that never more are loaded than wanted: for each that comes one of the unwanted goes, the
+    oldest first, and before them `next_one` itself as it was loaded from other files.
+    """
+    unwanted = sorted(number for number in loaded if number not in wanted and number != next_one)
+    going = [next_one, *unwanted] if next_one in loaded else unwanted
+    return going[: max(0, len(loaded) + 1 - len(wanted))]
+
+
 def resolve(
     model: str,
     loaded: Collection[int],

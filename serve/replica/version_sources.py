@@ -45,6 +45,9 @@ class RepositorySource:
     def absence(self) -> str:
         return self._watched.absence
 
+    def fetch(self, version: int) -> None:
+        self._watched.fetch(version)
+
     def load(self, version: int) -> Engine:
         return self._watched.load(version)
 
@@ -99,6 +102,9 @@ class PipelineSource:
 
     def absence(self) -> str:
         return "its only version cannot be loaded"
+
+    def fetch(self, version: int) -> None:
+        """Do nothing: a pipeline's one version is never replaced by another."""
 
     def load(self, version: int) -> PipelineEngine:
         if self._pipeline.placement == "deployment":

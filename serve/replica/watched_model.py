@@ -6,6 +6,7 @@ Called by version_sources, for a model of its own and for the members of a pipel
 import logging
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 
 from serve.engines.engine import Engine, EngineOptions
 from serve.engines.loading import load
@@ -34,6 +35,7 @@ class WatchedModel:
         self._model = model
         self._options = options
         self.loaded: dict[int, Fetched] = {}
+        self._fetched: dict[int, Path] = {}  # for a load that has not been yet
 
     def look(self) -> Mapping[int, str]:
         """Look into the repository and return `found`. Raises RepositoryError if it is away."""
@@ -59,8 +61,26 @@ class WatchedModel:
         except RepositoryError as err:
             log.debug("%s", err)
 
+    def fetch(self, version: int) -> None:
+        """Have a version's files on this disk and verified, so that its load is short.
+
+        Raises RepositoryError. A copy is kept until the version is loaded.
+        """
+        before = self._fetched.pop(version, None)
+        self._fetched[version] = self._repository.fetch(self._model, version)
+        if before is not None:
+            self._repository.release(before)
+
     def load(self, version: int) -> Engine:
         """Return a version's engine, not yet warm. Raises RepositoryError."""
+        try:
+            return self._load(version)
+        finally:
+            fetched = self._fetched.pop(version, None)
+            if fetched is not None:
+                self._repository.release(fetched)
+
+    def _load(self, version: int) -> Engine:
         engine: Engine | None = None
         try:
             with self._repository.reading(self._model, version) as fetched:

@@ -5,18 +5,20 @@ that the version is whole; its hashes are verified when a replica fetches the ve
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 
 from serve.errors import RepositoryError
+from serve.repository import hashes
 from serve.repository.layout import BASELINE, MANIFEST, Format, is_inside
 from serve.types import RowsVerdict, Signature
 
 _CHUNK_BYTES = 2**20
+LARGE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +82,21 @@ def read_manifest(folder: Path) -> Manifest | None:
     return parse_manifest(file.read_bytes()) if file.is_file() else None
 
 
-def copy(source: BinaryIO, target: BinaryIO) -> FileRecord:
-    """Copy a stream and return the record of what was copied."""
+def copy(
+    source: BinaryIO, target: BinaryIO, told: Callable[[int], None] = lambda size: None
+) -> FileRecord:
+    """Copy a stream and return the record of what was copied; `told` gets the bytes of parts."""
     digest, size = hashlib.sha256(), 0
     while chunk := source.read(_CHUNK_BYTES):
         digest.update(chunk)
         size += target.write(chunk)
+        told(len(chunk))
     return FileRecord(digest.hexdigest(), size)
 
 
 def record(file: Path) -> FileRecord:
     """Return the hash and size of a file."""
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return FileRecord(digest, file.stat().st_size)
+    return FileRecord(hashes.sha256(file), file.stat().st_size)
 
 
 def verify(manifest: Manifest, folder: Path) -> None:
@@ -105,6 +108,14 @@ def verify(manifest: Manifest, folder: Path) -> None:
     for path, expected in manifest.files.items():
         if path != BASELINE:
             require_same(expected, record(folder / path), str(folder / path))
+
+
+def small_and_large(manifest: Manifest) -> tuple[Manifest, Manifest]:
+    """Return a manifest of the small files alone, and one of the large ones."""
+    files = manifest.files.items()
+    small = {path: record for path, record in files if record.bytes < LARGE_BYTES}
+    large = {path: record for path, record in files if path not in small}
+    return replace(manifest, files=small), replace(manifest, files=large)
 
 
 def require_same(expected: FileRecord, found: FileRecord, place: str) -> None:

@@ -21,6 +21,7 @@ from serve.repository.manifest import (
     Manifest,
     read_manifest,
     require_same,
+    small_and_large,
     verify,
 )
 from serve.repository.store import Store, reason
@@ -154,17 +155,19 @@ class Repository:
     def reading(self, model: str, version: int) -> Iterator[Fetched]:
         """Yield the folder of a version as `fetch` does, and fail if the version changed meanwhile.
 
-        So nothing is loaded from half of one content and half of another. Where the block fails,
-        the folder is let go; else the caller does that with `release`.
+        So nothing is loaded from half of one content and half of another. Large files are verified
+        after the block, which has read them by then. Where the block fails, the folder is let go;
+        else the caller does that with `release`.
         """
-        fetched = self._fetch(model, version)
+        fetched, unread = self._fetch(model, version)
         try:
             yield fetched
-            self._require_unchanged(model, version, fetched)
+            self._require_same(model, version, fetched, unread)
         except BaseException as err:
             self.release(fetched.path)
             if isinstance(err, Exception):
-                self._require_unchanged(model, version, fetched)  # if it did, that is why
+                # If it is another content, that is why.
+                self._require_same(model, version, fetched, unread)
             raise
 
     def fetch(self, model: str, version: int) -> Path:
@@ -173,7 +176,10 @@ class Repository:
         A version of a local repository is not copied: its own folder is returned. The copy of
         another one is kept until `release`, or until this process ends.
         """
-        return self._fetch(model, version).path
+        fetched, unread = self._fetch(model, version)
+        if unread is not None:
+            self._verify(fetched.path, unread)
+        return fetched.path
 
     def release(self, folder: Path) -> None:
         """Let go of a folder that `fetch` returned: a copy may be removed from now on."""
@@ -232,6 +238,14 @@ class Repository:
             f"model '{model}' has no version {version} in '{self.root}' (available: {available})"
         )
 
+    def _require_same(
+        self, model: str, version: int, fetched: Fetched, unread: Manifest | None
+    ) -> None:
+        """Raise RepositoryError if what was read is not what was published, or changed since."""
+        if unread is not None:
+            self._verify(fetched.path, unread)
+        self._require_unchanged(model, version, fetched)
+
     def _require_unchanged(self, model: str, version: int, fetched: Fetched) -> None:
         if not self.is_local:
             return  # it was compared when it was copied, and copies never change
@@ -245,13 +259,18 @@ class Repository:
                 "which nobody sees half"
             )
 
-    def _fetch(self, model: str, version: int) -> Fetched:
+    def _fetch(self, model: str, version: int) -> tuple[Fetched, Manifest | None]:
+        """Return a version's folder, and of a local one the manifest of what is unverified yet."""
         found, contents = self._contents(model, version)
         if not self.is_local:
-            return Fetched(self._copied(model, version, found, contents), found.revision)
-        folder = self.store.local_path(found.path)
-        self._verify(folder, contents.manifest)
-        return Fetched(folder, found.revision)
+            return Fetched(self._copied(model, version, found, contents), found.revision), None
+        fetched = Fetched(self.store.local_path(found.path), found.revision)
+        if contents.manifest is None:
+            self._verify(fetched.path, None)
+            return fetched, None
+        small, large = small_and_large(contents.manifest)
+        self._verify(fetched.path, small)
+        return fetched, large
 
     def _contents(self, model: str, version: int) -> tuple[VersionFolder, Contents]:
         found = self._version(model, version)

@@ -59,6 +59,14 @@ def test_status_shows_what_waits_for_its_first_version(strata, platform, dashboa
     assert printed.splitlines()[-1] == f"late: {reason}"
 
 
+def test_status_says_how_far_a_version_is_loaded(strata, platform, dashboard, ingress):
+    dashboard.pages[f"GET {APPLICATIONS}"] = applications(digits=application())
+    loading = {"name": "digits", "version": "5", "state": "LOADING", "reason": "reading 1 of 2 GB"}
+    ingress.pages[f"POST {INDEX}"] = [[_READY, loading]]
+    _, printed, _ = strata("status", "-c", platform())
+    assert printed.splitlines()[-1] == "digits version 5 is being loaded: reading 1 of 2 GB"
+
+
 def test_status_as_json_has_every_version_with_its_reason(strata, platform, dashboard, ingress):
     config = platform(models=[{"name": "digits", "version_labels": {"stable": 3}}])
     _run(dashboard, ingress, digits=application(running=1, target=2))

@@ -71,6 +71,7 @@ def test_a_version_that_is_not_served_is_found_though_the_model_answers():
     entries = [
         {"name": "digits", "version": "3", "state": "READY"},
         {"name": "digits", "version": "4", "state": "UNAVAILABLE", "reason": "not whole"},
+        {"name": "digits", "version": "5", "state": "LOADING", "reason": "reading 1 of 2 GB"},
     ]
     found = only(snapshot(index={"digits": entries}))
     assert found.kind is Kind.VERSION_NOT_SERVED

@@ -81,13 +81,14 @@ class Held(Doubler):
 class Versions:
     """A source of versions that a test puts there, replaces and removes.
 
-    `loads` are those that were loaded, in order; `error` is what a look for versions raises.
+    `loads` are those that were loaded, in order, and `fetches` those that were fetched before;
+    `error` is what a look for versions raises, and `unfetchable` what a fetch does.
     """
 
     def __init__(self, found=()):
         self._found = {}
-        self.loads = []
-        self.error = None
+        self.loads, self.fetches = [], []
+        self.error = self.unfetchable = None
         for number, engine in dict(found).items():
             self.put(number, engine)
 
@@ -111,6 +112,11 @@ class Versions:
 
     def absence(self):
         return "" if self._found else "its repository folder holds no complete version; publish one"
+
+    def fetch(self, version):
+        self.fetches.append(version)
+        if isinstance(self.unfetchable, Exception):
+            raise self.unfetchable
 
     def load(self, version):
         self.loads.append(version)

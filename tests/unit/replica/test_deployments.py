@@ -31,7 +31,7 @@ from serve.telemetry import request_reporter
 from serve.telemetry.faults import Faults
 from serve.types import InferRequest, InferResponse, Signature
 from tests.receiver import Receiver
-from tests.unit.replica.fakes import X, Y, call, infer_request, until, x
+from tests.unit.replica.fakes import Held, X, Y, call, infer_request, until, x
 from tests.unit.telemetry.fakes import FakeRecorder
 
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -217,6 +217,7 @@ def test_a_version_that_cannot_be_loaded_is_described_and_the_others_serve(model
             "versions": [3],
             "labels": {"stable": 3},
             "failures": {4: "digits/4 cannot be read"},
+            "loading": {},
             "together": {},
         },
         [2],
@@ -238,7 +239,7 @@ def test_policy_and_labels_change_in_place(models, platform):
         return before, await replica.describe(), await replica.handle_http(labelled)
 
     before, after, response = _run(platform(), use)
-    assert before == {"versions": [2], "labels": {}, "failures": {}, "together": {}}
+    assert before == {"versions": [2], "labels": {}, "failures": {}, "loading": {}, "together": {}}
     assert after == {**before, "versions": [1, 2], "labels": {"old": 1}}
     assert json.loads(response.body)["outputs"][0]["data"] == [10]
 
@@ -287,6 +288,28 @@ def test_the_access_log_is_begun_and_ended_in_place(models, platform, tmp_path):
     assert path.name == "access_digits_r1.log"
     (line,) = path.read_text().splitlines()
     assert json.loads(line)["request_id"] == "second"
+
+
+def test_a_replica_whose_version_has_made_room_for_the_next_is_healthy(models, platform):
+    models.put("digits", 1)
+    policy = {"version_policy": {"latest": 1, "replace": "before_load"}}
+    new = Held("warmup", factor=5)
+
+    async def use(replica):
+        models.put("digits", 2)
+        models.held["digits/2"] = new
+        refreshing = asyncio.create_task(replica._model.refresh())
+        await asyncio.to_thread(new.entered.wait)
+        await replica.check_health()
+        during = await replica.describe()
+        new.goes_on.set()
+        await refreshing
+        await replica.check_health()
+        return during, await replica.describe()
+
+    during, after = _run(platform(model=policy), use)
+    assert (during["versions"], list(during["loading"])) == ([], [2])
+    assert (after["versions"], after["loading"]) == ([2], {})
 
 
 def test_a_replica_that_has_lost_its_versions_is_unhealthy(models, platform):

@@ -499,7 +499,8 @@ def test_what_waits_for_its_first_version_is_unavailable_and_the_platform_ready_
 def test_the_index_tells_every_version_and_why_one_or_all_are_missing(gateway_of):
     described = {
         "versions": [1, 3],
-        "failures": {2: "cut off"},
+        "failures": {2: "cut off", 4: "cut off before"},
+        "loading": {3: "anew", 4: "reading 1.2 of 2.1 GB, begun 12 s ago"},
         "together": {1: "a row alone differs"},
         "labels": {},
     }
@@ -515,6 +516,12 @@ def test_the_index_tells_every_version_and_why_one_or_all_are_missing(gateway_of
                 "rows_reason": "a row alone differs",
             },
             {"name": "digits", "version": "3", "state": "READY"},
+            {
+                "name": "digits",
+                "version": "4",
+                "state": "LOADING",
+                "reason": "reading 1.2 of 2.1 GB, begun 12 s ago",
+            },
             {"name": "digits", "version": "2", "state": "UNAVAILABLE", "reason": "cut off"},
             {
                 "name": "words",

@@ -34,6 +34,18 @@ def test_a_version_is_tried_again_ever_more_seldom_and_never_given_up(clock):
     assert waits[-1] == LONGEST_RETRY_S
 
 
+def test_one_that_cost_another_is_never_due_by_itself(clock):
+    failures = Failures()
+    failures.note(7, 0, "broken", cost_another=True)
+    failures.note(8, 0, "away")
+    assert (failures.cost_another(7), failures.cost_another(8)) == (True, False)
+    failures.forget(8)
+    clock.now += LONGEST_RETRY_S
+    assert not failures.is_due
+    failures.keep({7: "changed"})
+    assert not failures.cost_another(7)
+
+
 def test_a_reason_is_new_once_and_the_latest_one_is_kept(clock):
     failures = Failures()
     assert [failures.note(7, 0, reason) for reason in ("a", "a", "b", "a")] == [

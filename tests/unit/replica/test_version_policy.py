@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import ModelNotFound
-from serve.replica.version_policy import resolve, select
+from serve.replica.version_policy import in_the_way, resolve, select
 
 NUMBERS = st.sets(st.integers(1, 50))
 
@@ -23,6 +23,35 @@ def test_specific_takes_what_is_listed_and_there(available, listed):
 @given(NUMBERS)
 def test_without_a_policy_all_are_taken_and_the_newest_is_first(available):
     assert select(available) == sorted(available, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "wanted", "next_one", "going"),
+    [
+        ([1], [2], 2, [1]),
+        ([1, 2], [3, 2], 3, [1]),
+        ([1, 2], [4, 3], 4, [1]),
+        ([2, 4], [4, 3], 3, [2]),
+        ([1, 2, 3], [4], 4, [1, 2, 3]),
+        ([2], [2, 1], 1, []),  # one more is wanted than there is
+        ([], [2], 2, []),
+        ([2], [2], 2, [2]),  # as it was loaded from other files
+        ([1, 2], [3, 2], 2, [2]),
+    ],
+)
+def test_as_many_go_before_one_is_loaded_as_make_room_for_it(loaded, wanted, next_one, going):
+    assert in_the_way(loaded, wanted, next_one) == going
+
+
+@given(NUMBERS, NUMBERS)
+def test_never_more_are_loaded_than_were_or_are_wanted_and_those_wanted_come(loaded, wanted):
+    now, most = set(loaded), max(len(loaded), len(wanted))
+    for number in sorted(wanted - loaded, reverse=True):
+        going = set(in_the_way(now, wanted, number))
+        assert not going & wanted
+        now = (now - going) | {number}
+        assert len(now) <= most
+    assert wanted <= now
 
 
 @pytest.mark.parametrize(
