@@ -29,7 +29,8 @@ def load(folder: Path, options: EngineOptions) -> "TensorFlowEngine":
     _import(options.imports)
     manifest = read_manifest(folder)
     published = manifest.signature.name if manifest and manifest.signature else None
-    engine = _load(path, replace(options, signature=options.signature or published))
+    chosen = replace(options, signature=options.signature or published)
+    engine = _load(path, chosen, has_manifest=manifest is not None)
     from serve.engines.own_samples import read_samples
 
     known = manifest.rows if manifest else {}
@@ -37,13 +38,13 @@ def load(folder: Path, options: EngineOptions) -> "TensorFlowEngine":
     return engine
 
 
-def _load(path: Path, options: EngineOptions) -> "TensorFlowEngine":
+def _load(path: Path, options: EngineOptions, *, has_manifest: bool) -> "TensorFlowEngine":
     if path.is_dir():
         from serve.engines.foreign_ops import require_ops
         from serve.engines.saved_model import load_saved_model
 
         require_ops(path)
-        return load_saved_model(path, options.signature)
+        return load_saved_model(path, options.signature, has_manifest=has_manifest)
     from serve.engines.keras_model import SIGNATURE, load_keras_model
 
     if options.signature not in (None, SIGNATURE):

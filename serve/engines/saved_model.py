@@ -16,6 +16,7 @@ from tensorflow.core.framework import types_pb2
 from serve import datatypes
 from serve.engines.direct_call import direct_call
 from serve.engines.example_messages import example_kinds
+from serve.engines.large_variables import load_large
 from serve.engines.state import state_ops
 from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
 from serve.errors import RepositoryError
@@ -33,12 +34,15 @@ _COMPOSITES = {
 }
 
 
-def load_saved_model(path: Path, wanted: str | None = None) -> TensorFlowEngine:
+def load_saved_model(
+    path: Path, wanted: str | None = None, *, has_manifest: bool = False
+) -> TensorFlowEngine:
     """Load a SavedModel folder, with `wanted` as its default signature. Raises RepositoryError.
 
     Signatures that the protocols cannot express are left out, unless it is the default one.
+    `has_manifest` says that hashes vouch for its files, which TensorFlow has checksums for, too.
     """
-    loaded = _load(path)
+    loaded = (load_large(path) if has_manifest else None) or _load(path)
     functions: dict[str, CompiledFunction] = {}
     refused: dict[str, str] = {}
     for name in sorted(set(loaded.signatures) - {_INIT_OP}):

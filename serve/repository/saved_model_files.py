@@ -1,12 +1,13 @@
-"""Whether the files of a SavedModel have their full length, without TensorFlow.
+"""What the files of a SavedModel say of themselves, without TensorFlow: lengths, and what is where.
 
 A copy that is under way has all names early and all bytes late. The lengths are written in the
 files: `saved_model.pb` is a protobuf, and `variables.index` is a table (LevelDB's format) that
-says how long each data shard is. Called by completeness.
+says where in the data shards each tensor is. Called by completeness, and by engines that read it.
 """
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 _FOOTER_BYTES = 48
@@ -15,7 +16,17 @@ _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _META_GRAPH = 2  # tensorflow/core/protobuf/saved_model.proto
 _COLLECTION, _OBJECT_GRAPH = 4, 7  # tensorflow/core/protobuf/meta_graph.proto
 _KEY_BYTES = 32  # a collection begins with its name: variables, trainable_variables
-_SHARD_ID, _OFFSET, _SIZE = 3, 4, 5  # BundleEntryProto in tensor_bundle.proto
+_SHARD_ID, _OFFSET, _SIZE, _SLICES = 3, 4, 5, 7  # BundleEntryProto in tensor_bundle.proto
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor's bytes are: in which data shard, from where on, and how many."""
+
+    shard: int
+    offset: int
+    bytes: int
+    is_sliced: bool = False  # its parts have places of their own
 
 
 def needs_variables(file: BinaryIO) -> bool:
@@ -31,17 +42,25 @@ def needs_variables(file: BinaryIO) -> bool:
 
 def shard_bytes(index: bytes) -> dict[int, int]:
     """Return the least length of each data shard. Raises ValueError if the index is cut off."""
+    lengths: dict[int, int] = {}
+    for place in tensor_places(index).values():
+        lengths[place.shard] = max(place.offset + place.bytes, lengths.get(place.shard, 0))
+    return lengths
+
+
+def tensor_places(index: bytes) -> dict[bytes, Place]:
+    """Return where each tensor is, by its key. Raises ValueError if the index is cut off."""
     if len(index) < _FOOTER_BYTES or index[-8:] != _MAGIC:
         raise ValueError("no footer")
     footer = io.BytesIO(index[-_FOOTER_BYTES:])
     _varint(footer), _varint(footer)  # where the meta index is
-    lengths: dict[int, int] = {}
+    places: dict[bytes, Place] = {}
     for _, handle in _entries(index, _varint(footer), _varint(footer)):
         block = io.BytesIO(handle)
         for key, value in _entries(index, _varint(block), _varint(block)):
             if key:  # the empty key is the header
-                _count(value, lengths)
-    return lengths
+                places[key] = _place(value)
+    return places
 
 
 def _graph_needs_variables(file: BinaryIO, start: int, end: int) -> bool:
@@ -56,11 +75,10 @@ def _graph_needs_variables(file: BinaryIO, start: int, end: int) -> bool:
     return False
 
 
-def _count(entry: bytes, lengths: dict[int, int]) -> None:
+def _place(entry: bytes) -> Place:
     fields = {n: value for n, value, _, _ in _fields(io.BytesIO(entry), 0, len(entry))}
-    shard = fields.get(_SHARD_ID, 0)
-    end = fields.get(_OFFSET, 0) + fields.get(_SIZE, 0)
-    lengths[shard] = max(end, lengths.get(shard, 0))
+    shard, offset, size = (fields.get(number, 0) for number in (_SHARD_ID, _OFFSET, _SIZE))
+    return Place(shard, offset, size, is_sliced=_SLICES in fields)
 
 
 def _entries(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
