@@ -10,6 +10,8 @@ from serve.errors import ConfigError
 _FOLDER = Path(__file__).parent
 _MARK = "# With what Strata adds: serve/edge/haproxy."
 _MODELS = "/v2/models/"
+_POOLS = "/v2/pools/"
+_POOLS_MAP = "STRATA_POOLS_MAP"  # in the templates: the file of the map that learns of pools
 _HEADER = re.compile(r"\S")  # sections begin in the first column, their lines do not
 _BIND = r"bind \S+:\d+.*"
 
@@ -56,10 +58,11 @@ _REPLACEMENTS = (
 )
 
 
-def with_edge(text: str) -> str:
+def with_edge(text: str, pools_map: Path) -> str:
     """Return a configuration of Ray's with Strata's lines; one that has them comes back as it is.
 
-    Raises ConfigError where it lacks a section or line that they belong to.
+    `pools_map` is a file that HAProxy finds empty, for what it learns of models in pools. Raises
+    ConfigError where the text lacks a section or line that ours belong to.
     """
     lines = text.splitlines()
     if lines and lines[0] == _MARK:
@@ -67,7 +70,8 @@ def with_edge(text: str) -> str:
     for addition in _ADDITIONS:
         begin, end = _section(lines, addition.section)
         at = end if addition.after is None else _line(lines, begin, end, addition.after) + 1
-        lines[at:at] = _template(addition.template)
+        ours = _template(addition.template)
+        lines[at:at] = [line.replace(_POOLS_MAP, str(pools_map)) for line in ours]
     for replacement in _REPLACEMENTS:
         begin, end = _section(lines, replacement.section)
         at = _line(lines, begin, end, replacement.line)
@@ -77,14 +81,15 @@ def with_edge(text: str) -> str:
     if not choices:
         raise _changed(f"no choice of a backend in '{_FRONTEND}'")
     at = choices[0]
-    lines[at:at] = _to_the_gateway(lines[begin:end], lines)
+    lines[at:at] = _choices(lines[begin:end], lines)
     return "\n".join([_MARK, *lines]) + "\n"
 
 
-def _to_the_gateway(frontend: list[str], lines: list[str]) -> list[str]:
-    """Return the rules by which a model without a replica that is up is left to the gateway.
+def _choices(frontend: list[str], lines: list[str]) -> list[str]:
+    """Return the rules by which our backends are chosen; Ray's own choice comes after these.
 
-    It tells why the model failed, or waits until it has one. Ray's own choice comes after these.
+    A model without a replica that is up is left to the gateway: it tells why the model failed, or
+    waits until it has one. What the map has a pool for goes to that pool, where a replica is up.
     """
     paths = {m[1]: m[2] for line in frontend if (m := _PATH.match(line))}
     chosen = {m[1].removesuffix(_ROUTED) for line in frontend if (m := _CHOICE.match(line))}
@@ -93,13 +98,24 @@ def _to_the_gateway(frontend: list[str], lines: list[str]) -> list[str]:
         raise _changed(f"no path of '{min(unknown)}' in '{_FRONTEND}'")
     gateways = [backend for backend, path in paths.items() if path == "/"]
     rules = []
-    for backend in [b for b, path in paths.items() if gateways and path.startswith(_MODELS)]:
-        begin, end = _section(lines, f"backend {backend}")
-        servers = [m[1] for line in lines[begin:end] if (m := _SERVER.match(line))]
-        rules += [f"    acl strata_up_{backend} srv_is_up({backend}/{name})" for name in servers]
-        unless = f" !strata_up_{backend}" if servers else ""
-        rules.append(f"    use_backend {gateways[0]} if is_{backend}{unless}")
+    for backend, path in paths.items():
+        if gateways and path.startswith(_MODELS):
+            checks, is_up = _is_up(backend, lines)
+            unless = f" !{is_up}" if checks else ""
+            rules += [*checks, f"    use_backend {gateways[0]} if is_{backend}{unless}"]
+        elif path.startswith(_POOLS):
+            checks, is_up = _is_up(backend, lines)
+            is_pool = f"{{ var(txn.strata_pool) -m str {path.removeprefix(_POOLS)} }}"
+            rules += [*checks, f"    use_backend {backend} if {is_up} {is_pool}"] if checks else []
     return rules
+
+
+def _is_up(backend: str, lines: list[str]) -> tuple[list[str], str]:
+    """Return the lines that tell whether a replica of a backend is up, and the name of that."""
+    begin, end = _section(lines, f"backend {backend}")
+    servers = [m[1] for line in lines[begin:end] if (m := _SERVER.match(line))]
+    name = f"strata_up_{backend}"
+    return [f"    acl {name} srv_is_up({backend}/{server})" for server in servers], name
 
 
 def _section(lines: list[str], header: str) -> tuple[int, int]:

@@ -58,7 +58,9 @@ def add_edge(path: Path) -> None:
     """Add Strata's lines to a file of Ray's; raises ConfigError and leaves it, where it cannot."""
     try:
         written = path.read_text(encoding="utf-8")
-        wanted = with_edge(written)
+        pools_map = path.with_name(f"{path.name}.pools.map")
+        pools_map.touch()  # HAProxy learns in its memory and never writes it
+        wanted = with_edge(written, pools_map)
         if wanted != written:
             _replace(path, wanted)
     except OSError as err:

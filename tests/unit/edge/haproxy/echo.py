@@ -56,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if "x-pool-is" in self.headers:
+            self.send_header("X-Strata-Pool", self.headers["x-pool-is"])
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -13,10 +13,11 @@ def server(name: str, port: int) -> ServerConfig:
 
 
 def application(name: str, *ports: int, fallback: int | None = None, **more: Any) -> BackendConfig:
-    """Return the backend of a model, or of the gateway, with a replica at each port."""
+    """Return the backend of a model, a pool or the gateway, with a replica at each port."""
+    prefix = f"/v2/pools/{name[5:]}" if name.startswith("pool-") else f"/v2/models/{name}"
     return BackendConfig(
         name=f"http-{name}",
-        path_prefix="/" if name == "gateway" else f"/v2/models/{name}",
+        path_prefix="/" if name == "gateway" else prefix,
         app_name=name,
         servers=[server(f"{name}-{number}", port) for number, port in enumerate(ports)],
         fallback_server=None if fallback is None else ServerConfig("PROXY", "127.0.0.1", fallback),

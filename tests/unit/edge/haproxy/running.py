@@ -40,7 +40,7 @@ class Edge:
 
     def hurry(self) -> Self:
         """Give a request one second to be there, so that a test need not wait for twenty."""
-        text = with_edge(self.path.read_text())
+        text = with_edge(self.path.read_text(), Path("/dev/null"))
         assert "timeout http-request 20s" in text
         self.path.write_text(text.replace("http-request 20s", "http-request 1s"))
         return self

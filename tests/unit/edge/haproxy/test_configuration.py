@@ -2,12 +2,12 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from ray.serve.config import HTTPOptions, gRPCOptions
 
 from serve.edge.haproxy import configuration
-from serve.edge.haproxy.configuration import with_edge
 from serve.edge.haproxy.launcher import haproxy_binary
 from serve.errors import ConfigError
 from tests.unit.edge.haproxy.rays import application, server, write
@@ -31,6 +31,10 @@ listen stats
   bind *:8404
   stats enable
 """
+
+
+def with_edge(text, pools_map=Path("/dev/null")):
+    return configuration.with_edge(text, pools_map)
 
 
 def sections(text):
@@ -105,12 +109,15 @@ def test_a_template_file_that_is_missing_is_named(monkeypatch, tmp_path):
 
 GATEWAY = application("gateway", 1, fallback=3)
 DIGITS = application("digits", 1, 2, fallback=3)
+POOL = application("pool-small", 4, fallback=3)
 GRPC = gRPCOptions(port=9000, grpc_servicer_functions=["serve.grpc:add"])
 TEMPLATES = {
     "before anything is deployed": ((), {"has_received_routes": False}),
     "a worker without routes": ((), {"is_head": False, "has_received_servers": False}),
     "a head without applications": ((), {"is_head": True}),
     "models and the gateway": ((GATEWAY, DIGITS, application("a.b-c_1", 5)), {}),
+    "a pool": ((GATEWAY, DIGITS, POOL), {}),
+    "a pool without replicas": ((GATEWAY, application("pool-a.b", fallback=3)), {}),
     "no gateway": ((DIGITS,), {}),
     "a model without replicas": ((GATEWAY, application("gone", fallback=3)), {}),
     "a model without anything": ((GATEWAY, application("gone")), {}),
@@ -166,3 +173,16 @@ def test_a_model_without_a_replica_is_the_gateways(tmp_path):
 def test_without_a_gateway_ray_chooses_alone(tmp_path):
     text = with_edge(write(tmp_path, DIGITS).read_text())
     assert "strata_up_" not in text
+
+
+def test_what_the_map_has_a_pool_for_goes_there_before_ray_chooses(tmp_path):
+    none_up = application("pool-none", fallback=3)
+    text = with_edge(write(tmp_path, GATEWAY, POOL, none_up).read_text(), Path("/a/map"))
+    ours = [line.strip() for line in text.splitlines() if "strata_up_" in line]
+    assert ours == [
+        "acl strata_up_http-pool-small srv_is_up(http-pool-small/SERVE_REPLICA__pool-small-0-model-abc)",
+        "use_backend http-pool-small if strata_up_http-pool-small "
+        "{ var(txn.strata_pool) -m str small }",
+    ]
+    assert text.index(ours[-1]) < text.index("use_backend http-gateway")
+    assert "map(/a/map)" in text

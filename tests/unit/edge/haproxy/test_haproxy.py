@@ -19,7 +19,7 @@ from tests.unit.edge.haproxy.running import Edge, response
 
 @pytest.fixture(scope="module")
 def replicas():
-    return {name: Echo(name) for name in ("gateway", "m", "v1", "proxy")}
+    return {name: Echo(name) for name in ("gateway", "m", "v1", "proxy", "pool-a", "pool-b")}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,11 @@ def backends(replicas):
     proxy = replicas["proxy"].server_port
     ports = {name: replica.server_port for name, replica in replicas.items()}
     return [
-        *(application(name, ports[name], fallback=proxy) for name in ("gateway", "m", "v1")),
+        *(
+            application(name, ports[name], fallback=proxy)
+            for name in ("gateway", "m", "v1", "pool-a", "pool-b")
+        ),
+        application("pool-down", free_port(), fallback=proxy),
         application("asleep", fallback=proxy),
         application("down", free_port(), fallback=proxy),
     ]
@@ -118,6 +122,13 @@ def test_a_path_reaches_the_replica_that_it_means(edge, path, replica, seen):
         ("/v2/models/m/x/../v1:predict", 404, "Not Found"),
         ("/v2/models/v1/v1:predict", 404, "Not Found"),
         ("/v2/models/nobody/v1:predict", 404, "Not Found"),
+        # A pool's replicas are asked for its models by the models' own paths alone.
+        ("/v2/pools", 404, "Not Found"),
+        ("/v2/pools/a", 404, "Not Found"),
+        ("/v2/pools/a/models/m/infer", 404, "Not Found"),
+        ("/v2//pools/./a", 404, "Not Found"),
+        ("/v2/%70ools/a", 404, "Not Found"),
+        ("/v2/models/../pools/a", 404, "Not Found"),
         ("/v2/models/m%2Finfer", 400, "encoded slash"),
         ("/v2/models/v1%2f..%2fm/infer", 400, "encoded slash"),
         ("/v1/models/m%2fversions%2f1:predict", 400, "encoded slash"),
@@ -196,6 +207,50 @@ def test_whatever_is_asked_a_replica_gets_only_what_its_own_reading_says_is_its(
     name, seen = reached(answer)
     target = parse_path(unquote(seen.partition("?")[0]))
     assert name == (target.model if target.model in ("m", "v1") else "gateway"), (asked, seen)
+
+
+def learn(edge, path, pool):
+    """Have a replica answer a request with the header that names a pool; clients must not see it."""
+    answer = edge.ask(path, X_Pool_Is=pool)
+    assert "x-strata-pool" not in answer.headers
+    return reached(answer)
+
+
+def test_a_pool_is_learned_of_one_response_and_asked_straight_from_then_on(edge):
+    assert learn(edge, "/v2/models/pooled", "a") == ("gateway", "/v2/models/pooled")
+    for path, seen in [
+        ("/v2/models/pooled/infer", "/v2/models/pooled/infer"),
+        ("/v2/models/pooled", "/v2/models/pooled"),
+        ("/v1/models/pooled:predict", "/v2/models/pooled/v1:predict"),
+        ("/v2//models/p%6foled/ready", "/v2/models/pooled/ready"),
+    ]:
+        assert reached(edge.ask(path, "POST", b"x")) == ("pool-a", seen)
+    assert reached(edge.ask("/v2/models/pool"))[0] == "gateway"
+    assert reached(edge.ask("/v2/models/pooled2"))[0] == "gateway"
+
+
+def test_a_model_that_moved_is_learned_anew_and_one_that_went_is_forgotten(edge):
+    assert learn(edge, "/v1/models/moves:predict", "a")[0] == "gateway"
+    assert learn(edge, "/v2/models/moves", "b")[0] == "pool-a"  # which passed it on
+    assert reached(edge.ask("/v2/models/moves"))[0] == "pool-b"
+    assert learn(edge, "/v2/models/moves", "-")[0] == "pool-b"
+    assert reached(edge.ask("/v2/models/moves"))[0] == "gateway"
+
+
+def test_a_pool_without_a_replica_that_is_up_or_that_is_not_there_is_the_gateways(edge):
+    for pool in ("down", "nowhere"):
+        assert learn(edge, "/v2/models/waits", pool)[0] == "gateway"
+        assert reached(edge.ask("/v2/models/waits"))[0] == "gateway"
+
+
+def test_a_client_teaches_the_edge_nothing(edge):
+    for _ in range(2):
+        assert reached(edge.ask("/v2/models/forged", X_Strata_Pool="a"))[0] == "gateway"
+    # Nor does a response to what is no model's path, or a model with replicas of its own change.
+    assert learn(edge, "/v2", "a")[0] == "gateway"
+    assert reached(edge.ask("/v2"))[0] == "gateway"
+    assert learn(edge, "/v2/models/m", "-")[0] == "m"
+    assert reached(edge.ask("/v2/models/m"))[0] == "m"
 
 
 @pytest.mark.parametrize("method", ["BREW", "TRACE", "CONNECT", "PROPFIND"])

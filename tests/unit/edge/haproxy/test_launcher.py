@@ -59,11 +59,15 @@ def test_it_imports_nothing_that_is_slow():
     assert not slow & set(done.stdout.split())
 
 
-def test_the_file_keeps_its_mode_and_nothing_is_left_beside_it(written):
+def test_the_file_keeps_its_mode_and_beside_it_is_only_the_empty_map_of_pools(written):
     written.chmod(0o640)
     add_edge(written)
     assert stat.S_IMODE(written.stat().st_mode) == 0o640
-    assert [path.name for path in written.parent.iterdir()] == [written.name]
+    names = sorted(path.name for path in written.parent.iterdir())
+    assert names == [written.name, f"{written.name}.pools.map"]
+    pools_map = written.with_name(names[1])
+    assert pools_map.read_bytes() == b""
+    assert f"map({pools_map})" in written.read_text()
 
 
 def test_a_second_time_changes_nothing(written):
