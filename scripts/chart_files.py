@@ -58,13 +58,14 @@ def _json(tree: Any) -> str:
 def _defaults() -> dict[str, Any]:
     """Return the deploy config without models, a model's application, and their defaults."""
     skeleton = deploy_config(Config())
-    model = Model(name="model")
+    model, pooled = Model(name="model"), Model(name="model", pool="pool")
     return {
         "ray_version": _ray_version(),
         "config": Config().model_dump(mode="json", exclude_none=True),
         "served": model.model_dump(mode="json", exclude_none=True),
         "deploy": skeleton,
         "application": deploy_config(Config(models=(model,)))["applications"][-1],
+        "pool_application": deploy_config(Config(models=(pooled,)))["applications"][-1],
         "max_ongoing_requests": _ongoing_requests(),
         "haproxy_metrics": {"scope": HAPROXY_SCOPES, "kept": HAPROXY_KEPT},
     }

@@ -54,9 +54,9 @@ class RayBatchedModel(ModelDeployment):
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         await super().reconfigure(user_config)
-        for number, loaded in self._model.versions.items():
+        for number, loaded in self.servable.model.versions.items():
             batcher: Any = RayBatcher(loaded.engine.infer)
-            self._model.versions[number] = dataclasses.replace(loaded, batcher=batcher)
+            self.servable.model.versions[number] = dataclasses.replace(loaded, batcher=batcher)
 
 
 def build(args: dict[str, Any]) -> Any:

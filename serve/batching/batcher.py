@@ -20,6 +20,9 @@ side by side, unless both are small: then a larger batch is worth more (`_is_due
 Whatever is raised around the engine, by what observes it or traces it, ends here: its requests get
 an error, the thread counts as free again and the next batch runs (`faults`).
 
+Where several batchers share a process' cores, each waits for its turn (turns) before it forms a
+batch, and none runs ahead.
+
 A batch is formed in one place, `_run_next`, of the request whose turn it is and those that may
 share a call with it; queue says whose turn it is. A request is counted as queued, however large it
 is, until batches have taken all of it or nobody waits for it any more.
@@ -36,6 +39,7 @@ from serve.batching.estimates import Estimates
 from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, run, show
 from serve.batching.merging import rows_of, shape_key
 from serve.batching.queue import Queue
+from serve.batching.turns import Turn, Turns
 from serve.config.sections import Batching
 from serve.edge.alarms import Alarms
 from serve.errors import (
@@ -81,6 +85,7 @@ class Batcher:
     """Runs `compute(signature, inputs)` on batches.
 
     `observe` is told about each run, and the timing of its oldest request; `watcher` sees rows.
+    `turns` are those of all who share the process' cores, None where nobody else computes.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Batcher:
         policy: BatchPolicy,
         observe: Callable[[BatchRun, Timing], None],
         watcher: Watcher | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._compute = compute
         self._policy = policy
@@ -96,7 +102,11 @@ class Batcher:
         self._watcher = watcher
         self._sizes = policy.sizes
         self._queue = Queue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._turn = None if turns is None else Turn(turns, self._run_next)
+        self._owns_thread = turns is None
+        self._thread = (
+            turns.threads if turns else ThreadPoolExecutor(1, thread_name_prefix="engine")
+        )
         self._thread.submit(lambda: None)  # a machine without threads fails the load, no request
         self._running = 0
         self._busy_since = 0.0  # when the engine was last known to begin or to end a batch
@@ -180,7 +190,8 @@ class Batcher:
             return
         then, self._when_idle = self._when_idle, None
         self._is_closed = True
-        self._thread.shutdown(wait=False)
+        if self._owns_thread:
+            self._thread.shutdown(wait=False)
         try:
             then()
         except Exception as err:
@@ -219,13 +230,15 @@ class Batcher:
 
         Nothing can join it any more, and the engine need not wait for a turn of the event loop.
         """
+        if self._turn is not None:  # others may have theirs before
+            return False
         return self._running == 1 and self._queue.rows >= self._sizes[-1]
 
     def _may_run_inline(self, entry: Entry) -> bool:
         """Tell whether an entry is all that waits, one call, and expected to be a short one."""
         if self._running or len(self._queue) > 1 or not self._policy.may_block_loop:
             return False
-        if entry.rows > self._sizes[-1]:
+        if entry.rows > self._sizes[-1] or (self._turn is not None and not self._turn.is_alone):
             return False
         seconds = self._estimates.seconds(entry)
         return seconds is not None and seconds < INLINE_LIMIT_S
@@ -269,18 +282,28 @@ class Batcher:
         if wait_s > 0:
             self._schedule_in(wait_s)
             return
+        if self._turn is not None and not self._turn.has_come():
+            return
         entries = self._queue.take(largest)
         self._begin()
         try:
             self._thread.submit(self._run_in_thread, asyncio.get_running_loop(), entries)
         except RuntimeError as err:  # the thread is gone
-            self._running -= 1
+            self._end()
             self._fail(entries, err)
 
     def _begin(self) -> None:
         if not self._running:
             self._busy_since = time.perf_counter()
         self._running += 1
+        if self._turn is not None:
+            self._turn.begin()
+
+    def _end(self) -> None:
+        self._running -= 1
+        self._busy_since = time.perf_counter()
+        if self._turn is not None:
+            self._turn.end()
 
     def _remaining_wait_s(self, head_rows: int) -> float:
         wait_s = self._policy.batching.batch_wait_timeout_s
@@ -290,6 +313,8 @@ class Batcher:
 
     def _run_inline(self, timeout_s: float) -> None:
         self._unschedule()
+        if self._turn is not None:
+            self._turn.has_come()  # as nobody else waits
         entries = self._queue.take(self._sizes[-1])
         self._begin()
         results, batch_run = self._run(entries)
@@ -316,8 +341,7 @@ class Batcher:
     def _finish(
         self, entries: list[Entry], results: list[Tensors | ServeError], batch_run: BatchRun
     ) -> None:
-        self._running -= 1
-        self._busy_since = time.perf_counter()
+        self._end()
         try:
             _stamp(entries, batch_run, self._free_since)
             self._free_since = time.perf_counter()

@@ -1,7 +1,7 @@
 """`strata status`: the running models, their versions and replicas, here or on a cluster."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +11,9 @@ import typer
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, print_table
 from serve.config.file import load
-from serve.deploy.application_status import ApplicationState
+from serve.deploy.application_status import ApplicationState, member_states
 from serve.deploy.ray_api import RayServeApi
+from serve.protocols.metadata_v2 import RESTING
 
 if TYPE_CHECKING:
     from serve.cluster.status import ReleaseStatus
@@ -54,21 +55,19 @@ def status(
     index = _index(f"http://127.0.0.1:{tree.http.port}")
     states |= _waiting(states, index)
     labels = {model.name: model.version_labels for model in tree.models}
+    pools = {model.name: model.pool for model in tree.models if model.pool is not None}
+    states |= member_states(states, pools, index)
     if as_json:
         typer.echo(json.dumps(_trees(states, index, labels), indent=2))
         return
-    print_table(
-        _COLUMNS,
-        [
-            (
-                name,
-                _word(state, has_replicas=True),
-                f"{state.running_replicas}/{state.target_replicas}",
-                ", ".join(_versions(index.get(name, []), "READY")) or "-",
-                _labels(labels.get(name, {})),
-            )
-            for name, state in sorted(states.items())
-        ],
+    _print_states(
+        states,
+        lambda name, state: (
+            f"{state.running_replicas}/{state.target_replicas}",
+            ", ".join(_versions(index.get(name, []), "READY")) or "-",
+            _labels(labels.get(name, {})),
+        ),
+        has_replicas=True,
     )
     for line in _notes(states, index):
         out.print(line, markup=False)
@@ -83,19 +82,37 @@ def _waiting(states: Mapping[str, ApplicationState], index: Index) -> dict[str, 
     }
 
 
-def _print_release(found: "ReleaseStatus", namespace: str) -> None:
+def _print_states(
+    states: Mapping[str, ApplicationState],
+    cells: Callable[[str, ApplicationState], tuple[str, ...]],
+    *,
+    has_replicas: bool,
+) -> None:
+    """Print the table of models; where some are in pools, with a column that says in which."""
+    has_pools = any(state.pool for state in states.values())
     print_table(
-        _COLUMNS,
+        (*_COLUMNS, "POOL") if has_pools else _COLUMNS,
         [
             (
                 name,
-                _word(state, has_replicas=found.has_replicas),
-                f"{state.running_replicas}/{state.target_replicas}" if found.has_replicas else "-",
-                _asked_and_served(found, name),
-                _labels(found.labels.get(name, {})),
+                _word(state, has_replicas=has_replicas),
+                *cells(name, state),
+                *((state.pool or "-",) if has_pools else ()),
             )
-            for name, state in found.states.items()
+            for name, state in sorted(states.items())
         ],
+    )
+
+
+def _print_release(found: "ReleaseStatus", namespace: str) -> None:
+    _print_states(
+        found.states,
+        lambda name, state: (
+            f"{state.running_replicas}/{state.target_replicas}" if found.has_replicas else "-",
+            _asked_and_served(found, name),
+            _labels(found.labels.get(name, {})),
+        ),
+        has_replicas=found.has_replicas,
     )
     out.print()
     print_table(
@@ -169,10 +186,10 @@ def _versions(entries: list[dict[str, Any]], state: str) -> list[str]:
 def _notes(states: Mapping[str, ApplicationState], index: Index) -> Iterator[str]:
     """Yield a line for each model that does not run and each version with a fault or no batches."""
     for name, state in states.items():
-        if state.status != "RUNNING" and state.message:
+        if state.status != "RUNNING" and state.message and not _is_told(state, index.get(name, [])):
             yield f"{name}: {state.reason}"
         for entry in index.get(name, []):
-            if "version" in entry and "reason" in entry:
+            if "version" in entry and "reason" in entry and entry["reason"] != RESTING:
                 is_what = _WHAT.get(entry["state"], "not served")
                 yield f"{name} version {entry['version']} is {is_what}: {entry['reason']}"
             if entry.get("rows") == "together":
@@ -180,6 +197,11 @@ def _notes(states: Mapping[str, ApplicationState], index: Index) -> Iterator[str
                     f"{name} version {entry['version']} computes each request by itself, not in "
                     f"batches: {entry['rows_reason']}"
                 )
+
+
+def _is_told(state: ApplicationState, entries: list[dict[str, Any]]) -> bool:
+    """Tell whether a note on a version says why a model in a pool is not served."""
+    return bool(state.pool) and any("version" in each and "reason" in each for each in entries)
 
 
 def _index(url: str) -> Index:

@@ -17,7 +17,8 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import elapsed, err, out
 from serve.cli.training import Training
 from serve.config.file import load
-from serve.config.schema import Config
+from serve.config.schema import Config, Model
+from serve.config.sections import Pool
 from serve.deploy.application_status import ApplicationState
 from serve.deploy.rollout import failed_for_good
 from serve.errors import ServeError
@@ -193,8 +194,8 @@ def _print_ready(
     if watcher:
         _print_watched(watcher)
     # One that sleeps would be woken by the question what it takes.
-    here = [m for m in config.models if m.name not in failed and m.name not in awaited]
-    awake = [model.name for model in here if model.autoscaling.min_replicas]
+    here = [m for m in config.models if m.name not in awaited]
+    awake = [m.name for m in here if _is_awake(config, m, failed)]
     example = example_call(url, awake[0]) if awake else None
     if example:
         out.print("\nTry it:\n")
@@ -202,6 +203,13 @@ def _print_ready(
     if awaited:
         out.print(f"Joins as soon as it has a version: {', '.join(awaited)}", markup=False)
     out.print("Ctrl-C stops it.")
+
+
+def _is_awake(config: Config, model: Model, failed: Collection[str]) -> bool:
+    """Tell whether a model's replicas, or its pool's, run for all that is known."""
+    process = config.process_of(model)
+    application = process.application if isinstance(process, Pool) else process.name
+    return application not in failed and process.autoscaling.min_replicas > 0
 
 
 def _print_watched(watcher: "Monitoring") -> None:

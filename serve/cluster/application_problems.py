@@ -11,6 +11,7 @@ from serve.cluster.findings import Finding, Kind, finding
 from serve.cluster.objects import event_messages, event_time, name_of, one_line
 from serve.cluster.snapshot import Snapshot
 from serve.deploy.application_status import ApplicationState
+from serve.protocols.metadata_v2 import RESTING
 
 _VALIDATION = re.compile(
     r"\d+ validation errors? for [\w.]+\n(?P<key>[^\n]+)\n\s+(?P<why>[^\n\[]+)"
@@ -122,6 +123,8 @@ def find_versions_not_served(snapshot: Snapshot) -> Iterator[Finding]:
     """A model answers, but a version that was asked for is not among those served."""
     for name, entries in snapshot.index.items():
         for entry in entries:
+            if entry.get("reason") == RESTING:  # until somebody asks for it
+                continue
             if entry.get("state") not in ("READY", "LOADING") and "version" in entry:
                 problem = f"version {entry['version']} is not served: {entry.get('reason', '')}"
                 remedy = "publish the version again, or take it out of version_policy"

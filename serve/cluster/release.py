@@ -28,6 +28,7 @@ class Configured:
     name: str
     version_policy: dict[str, Any]
     version_labels: dict[str, int]
+    pool: str | None = None
 
 
 def configured(service: Object) -> dict[str, Configured]:
@@ -35,6 +36,10 @@ def configured(service: Object) -> dict[str, Configured]:
     found: dict[str, Configured] = {}
     for application in applications(service):
         user_config = application["deployments"][0].get("user_config", {})
+        for member in user_config.get("members", ()):
+            name, pool = member["served"]["name"], application["args"]["pool"]["name"]
+            labels = member.get("version_labels", {})
+            found[name] = Configured(name, member["version_policy"], labels, pool)
         if "version_policy" in user_config:
             name = application["name"]
             labels = user_config.get("version_labels", {})

@@ -20,7 +20,7 @@ from serve.cluster.objects import (
 )
 from serve.cluster.release import configured, read_index, read_running, states
 from serve.cluster.snapshot_reader import choose_release, read_snapshot
-from serve.deploy.application_status import ApplicationState
+from serve.deploy.application_status import ApplicationState, member_states
 
 T = TypeVar("T")
 
@@ -66,10 +66,13 @@ def read_status(connection: Connection, namespace: str, wanted: str | None) -> R
         running = _known("replicas", lambda: read_running(connection, service), unknown)
         index = _known("versions", lambda: read_index(connection, service), unknown)
     models = configured(service)
+    known = {name: _counted(state, running or {}) for name, state in states(service).items()}
+    pools = {name: model.pool for name, model in models.items() if model.pool is not None}
+    known |= member_states(known, pools, index or {})
     return ReleaseStatus(
         release=snapshot.release,
         is_ready=snapshot.is_ready,
-        states={name: _counted(s, running or {}) for name, s in sorted(states(service).items())},
+        states=dict(sorted(known.items())),
         policies={name: model.version_policy for name, model in models.items()},
         labels={name: model.version_labels for name, model in models.items()},
         index=index or {},

@@ -1,7 +1,7 @@
 """The values of a release with the models of strata.yaml, and what that changes.
 
-Called by `strata apply`; pure. A release takes `models` and `pipelines`. Where the models are
-and how they are reached (`repository`, `http`, `ports`) differs between a machine and a
+Called by `strata apply`; pure. A release takes `models`, `pipelines` and `pools`. Where the models
+are and how they are reached (`repository`, `http`, `ports`) differs between a machine and a
 cluster, so these stay as the release has them.
 """
 
@@ -13,13 +13,15 @@ from pydantic import ValidationError
 
 from serve.config.schema import Config
 
-_TAKEN = ("models", "pipelines")
+_TAKEN = ("models", "pipelines", "pools")
 
 
 def with_models(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """Return the values with the file's models and pipelines; defaults it leaves out stay out."""
     tree = config.model_dump(mode="json", include=set(_TAKEN), exclude_unset=True)
-    return {**values, **{key: tree.get(key, []) for key in _TAKEN}}
+    # An older chart knows no pools: it gets none where there are none.
+    taken = {key: tree.get(key, []) for key in _TAKEN if key != "pools" or key in {*tree, *values}}
+    return {**values, **taken}
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -43,7 +45,11 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tup
 
 
 def _by_name(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {entry["name"]: entry for key in _TAKEN for entry in values[key]}
+    return {
+        f"pool {entry['name']}" if key == "pools" else entry["name"]: entry
+        for key in _TAKEN
+        for entry in values[key]
+    }
 
 
 def _in_full(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from serve.config.pipelines import Pipeline, members_of, models_of, nested_in
 from serve.config.sections import (
     NAME_PATTERN,
     Name,
+    Pool,
     Positive,
     Prices,
+    Process,
     Section,
     Served,
     Tenants,
@@ -31,6 +33,13 @@ RESERVED_NAMES = ("gateway", "unknown")
 class Model(Served):
     """One served model of the repository."""
 
+    pool: Name | None = Field(
+        None,
+        description=(
+            "the pool whose replicas serve it, beside the pool's other models; null, the default, "
+            "gives it replicas of its own"
+        ),
+    )
     version_policy: VersionPolicy = Field(
         default_factory=lambda: VersionPolicy(latest=1), description="which versions are loaded"
     )
@@ -45,6 +54,16 @@ class Model(Served):
     version_labels: dict[Name, Version] = Field(
         default_factory=dict, description="names for versions, such as stable: 3"
     )
+
+    @model_validator(mode="after")
+    def _replicas_are_the_pools(self) -> Self:
+        own = sorted(self.model_fields_set & set(Process.model_fields))
+        if self.pool is not None and own:
+            raise ValueError(
+                f"{own[0]}: '{self.name}' shares the replicas of the pool '{self.pool}'; set it "
+                f"there, pools: [{{name: {self.pool}, {own[0]}: ...}}]"
+            )
+        return self
 
 
 class Repository(Section):
@@ -121,19 +140,51 @@ class Config(Section):
     pipelines: tuple[Pipeline, ...] = Field(
         (), description="pipelines of models and of other pipelines, served like models"
     )
+    pools: tuple[Pool, ...] = Field(
+        (),
+        description=(
+            "what the replicas of a pool are like; one that models name and that is not here has "
+            "the defaults, and one that no model names has no replicas"
+        ),
+    )
 
     @property
     def served(self) -> tuple[Served, ...]:
-        """Everything that becomes an application: models and pipelines."""
+        """Everything that answers by a name of its own: models and pipelines."""
         return (*self.models, *self.pipelines)
 
     def models_needed(self) -> dict[str, list[str]]:
-        """Return the models of the repository that each served name is made of, each once."""
+        """Return the models of the repository that each application is made of, each once.
+
+        A pool needs none of its models: it is there for those that have versions.
+        """
         pipelines = {pipeline.name: pipeline for pipeline in self.pipelines}
         return {
-            **{model.name: [model.name] for model in self.models},
+            **{model.name: [model.name] for model in self.models if model.pool is None},
             **{name: models_of(pipeline, pipelines) for name, pipeline in pipelines.items()},
         }
+
+    @property
+    def used_pools(self) -> tuple[Pool, ...]:
+        """The pools that models are in, in the order of the models."""
+        known = {pool.name: pool for pool in self.pools}
+        names = dict.fromkeys(model.pool for model in self.models if model.pool is not None)
+        return tuple(known.get(name) or Pool(name=name) for name in names)
+
+    @property
+    def processes(self) -> tuple[Served | Pool, ...]:
+        """Everything that has replicas of its own: pools, models that are in none, pipelines."""
+        alone = (each for each in self.models if each.pool is None)
+        return (*alone, *self.used_pools, *self.pipelines)
+
+    def members_of(self, pool: str) -> tuple[Model, ...]:
+        """Return the models that are in a pool."""
+        return tuple(model for model in self.models if model.pool == pool)
+
+    def process_of(self, served: Served) -> Served | Pool:
+        """Return what the replicas of a model or pipeline are like: its own, or its pool's."""
+        pool = served.pool if isinstance(served, Model) else None
+        return next((each for each in self.used_pools if each.name == pool), served)
 
     @model_validator(mode="after")
     def _names_unique(self) -> Self:
@@ -143,6 +194,21 @@ class Config(Section):
                 raise ValueError(f"models: the name '{name}' is given more than once")
             if name in RESERVED_NAMES:
                 raise ValueError(f"models: the name '{name}' is reserved")
+        return self
+
+    @model_validator(mode="after")
+    def _pools_are_told_apart(self) -> Self:
+        names = [pool.name for pool in self.pools]
+        for index, pool in enumerate(self.pools):
+            if pool.name in names[:index]:
+                raise ValueError(f"pools: the name '{pool.name}' is given more than once")
+        served = {each.name for each in self.served}
+        for pool in (*self.pools, *self.used_pools):
+            if pool.application in served:
+                raise ValueError(
+                    f"pools: the application of the pool '{pool.name}' is called "
+                    f"'{pool.application}', as a model or pipeline is; rename one of them"
+                )
         return self
 
     @model_validator(mode="after")

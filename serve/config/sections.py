@@ -323,17 +323,29 @@ class Tracing(Section):
     )
 
 
-class Served(Section):
-    """What a model and a pipeline have in common: an application with its own replicas."""
+class Process(Section):
+    """What belongs to the replicas: of one model, of a pipeline, or of the models in a pool."""
 
-    name: Name = Field(description="name in URLs, and of a model in the repository")
-    batching: Batching = Field(default_factory=Batching, description="how requests share a call")
     autoscaling: Autoscaling = Field(
         default_factory=Autoscaling, description="how many replicas there are"
     )
     ray_actor_options: RayActorOptions = Field(
         default_factory=RayActorOptions, description="what one replica takes from a node"
     )
+    graceful_shutdown_timeout_s: float = Field(
+        60.0, gt=0, description="seconds a stopping replica may finish its requests in"
+    )
+    health_check_period_s: float = Field(10.0, gt=0, description="seconds between health checks")
+
+
+class _Named(Section):
+    name: Name = Field(description="name in URLs, and of a model in the repository")
+
+
+class Served(Process, _Named):
+    """What a model and a pipeline have in common: an application with its own replicas."""
+
+    batching: Batching = Field(default_factory=Batching, description="how requests share a call")
     engine: Engine = Field(
         default_factory=Engine, description="what its model may bring into the process"
     )
@@ -341,7 +353,28 @@ class Served(Section):
     slo: Slo = Field(
         default_factory=Slo, description="what callers may expect; changes without a restart"
     )
-    graceful_shutdown_timeout_s: float = Field(
-        60.0, gt=0, description="seconds a stopping replica may finish its requests in"
+
+
+class Pool(Process, _Named):
+    """The replicas that models share which name it as their `pool`."""
+
+    name: Name = Field(description="what models give as their `pool`")
+    max_memory_bytes: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "bytes of memory of a replica above which the models that were not asked for longest "
+            "are unloaded, until a request for one brings it back; null, the default, unloads "
+            "none; changes without a restart"
+        ),
     )
-    health_check_period_s: float = Field(10.0, gt=0, description="seconds between health checks")
+
+    @property
+    def application(self) -> str:
+        """The name of its application in Ray Serve."""
+        return pool_application(self.name)
+
+
+def pool_application(pool: str) -> str:
+    """Return the name of the application in Ray Serve whose replicas a pool's models share."""
+    return f"pool-{pool}"

@@ -4,22 +4,29 @@ The one reader of that, in Ray Serve's REST API (ray_api) or in the status of a 
 cluster (cluster.snapshot).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from serve.config.sections import pool_application
+from serve.protocols.metadata_v2 import RESTING
 from serve.replica.failure_reason import failure_reason
 
 
 @dataclass(frozen=True, slots=True)
 class ApplicationState:
-    """The state of one application; `status` is Ray Serve's word: RUNNING once it answers."""
+    """The state of one application; `status` is Ray Serve's word: RUNNING once it answers.
+
+    Or of a model in a `pool`, whose replicas they are: RESTING until a request has it loaded,
+    UNAVAILABLE if it cannot be.
+    """
 
     name: str
     status: str
     message: str
     running_replicas: int
     target_replicas: int
+    pool: str = ""
 
     @property
     def is_asleep(self) -> bool:
@@ -48,3 +55,36 @@ def read_state(name: str, tree: Mapping[str, Any]) -> ApplicationState:
         running_replicas=sum(replica["state"] == "RUNNING" for replica in replicas),
         target_replicas=sum(each.get("target_num_replicas", 0) for each in deployments.values()),
     )
+
+
+def member_states(
+    states: Mapping[str, ApplicationState],
+    pools: Mapping[str, str],
+    index: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, ApplicationState]:
+    """Return the states of the models in pools, by those of the pools and the repository index.
+
+    `pools` are the pools' names by model. Without an index a model is as its pool is.
+    """
+    found = {}
+    for name, pool in pools.items():
+        of_pool = states.get(pool_application(pool))
+        if of_pool is not None:
+            found[name] = _member_state(name, pool, of_pool, index.get(name, ()) if index else None)
+    return found
+
+
+def _member_state(
+    name: str,
+    pool: str,
+    of_pool: ApplicationState,
+    entries: Sequence[Mapping[str, Any]] | None,
+) -> ApplicationState:
+    status, message = of_pool.status, of_pool.message
+    if status == "RUNNING" and entries is not None and not of_pool.is_asleep:
+        reasons = [str(each.get("reason", "")) for each in entries if each["state"] != "READY"]
+        if len(reasons) == len(entries):  # no version of it answers
+            is_resting = RESTING in reasons
+            status = "RESTING" if is_resting else "UNAVAILABLE"
+            message = "" if is_resting else "; ".join(filter(None, reasons))
+    return replace(of_pool, name=name, status=status, message=message, pool=pool)

@@ -1,10 +1,11 @@
-"""From the config tree to Ray Serve: one application per model, and the gateway at `/`.
+"""From the config tree to Ray Serve: an application per model and per pool, and the gateway at `/`.
 
 `deploy_config` makes what Ray Serve's REST API and KubeRay's serveConfigV2 take. Ray imports
-`build_model` and `build_gateway` in the cluster by the import paths given there.
+`build_model`, `build_pool` and `build_gateway` in the cluster by the import paths given there.
 
 What stands in an application's `args` restarts its replicas when it changes; what stands in
-`user_config` is handed to running replicas; applications that did not change are not touched.
+`user_config` is handed to running replicas, as all that concerns a pool's models is; applications
+that did not change are not touched.
 """
 
 from collections.abc import Collection
@@ -13,9 +14,9 @@ from typing import Any
 from ray import serve as ray_serve
 from ray.serve import Application
 
-from serve.config.pipelines import Pipeline, nested_in
+from serve.config.pipelines import Pipeline, members_of, nested_in
 from serve.config.schema import Config, Model
-from serve.config.sections import Served
+from serve.config.sections import Pool, Process, Served
 from serve.deploy.capacity import GATEWAY_CPUS
 
 # Requests that may be in a replica beyond those that wait: two batches, one computed, one encoded,
@@ -35,7 +36,8 @@ def deploy_config(config: Config, awaited: Collection[str] = ()) -> dict[str, An
     user_config has what it will be, for arrivals.
     """
     applications = [
-        *(_model_application(model, config) for model in config.models),
+        *(_model_application(model, config) for model in config.models if model.pool is None),
+        *(_pool_application(pool, config) for pool in config.used_pools),
         *(_pipeline_application(pipeline, config) for pipeline in config.pipelines),
     ]
     waiting = [each for each in applications if each["name"] in awaited]
@@ -60,13 +62,57 @@ def _model_application(model: Model, config: Config) -> dict[str, Any]:
         "served": model.model_dump(mode="json", exclude=in_place, exclude_defaults=True),
         "repository": config.repository.model_dump(mode="json"),
     }
-    versions = {
+    user_config = {
+        **_versions(model),
+        **_slo(model),
+        **_for_metrics(model, config),
+        **_for_reporter(config),
+    }
+    return _application(model, args, user_config)
+
+
+def _versions(model: Model) -> dict[str, Any]:
+    return {
         "version_policy": model.version_policy.model_dump(mode="json", exclude_unset=True),
         "version_labels": dict(model.version_labels),
     }
-    return _application(
-        model, args, {**versions, **_for_metrics(model, config), **_for_reporter(config)}
-    )
+
+
+def _pool_application(pool: Pool, config: Config) -> dict[str, Any]:
+    members = config.members_of(pool.name)
+    args = {
+        "pool": {"name": pool.name, **_ray_actor_options(pool)},
+        "repository": config.repository.model_dump(mode="json"),
+    }
+    user_config = {
+        "members": [_member(model) for model in members],
+        "max_memory_bytes": pool.max_memory_bytes,
+        **_for_metrics(pool, config),
+        **_for_reporter(config),
+    }
+    return {
+        "name": pool.application,
+        # Nobody's path: HAProxy chooses a pool by the model, and without HAProxy the gateway does.
+        "route_prefix": f"/v2/pools/{pool.name}",
+        "import_path": "serve.deploy.applications:build_pool",
+        "args": args,
+        "deployments": [
+            {
+                "name": "model",
+                **_replicas(pool),
+                "user_config": user_config,
+                **_of_process(pool),
+                "max_ongoing_requests": sum(map(_max_ongoing_requests, members)),
+            }
+        ],
+    }
+
+
+def _member(model: Model) -> dict[str, Any]:
+    """Return what a pool's replica is told of one of its models."""
+    elsewhere = {"version_policy", "version_labels", "slo", "pool"}
+    served = model.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True)
+    return {"served": served, **_versions(model), **_slo(model)}
 
 
 def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
@@ -75,11 +121,26 @@ def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
         "served": _dump(pipeline),
         "repository": config.repository.model_dump(mode="json"),
         "pipelines": [_dump(other) for other in nested],
+        **_pools_called(pipeline, config),
     }
-    versions = {"version_policy": {"all": True}, "version_labels": {}}
-    return _application(
-        pipeline, args, {**versions, **_for_metrics(pipeline, config), **_for_reporter(config)}
-    )
+    user_config = {
+        "version_policy": {"all": True},
+        "version_labels": {},
+        **_slo(pipeline),
+        **_for_metrics(pipeline, config),
+        **_for_reporter(config),
+    }
+    return _application(pipeline, args, user_config)
+
+
+def _pools_called(pipeline: Pipeline, config: Config) -> dict[str, Any]:
+    """Return by model in which pool those are whose replicas a pipeline calls."""
+    if pipeline.placement != "deployment":
+        return {}
+    called = {member.model for member in members_of(pipeline)}
+    pools = {model.name: model.pool for model in config.models if model.pool is not None}
+    found = {name: pool for name, pool in pools.items() if name in called}
+    return {"pools": found} if found else {}
 
 
 def _for_reporter(config: Config) -> dict[str, Any]:
@@ -94,13 +155,16 @@ def _dump(pipeline: Pipeline) -> dict[str, Any]:
     return pipeline.model_dump(mode="json", exclude={"autoscaling", "slo"}, exclude_none=True)
 
 
-def _for_metrics(served: Served, config: Config) -> dict[str, Any]:
-    """Return the settings of telemetry.request_metrics."""
+def _slo(served: Served) -> dict[str, Any]:
+    return {"slo": served.slo.model_dump(mode="json", exclude_none=True)}
+
+
+def _for_metrics(process: Process, config: Config) -> dict[str, Any]:
+    """Return the settings of telemetry.request_metrics, but for the objective."""
     return {
-        "slo": served.slo.model_dump(mode="json", exclude_none=True),
         "tenants": config.tenants.model_dump(mode="json"),
         "prices": config.prices.model_dump(mode="json"),
-        "max_replicas": served.autoscaling.max_replicas,
+        "max_replicas": process.autoscaling.max_replicas,
     }
 
 
@@ -117,13 +181,23 @@ def _application(
                 "name": "model",
                 **_replicas(model),
                 "user_config": user_config,
-                "ray_actor_options": model.ray_actor_options.model_dump(exclude_none=True),
+                **_of_process(model),
                 "max_ongoing_requests": _max_ongoing_requests(model),
-                "graceful_shutdown_timeout_s": model.graceful_shutdown_timeout_s,
-                "health_check_period_s": model.health_check_period_s,
             }
         ],
     }
+
+
+def _of_process(process: Process) -> dict[str, Any]:
+    return {
+        **_ray_actor_options(process),
+        "graceful_shutdown_timeout_s": process.graceful_shutdown_timeout_s,
+        "health_check_period_s": process.health_check_period_s,
+    }
+
+
+def _ray_actor_options(process: Process) -> dict[str, Any]:
+    return {"ray_actor_options": process.ray_actor_options.model_dump(exclude_none=True)}
 
 
 def _max_ongoing_requests(model: Served) -> int:
@@ -131,8 +205,8 @@ def _max_ongoing_requests(model: Served) -> int:
     return model.limits.max_queued_requests + in_flight + _BEING_REFUSED
 
 
-def _replicas(model: Served) -> dict[str, Any]:
-    scaling = model.autoscaling
+def _replicas(process: Process) -> dict[str, Any]:
+    scaling = process.autoscaling
     if scaling.min_replicas == scaling.max_replicas:
         return {"num_replicas": scaling.max_replicas}
     return {"autoscaling_config": scaling.model_dump(exclude_none=True)}
@@ -166,9 +240,14 @@ def _gateway_application(config: Config, waiting: list[dict[str, Any]]) -> dict[
 
 
 def _for_gateway(served: Served) -> dict[str, Any]:
-    """Return what the gateway knows of a model: its name, and its limits where they are its own."""
+    """Return what the gateway knows of a model: its name, its pool, limits that are its own."""
     limits = served.limits.model_dump(mode="json", include=_IN_GATEWAY, exclude_defaults=True)
-    return {"name": served.name, **({"limits": limits} if limits else {})}
+    pool = served.pool if isinstance(served, Model) else None
+    return {
+        "name": served.name,
+        **({"pool": pool} if pool else {}),
+        **({"limits": limits} if limits else {}),
+    }
 
 
 def build_model(args: dict[str, Any]) -> Application:
@@ -176,7 +255,17 @@ def build_model(args: dict[str, Any]) -> Application:
     from serve.replica.deployments import ModelDeployment
 
     deployment = ray_serve.deployment(name="model")(ModelDeployment)
-    return deployment.bind(args["served"], args["repository"], args.get("pipelines"))
+    return deployment.bind(
+        args["served"], args["repository"], args.get("pipelines"), args.get("pools")
+    )
+
+
+def build_pool(args: dict[str, Any]) -> Application:
+    """Build a pool's application; Ray calls it in the cluster."""
+    from serve.replica.deployments import PoolDeployment
+
+    deployment = ray_serve.deployment(name="model")(PoolDeployment)
+    return deployment.bind(args["pool"], args["repository"])
 
 
 def build_gateway(args: dict[str, Any]) -> Application:

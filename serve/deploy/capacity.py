@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.config.schema import Config
-from serve.config.sections import RayActorOptions, Served
+from serve.config.sections import Pool, Process, RayActorOptions, Served
 from serve.errors import ConfigError
 
 GATEWAY_CPUS = 0.1  # what its replica asks for
@@ -38,9 +38,9 @@ def require_room(config: Config, nodes: Sequence[Nodes]) -> None:
     """
     if not nodes:
         return
-    for served in config.served:
-        if served.autoscaling.max_replicas and not any(_fits(served, each) for each in nodes):
-            raise ConfigError(_no_node(served, nodes))
+    for process in config.processes:
+        if process.autoscaling.max_replicas and not any(_fits(process, each) for each in nodes):
+            raise ConfigError(_no_node(process, nodes))
     _require_room_for_all(config, nodes)
 
 
@@ -61,10 +61,10 @@ def nodes_of_ray(tree: Mapping[str, Any]) -> list[Nodes]:
     ]
 
 
-def _fits(served: Served, nodes: Nodes) -> bool:
+def _fits(process: Process, nodes: Nodes) -> bool:
     return all(
         _amount(nodes, name) >= amount - _ROUNDING
-        for name, amount in wanted(served.ray_actor_options).items()
+        for name, amount in wanted(process.ray_actor_options).items()
     )
 
 
@@ -73,11 +73,12 @@ def _amount(nodes: Nodes, name: str) -> float:
     return float("inf") if amount is None else amount
 
 
-def _no_node(served: Served, nodes: Sequence[Nodes]) -> str:
-    needs = wanted(served.ray_actor_options)
+def _no_node(process: Served | Pool, nodes: Sequence[Nodes]) -> str:
+    needs = wanted(process.ray_actor_options)
     most = {name: max(_amount(each, name) for each in nodes) for name in needs}
+    kind = "pool" if isinstance(process, Pool) else "model"
     return (
-        f"model '{served.name}': a replica asks for {_text(needs)}, and no node has that or "
+        f"{kind} '{process.name}': a replica asks for {_text(needs)}, and no node has that or "
         f"may get it (the most that one has: {_text(most)}); lower its ray_actor_options, or add "
         "such a node"
     )
@@ -86,14 +87,14 @@ def _no_node(served: Served, nodes: Sequence[Nodes]) -> str:
 def _require_room_for_all(config: Config, nodes: Sequence[Nodes]) -> None:
     """Raise ConfigError if the replicas at rest need more of something than there may ever be."""
     needed: Counter[str] = Counter()
-    for served in config.served:
-        for name, amount in wanted(served.ray_actor_options).items():
-            needed[name] += amount * served.autoscaling.min_replicas  # type: ignore[assignment]
+    for process in config.processes:
+        for name, amount in wanted(process.ray_actor_options).items():
+            needed[name] += amount * process.autoscaling.min_replicas  # type: ignore[assignment]
     needed["CPU"] += GATEWAY_CPUS  # type: ignore[assignment]
     for name, amount in needed.items():
         there = sum(_amount(each, name) * each.count for each in nodes if each.count)
         if amount > there + _ROUNDING:
-            askers = _largest_askers(config.served, name)
+            askers = _largest_askers(config.processes, name)
             raise ConfigError(
                 f"the replicas at rest ask for {_text({name: amount})} together, and all nodes "
                 f"have {_text({name: there})}; the most of it: {', '.join(askers)}; lower their "
@@ -101,10 +102,10 @@ def _require_room_for_all(config: Config, nodes: Sequence[Nodes]) -> None:
             )
 
 
-def _largest_askers(served: Iterable[Served], name: str) -> list[str]:
+def _largest_askers(processes: Iterable[Served | Pool], name: str) -> list[str]:
     amounts = {
         each.name: wanted(each.ray_actor_options).get(name, 0.0) * each.autoscaling.min_replicas
-        for each in served
+        for each in processes
     }
     return sorted((each for each in amounts if amounts[each]), key=lambda n: -amounts[n])[:3]
 

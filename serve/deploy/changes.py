@@ -12,7 +12,7 @@ from serve.deploy.applications import GATEWAY
 
 # Settings of Ray Serve by the keys of strata.yaml that they are made of.
 _KEYS = {"num_replicas": "autoscaling", "autoscaling_config": "autoscaling"}
-_DERIVED = {"name", "max_ongoing_requests", "user_config", "max_replicas"}
+_DERIVED = {"name", "served", "max_ongoing_requests", "user_config", "max_replicas"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,30 @@ def changes(
 ) -> list[Change]:
     """Return what becomes of each model, by name; `running` has the configs as Ray Serve has them.
 
-    One that is None is not known and counts as changed. The gateway is nobody's model.
+    One that is None is not known and counts as changed. The gateway is nobody's model; a pool is
+    told of by the name of its application, apart from its models.
     """
-    wanted = {each["name"]: each for each in deploy_config["applications"]}
-    names = sorted({*running, *wanted} - {GATEWAY})
-    return [_change(name, name in running, running.get(name), wanted.get(name)) for name in names]
+    old = dict(each for item in running.items() for each in _with_members(*item))
+    applications = ((each["name"], each) for each in deploy_config["applications"])
+    new = dict(each for item in applications for each in _with_members(*item))
+    names = sorted({*old, *new} - {GATEWAY})
+    return [_change(name, name in old, old.get(name), new.get(name)) for name in names]
+
+
+def _with_members(
+    name: str, application: Mapping[str, Any] | None
+) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+    """Yield an application; of a pool also each of its models, as if it were one."""
+    pool = ((application or {}).get("args") or {}).get("pool")
+    if application is None or pool is None:
+        yield name, application
+        return
+    (deployment, *_) = application["deployments"]
+    settings = dict(deployment.get("user_config") or {})
+    for member in settings.pop("members", ()):
+        own = {"pool": pool["name"], **member["served"], **member}
+        yield member["served"]["name"], {"deployments": [{"user_config": own}]}
+    yield name, {**application, "deployments": [{**deployment, "user_config": settings}]}
 
 
 def _change(
@@ -52,11 +71,20 @@ def _change(
         return Change(name, "removed")
     if old is None:
         return Change(name, "changed")
-    keys = tuple(sorted({_KEYS.get(key, key) for key in _different(_flat(old), _flat(new))}))
+    flat_old, flat_new = _flat(old), _flat(new)
+    if _pool(flat_old) != _pool(flat_new):  # what else differs says where it is told, not what
+        return Change(name, "changed", ("pool",), restarts=True)
+    keys = tuple(sorted({_KEYS.get(key, key) for key in _different(flat_old, flat_new)}))
     restarts = _of_replicas(old) != _of_replicas(new)
     if keys or restarts:
         return Change(name, "changed", keys, restarts)
     return Change(name, "unchanged")
+
+
+def _pool(flat: Mapping[str, Any]) -> str | None:
+    """Return the name of the pool that a model is in; that of a pool has its settings there."""
+    pool = flat.get("pool")
+    return pool if isinstance(pool, str) else None
 
 
 def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

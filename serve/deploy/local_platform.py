@@ -19,6 +19,7 @@ from typing import Any
 import requests
 
 from serve.config.schema import Config
+from serve.config.sections import Pool
 from serve.deploy.application_status import ApplicationState
 from serve.deploy.applications import GATEWAY, deploy_config
 from serve.deploy.capacity import Nodes, require_room
@@ -145,11 +146,13 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         if not _is_ok_by(deadline, f"{base}/-/healthz"):
             said = _said_by_haproxy(self._folder) or "see Ray's log"
             raise ConfigError(f"the ingress does not answer at {base}/-/healthz: {said}")
-        for served in self.config.served:
+        for process in self.config.processes:
+            if isinstance(process, Pool):  # its models have no paths that the ingress must know
+                continue
             # One that sleeps would be woken by the question.
-            runs = served.name in self._names and served.name not in failed
-            is_awake = runs and served.autoscaling.min_replicas
-            if is_awake and not _is_ok_by(deadline, f"{base}/v2/models/{served.name}/ready"):
+            runs = process.name in self._names and process.name not in failed
+            is_awake = runs and process.autoscaling.min_replicas
+            if is_awake and not _is_ok_by(deadline, f"{base}/v2/models/{process.name}/ready"):
                 return
 
     def _states_told(
@@ -277,5 +280,7 @@ def _free_port() -> int:
 
 def _cpus_wanted(config: Config) -> int:
     """Return the logical CPUs that all replicas reserve; a small machine may share its cores."""
-    wanted = sum(m.ray_actor_options.num_cpus * m.autoscaling.max_replicas for m in config.served)
+    wanted = sum(
+        each.ray_actor_options.num_cpus * each.autoscaling.max_replicas for each in config.processes
+    )
     return int(wanted) + 2

@@ -17,6 +17,10 @@ from serve.protocols.json_documents import encode_error
 
 JSON = (b"content-type", b"application/json")
 OCTETS = (b"content-type", b"application/octet-stream")
+# Of responses to HAProxy alone, which takes it off: the pool whose replicas serve the model that
+# was asked for, or that none does any more.
+POOL_HEADER = b"x-strata-pool"
+FORGET_POOL = b"-"
 
 # Below this size compressing costs more time than the bytes that it saves.
 COMPRESS_FROM_BYTES = 16 * 1024

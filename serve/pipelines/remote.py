@@ -6,9 +6,10 @@ belongs to the replica's event loop; each call crosses from the one to the other
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ray import serve as ray_serve
@@ -16,6 +17,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.batching.deadline import left_s
+from serve.config.sections import pool_application
 from serve.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -31,6 +33,27 @@ from serve.types import InferRequest, InferResponse, Signature, Tensors
 _START_TIMEOUT_S = 120.0  # a pipeline may start before its members have
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model's replicas are: in an application of its own, or in that of its pool."""
+
+    model: str
+    pool: str | None = None
+
+    @property
+    def application(self) -> str:
+        return self.model if self.pool is None else pool_application(self.pool)
+
+    def handle(self) -> Any:
+        """Return the handle of the replicas, which belongs to an event loop."""
+        return ray_serve.get_deployment_handle("model", app_name=self.application)
+
+    def method(self, handle: Any, name: str) -> Callable[..., Any]:
+        """Return what calls a method of a replica about the model."""
+        remote: Callable[..., Any] = getattr(handle, name).remote
+        return remote if self.pool is None else partial(remote, self.model)
+
+
 class RemoteMember:
     """A model's application; its own batcher joins the rows of all who ask."""
 
@@ -40,17 +63,17 @@ class RemoteMember:
     def __init__(
         self,
         label: str,
-        model: str,
+        place: Place,
         version: int | None,
         timeout_s: float,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.label = label
-        self._model = model
+        self._model = place.model
         self._version = version
         self._timeout_s = timeout_s
         self._loop = loop
-        self._handle = ray_serve.get_deployment_handle("model", app_name=model)
+        self._place, self._handle = place, place.handle()
         self.signature: Signature = self._wait(self._describe(), _START_TIMEOUT_S)
 
     def compute(self, inputs: Tensors) -> Tensors:
@@ -83,20 +106,21 @@ class RemoteMember:
         """Do nothing: the model's own replicas live on."""
 
     async def _describe(self) -> Signature:
-        signature: Signature = await self._ask(self._handle.signature, self._version)
+        signature: Signature = await self._ask("signature", self._version)
         return signature
 
     async def _infer(self, request: InferRequest) -> InferResponse:
-        response: InferResponse | InvalidRequest = await self._ask(self._handle.infer, request)
+        response: InferResponse | InvalidRequest = await self._ask("infer", request)
         if isinstance(response, InvalidRequest):
             raise response
         return response
 
-    async def _ask(self, method: Any, argument: Any) -> Any:
+    async def _ask(self, method: str, argument: Any) -> Any:
         """Return what a replica answers; if it dies meanwhile, another one is asked, once."""
+        call = self._place.method(self._handle, method)
         with contextlib.suppress(RayActorError):
-            return await outcome(method.remote(argument))
-        return await outcome(method.remote(argument))
+            return await outcome(call(argument))
+        return await outcome(call(argument))
 
     def _wait(self, call: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
         future = asyncio.run_coroutine_threadsafe(call, self._loop)

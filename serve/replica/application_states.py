@@ -70,11 +70,14 @@ class ApplicationStates:
             self._known_until = time.monotonic() + _TTL_S
         return self._known
 
-    async def require_answers(self, name: str) -> None:
-        """Raise ModelNotReady if it is known that no replica of a model can be asked."""
+    async def require_answers(self, name: str, model: str | None = None) -> None:
+        """Raise ModelNotReady, for a model, if it is known that no replica can be asked.
+
+        `model` is left out where the application has its name.
+        """
         states = await self.known()
         if states is not None:
-            states.get(name, _NOT_DEPLOYED).require_answers(name)
+            states.get(name, _NOT_DEPLOYED).require_answers(model or name)
 
     async def must_start(self, name: str) -> bool:
         """Tell whether a replica of a model has to start before it can answer."""

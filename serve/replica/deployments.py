@@ -1,46 +1,44 @@
-"""The classes that Ray Serve runs as replicas, one of a model and one of the gateway.
+"""The classes that Ray Serve runs as replicas: of a model, of a pool of models, of the gateway.
 
 They build the parts and hand them the user_config, nothing more. What a model's replica does is in
-endpoint and model, what the gateway does is in gateway.
+servable, what a pool's does in pool, what the gateway does in gateway.
 """
 
 import asyncio
-import logging
 import sys
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import serve as ray_serve
+from ray.exceptions import RayError
 from ray.serve._private.common import RequestMetadata, RequestProtocol
 from ray.serve._private.logging_utils import get_serve_logs_dir
+from ray.serve.exceptions import RayServeException
 
 from serve.config.pipelines import PIPELINE, Pipeline
 from serve.config.schema import Model as ModelConfig
 from serve.config.schema import Repository as RepositoryConfig
-from serve.config.sections import Limits, Prices, Served, Slo, Tenants, VersionPolicy
+from serve.config.sections import Limits, Served
+from serve.config.sections import Pool as PoolConfig
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.edge.middleware import Answered, answer_here
-from serve.errors import InvalidRequest, ModelNotReady, ServeError
-from serve.pipelines.remote import RemoteMember
+from serve.errors import InvalidRequest, ModelNotReady
+from serve.pipelines.remote import Place, RemoteMember, outcome
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
 from serve.replica.loaded_version import Source
-from serve.replica.model import Model
+from serve.replica.pool import Pool
+from serve.replica.servable import Servable
+from serve.replica.tasks import Tasks
 from serve.replica.version_sources import PipelineSource, RepositorySource, engine_options
 from serve.repository.repository import configured
 from serve.telemetry.faults import Faults
 from serve.telemetry.metrics_recorder import Recorder
-from serve.telemetry.request_metrics import NO_VERSION, RequestMetrics
 from serve.telemetry.request_reporter import Replica, Reporter, reporter_for
 from serve.types import InferRequest, InferResponse, Signature
 
-log = logging.getLogger("ray.serve")
-
 _SAMPLE_PERIOD_S = 1.0
-_CATCH_UP_PERIOD_S = 10.0
-_MOST_SAID = 20  # different errors of one task in the log, until it works again
 
 # The engine's thread waits this long for the interpreter while the event loop is busy; Python's
 # default of 5 ms is several engine calls long (docs/performance.md).
@@ -57,189 +55,149 @@ _A_REQUEST = RequestMetadata(
 
 @ray_serve.ingress()
 class ModelDeployment:
-    """A replica of one model or pipeline; `pipelines` are those that are nested in it."""
+    """A replica of one model or pipeline; `pipelines` are those that are nested in it.
+
+    `pools` says by model in which pool those are whose replicas a pipeline calls.
+    """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, on the loop that members need
         self,
         served: dict[str, Any],
         repository: dict[str, Any],
         pipelines: list[dict[str, Any]] | None = None,
+        pools: dict[str, str] | None = None,
     ) -> None:
         where = RepositoryConfig.model_validate(repository)
-        config, source = _parse(served, where, pipelines or [])
-        recorder = Recorder(config.name)
-        self._model = Model(config, source, recorder)
-        self._metrics = RequestMetrics(recorder, config.ray_actor_options)
-        self._endpoint = ModelEndpoint(self._model, config.limits.max_body_bytes, self._metrics)
-        self._recorder = recorder
-        self._poll_interval_s = where.poll_interval_s
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._pending: dict[str, Callable[[], Awaitable[None]]] = {}
-        self._taking = asyncio.Lock()
-        self._change_faults = Faults("change", f"a change of model '{config.name}'")
-        self._task_faults = Faults("task", f"a background task of model '{config.name}'")
+        config, source = _parse(served, where, pipelines or [], pools or {})
+        self.servable = Servable(config, source, Recorder(config.name), where.poll_interval_s)
+        self._is_started = False
 
     def __serve_build_asgi_app__(self) -> ModelEndpoint:
-        prefix = f"/v2/models/{self._model.name}"
-        answer_here(Answered(self._endpoint, prefix, _A_REQUEST))
-        return self._endpoint
+        endpoint = self.servable.endpoint
+        answer_here(Answered(endpoint, f"/v2/models/{self.servable.name}", _A_REQUEST))
+        return endpoint
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Apply a user_config, as applications makes it; the first call loads the model.
 
-        Its parts are taken one by one, and none keeps the others away. A part that fails is tried
-        again while the replica serves; a replica that has nothing to serve raises what failed.
+        A replica that has nothing to serve raises what failed.
         """
-        self._pending = {
-            "metrics": partial(self._take_accounts, user_config),
-            "reporter": partial(self._take_reporter, user_config),
-        }
-        with self._change_faults.noted():
-            await self._take_pending()
-        try:
-            await self._take_versions(user_config)
-        except Exception as err:
-            if not self._model.versions:
-                with self._change_faults.noted():
-                    self._recorder.flush()
-                raise  # a replica that cannot start must say why
-            self._change_faults.note(err)
-            self._pending["versions"] = partial(self._take_versions, user_config)
-        with self._change_faults.noted():
-            self._recorder.flush()  # a failed load, before Ray takes the replica away
-        self._model.require_ready()
-        self._start_tasks()
-
-    async def _take_pending(self) -> None:
-        async with self._taking:
-            for part, take in list(self._pending.items()):
-                with self._change_faults.noted():
-                    await take()
-                    if self._pending.get(part) is take:  # no newer change came meanwhile
-                        del self._pending[part]
+        await self.servable.take(user_config, reporter=partial(self._take_reporter, user_config))
+        self.servable.model.require_ready()
+        _begin_serving()
+        self.servable.start_tasks()
+        self._is_started = True
 
     async def _take_reporter(self, user_config: dict[str, Any]) -> None:
-        self._endpoint.reporter = await _reporter(user_config, self._endpoint.reporter)
-
-    async def _take_accounts(self, user_config: dict[str, Any]) -> None:
-        self._metrics.apply(
-            Slo.model_validate(user_config["slo"]),
-            Tenants.model_validate(user_config["tenants"]),
-            Prices.model_validate(user_config["prices"]),
-            user_config["max_replicas"],
-        )
-
-    async def _take_versions(self, user_config: dict[str, Any]) -> None:
-        """Have the model take policy and labels; it remembers what it cannot reach now."""
-        policy = VersionPolicy.model_validate(user_config["version_policy"])
-        # Large versions are text in JSON, where some programs round numbers.
-        labels = {label: int(number) for label, number in user_config["version_labels"].items()}
-        try:
-            await self._model.apply(policy, labels)
-        except ServeError as err:
-            if not self._model.versions:
-                raise
-            log.error(
-                "model '%s': the change was not applied yet, and is tried again: %s",
-                self._model.name,
-                err,
-            )
+        endpoint = self.servable.endpoint
+        endpoint.reporter = await _reporter(user_config, endpoint.reporter)
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose health check raises."""
-        name = self._model.name
-        if not self._tasks:
-            return  # it is being started
-        if not self._model.versions and not self._model.is_replacing:
-            raise ModelNotReady(f"model '{name}' has lost its versions")
-        for task, running in self._tasks.items():
-            if running.done():
-                raise ModelNotReady(f"model '{name}': the background task '{task}' has ended")
-        self._model.require_quick()
+        if self._is_started:
+            self.servable.require_versions()
+            self.servable.require_healthy()
 
     async def handle_http(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a request that the gateway passes on."""
-        return await self._endpoint.respond(request)
+        return await self.servable.endpoint.respond(request)
 
     async def infer(self, request: InferRequest) -> InferResponse | InvalidRequest:
-        """Return the outputs for a pipeline that has this model as a member.
-
-        A client's mistake is returned, too: Ray logs what is raised, with a traceback.
-        """
-        reporter = self._endpoint.reporter
-        try:
-            if reporter is None:
-                return await self._model.infer(request)
-            return await reporter.infer(self._model.infer, request, self._model.name)
-        except InvalidRequest as err:
-            return type(err)(str(err))  # without its causes, which need not pickle
+        """Return the outputs, or a client's mistake, for a pipeline that calls this model."""
+        return await self.servable.infer(request)
 
     async def signature(self, version: int | None) -> Signature:
         """Return a version's default signature, for a pipeline that is being built."""
-        return self._model.choose(version, None).signature(None)
+        return self.servable.model.choose(version, None).signature(None)
 
     async def describe(self) -> dict[str, Any]:
-        """Return the versions, labels and failures of this replica, for status and index.
-
-        And, by version, how far it is loaded, and why the rows of its requests are computed
-        together, each request by itself.
-        """
-        return {
-            "versions": sorted(self._model.versions),
-            "labels": dict(self._model.labels),
-            "failures": self._model.unavailable(),
-            "loading": dict(self._model.loading),
-            "together": self._model.together(),
-        }
+        """Return what Servable says of this replica's model."""
+        return self.servable.describe()
 
     def __del__(self) -> None:
         """Ray Serve calls this once a stopping replica has handled its last request.
 
         And Python does for one whose __init__ raised, which has no endpoint.
         """
-        endpoint: ModelEndpoint | None = getattr(self, "_endpoint", None)
-        if endpoint is not None:
-            _close(endpoint.reporter)
+        servable: Servable | None = getattr(self, "servable", None)
+        if servable is not None:
+            _close(servable.endpoint.reporter)
 
-    def _start_tasks(self) -> None:
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)  # once imports and loading no longer suffer
-        self._start("sample", self._sample, _SAMPLE_PERIOD_S)
-        self._start("catch up", self._catch_up, _CATCH_UP_PERIOD_S)
-        if self._poll_interval_s:
-            self._start("watch", self._model.refresh, self._poll_interval_s)
 
-    def _start(self, name: str, action: Callable[[], Awaitable[None]], period_s: float) -> None:
-        if name not in self._tasks:
-            task = asyncio.create_task(_repeat(action, period_s, self._task_faults))
-            self._tasks[name] = task
+@ray_serve.ingress()
+class PoolDeployment:
+    """A replica of a pool: the models of its user_config, each as in a replica of its own."""
 
-    async def _catch_up(self) -> None:
-        """Take what a change left pending; without a watch, what could not be loaded then, too."""
-        await self._take_pending()
-        if not self._poll_interval_s:
-            await self._model.catch_up()
+    async def __init__(  # type: ignore[misc]  # Ray awaits it, on its event loop
+        self, pool: dict[str, Any], repository: dict[str, Any]
+    ) -> None:
+        config = PoolConfig.model_validate(pool)
+        where = RepositoryConfig.model_validate(repository)
+        recorder = Recorder(config.application)
+        self.pool = Pool(config, where, recorder, Recorder, _ask_gateway)
+        self._reporter: Reporter | None = None
 
-    async def _sample(self) -> None:
-        recorder, noted = self._recorder, self._task_faults.noted
-        with noted():
-            recorder.gauge("model_requests_in_flight", self._endpoint.in_flight)
-        with noted():
-            self._model.sample()
-        with noted():
-            self._metrics.sample(self._model.versions)
-        endpoint = self._endpoint
-        told = [endpoint.request_faults, endpoint.report_faults]
-        if endpoint.reporter is not None:
-            told.append(endpoint.reporter.faults)
-        for faults in (*told, self._change_faults, self._task_faults):
-            recorder.count("internal_errors", faults.take(), place=faults.place)
-        known = {NO_VERSION, *map(str, self._model.versions), *map(str, self._model.failures)}
-        recorder.retain(known)
-        recorder.flush()
+    def __serve_build_asgi_app__(self) -> Pool:
+        # By Ray's own way come only requests for the pool's route prefix, which is nobody's path.
+        answer_here(Answered(self.pool, "/v2/models", _A_REQUEST))
+        return self.pool
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Apply a user_config, as applications makes it: add, change and remove models in place.
+
+        Returns once each of them was tried to be loaded, whatever came of it, or after a bound.
+        """
+        await self.pool.take(user_config, partial(self._take_reporter, user_config))
+        _begin_serving()
+
+    async def _take_reporter(self, user_config: dict[str, Any]) -> Reporter | None:
+        self._reporter = await _reporter(user_config, self._reporter)
+        return self._reporter
+
+    async def check_health(self) -> None:
+        """Ray Serve replaces a replica whose health check raises."""
+        self.pool.require_healthy()
+
+    async def handle_http(self, model: str, request: HttpRequest) -> HttpResponse:
+        """Return the response to a request that the gateway passes on."""
+        return await self.pool.respond(model, request)
+
+    async def infer(self, model: str, request: InferRequest) -> InferResponse | InvalidRequest:
+        """Return the outputs, or a client's mistake, for a pipeline that calls a model."""
+        return await self.pool.infer(model, request)
+
+    async def signature(self, model: str, version: int | None) -> Signature:
+        """Return a version's default signature, for a pipeline that is being built."""
+        return await self.pool.signature(model, version)
+
+    async def describe_all(self, model: str) -> dict[str, dict[str, Any]]:
+        """Return what Servable says of each model of the pool that one is in, by name."""
+        return self.pool.describe()
+
+    def __del__(self) -> None:
+        """Ray Serve calls this once a stopping replica has handled its last request."""
+        _close(getattr(self, "_reporter", None))
+
+
+async def _ask_gateway(request: HttpRequest) -> HttpResponse:
+    """Return the gateway's response to a request for a model that has moved away."""
+    handle = ray_serve.get_deployment_handle("gateway", app_name="gateway")
+    try:
+        response: HttpResponse = await outcome(handle.handle_http.remote(request))
+    except (RayError, RayServeException) as err:
+        raise ModelNotReady("the gateway does not answer; try again") from err
+    return response
+
+
+def _begin_serving() -> None:
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)  # once imports and loading no longer suffer
 
 
 def _parse(
-    served: dict[str, Any], where: RepositoryConfig, pipelines: list[dict[str, Any]]
+    served: dict[str, Any],
+    where: RepositoryConfig,
+    pipelines: list[dict[str, Any]],
+    pools: dict[str, str],
 ) -> tuple[Served, Source]:
     repository = configured(where)
     if "kind" not in served:
@@ -249,9 +207,12 @@ def _parse(
         )
     nested: list[Pipeline] = [PIPELINE.validate_python(tree) for tree in pipelines]
     pipeline: Pipeline = PIPELINE.validate_python(served)
-    remote = partial(
-        RemoteMember, timeout_s=pipeline.limits.request_timeout_s, loop=asyncio.get_running_loop()
-    )
+    timeout_s, loop = pipeline.limits.request_timeout_s, asyncio.get_running_loop()
+
+    def remote(label: str, model: str, version: int | None) -> RemoteMember:
+        place = Place(model, pools.get(model))
+        return RemoteMember(label, place, version, timeout_s=timeout_s, loop=loop)
+
     by_name = {other.name: other for other in nested}
     return pipeline, PipelineSource(repository, pipeline, by_name, remote)
 
@@ -270,25 +231,6 @@ def _close(reporter: Reporter | None) -> None:
         reporter.close()
 
 
-async def _repeat(
-    action: Callable[[], Awaitable[None]], period_s: float, faults: Faults | None = None
-) -> None:
-    """Do something every `period_s`, whatever it raises; each error is said once until it works."""
-    faults = faults or Faults("task", "a background task")
-    said: set[str] = set()
-    while True:
-        await asyncio.sleep(period_s)
-        try:
-            await action()
-            said.clear()
-        except ServeError as err:  # the repository is away; once is enough in the log
-            if str(err) not in said and len(said) < _MOST_SAID:
-                log.warning("%s", err)
-                said.add(str(err))
-        except Exception as err:
-            faults.note(err)
-
-
 @ray_serve.ingress()
 class GatewayDeployment:
     """A replica of the gateway."""
@@ -296,9 +238,8 @@ class GatewayDeployment:
     def __init__(self) -> None:
         self._recorder = Recorder("gateway")
         self._gateway = Gateway(self._recorder)
-        self._flushing: asyncio.Task[None] | None = None
         self._change_faults = Faults("change", "a change of the gateway")
-        self._task_faults = Faults("task", "a background task of the gateway")
+        self._tasks = Tasks("the gateway")
 
     def __serve_build_asgi_app__(self) -> Gateway:
         answer_here(Answered(self._gateway, "", _A_REQUEST))
@@ -313,17 +254,19 @@ class GatewayDeployment:
             if "limits" in model
         }
         awaited = {each["application"]["name"] for each in user_config.get("awaited", ())}
-        self._gateway.apply(tuple(model["name"] for model in models), limits, awaited)
+        pools = {model["name"]: model["pool"] for model in models if "pool" in model}
+        self._gateway.apply(tuple(model["name"] for model in models), limits, awaited, pools)
         with self._change_faults.noted():  # the models are reached without traces and log, too
             self._gateway.reporter = await _reporter(user_config, self._gateway.reporter)
-        if self._flushing is None:
-            flushing = _repeat(self._flush, _SAMPLE_PERIOD_S, self._task_faults)
-            self._flushing = asyncio.create_task(flushing)
+        self._tasks.start("flush", self._flush, _SAMPLE_PERIOD_S)
+
+    async def handle_http(self, request: HttpRequest) -> HttpResponse:
+        """Return the response to a request that a pool had for a model that is elsewhere."""
+        return await self._gateway.handle_http(request)
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose health check raises."""
-        if self._flushing is not None and self._flushing.done():
-            raise ModelNotReady("the gateway: its background task has ended")
+        self._tasks.require_running()
 
     def __del__(self) -> None:
         """Ray Serve calls this once a stopping replica has handled its last request."""
@@ -337,7 +280,7 @@ class GatewayDeployment:
             self._gateway.report_faults,
             self._gateway.states.faults,
             self._change_faults,
-            self._task_faults,
+            self._tasks.faults,
         ):
             self._recorder.count("internal_errors", faults.take(), place=faults.place)
         self._recorder.flush()

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from serve.edge import deadlines
@@ -47,14 +48,28 @@ from serve.types import InferRequest, InferResponse
 log = logging.getLogger("ray.serve")
 
 Encode = Callable[[InferResponse], HttpResponse]
+# Makes a model ready for a request: what its path asks for, and what tells the seconds it has left.
+Prepare = Callable[[str, Callable[[], float]], Awaitable[None]]
 _STRING_BYTES = 64
 
 
 class ModelEndpoint:
-    """Speaks V2 and V1 for one model."""
+    """Speaks V2 and V1 for one model.
 
-    def __init__(self, model: Model, max_body_bytes: int, metrics: RequestMetrics) -> None:
+    `is_alone` tells whether the replica has no other request, where it serves others, too;
+    `prepare` is set where the model may have to be loaded first.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        max_body_bytes: int,
+        metrics: RequestMetrics,
+        is_alone: Callable[[], bool] | None = None,
+    ) -> None:
         self._model = model
+        self._is_alone = is_alone or self._has_one_request
+        self.prepare: Prepare | None = None
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
         self._handlers: dict[
@@ -73,7 +88,7 @@ class ModelEndpoint:
         self.report_faults = Faults("report", f"reporting a request of model '{model.name}'")
         self.reporter: Reporter | None = None
 
-    def _is_alone(self) -> bool:
+    def _has_one_request(self) -> bool:
         return self.in_flight <= 1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,6 +168,8 @@ class ModelEndpoint:
             refusal = target.refusal(exchange.method)
             if refusal is not None:
                 return refusal
+            if self.prepare is not None:
+                await self.prepare(str(target.verb), partial(self._left_s, exchange))
             return await self._handlers[target.protocol, str(target.verb)](target, exchange)
         except ServeError as err:
             return self._failed(err)
@@ -207,6 +224,12 @@ class ModelEndpoint:
         exchange.inferred = inferred
         return response
 
+    def _left_s(self, exchange: Exchange) -> float:
+        """Return the seconds that a request has left, as far as its headers tell."""
+        assert exchange.request is not None
+        by_header_s = deadlines.timeout_s(exchange.request.headers)
+        return deadlines.left_s(min(self._model.request_timeout_s, by_header_s), exchange.started)
+
     def _allowed_s(self, request: InferRequest, http: HttpRequest) -> float:
         """Return the seconds from its first byte that a request may take."""
         by_header_s = deadlines.timeout_s(http.headers)
@@ -224,7 +247,7 @@ class ModelEndpoint:
         return HttpResponse(200, encode_json(metadata))
 
     async def _ready_v2(self, target: Target, exchange: Exchange) -> HttpResponse:
-        self._model.choose(target.version, target.label)
+        self._model.number_served(target.version, target.label)
         return HttpResponse(200, encode_json({"name": self._model.name, "ready": True}))
 
     async def _metadata_v1(self, target: Target, exchange: Exchange) -> HttpResponse:
@@ -234,11 +257,11 @@ class ModelEndpoint:
 
     async def _status_v1(self, target: Target, exchange: Exchange) -> HttpResponse:
         states = dict.fromkeys(self._model.loading, "LOADING")
-        states |= dict.fromkeys(self._model.versions, "AVAILABLE")
+        states |= dict.fromkeys(self._model.versions or self._model.resting, "AVAILABLE")
         unavailable = self._model.unavailable().items()
         failures = {number: why for number, why in unavailable if number not in states}
         if target.version is not None or target.label is not None:
-            chosen = self._model.choose(target.version, target.label).number
+            chosen = self._model.number_served(target.version, target.label)
             states, failures = {chosen: "AVAILABLE"}, {}
         return HttpResponse(200, encode_json(rest_v1.status(self._model.name, states, failures)))
 

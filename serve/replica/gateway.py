@@ -1,8 +1,10 @@
 """Everything that is not for a replica of one model: health, lists, models that have none.
 
 Built by deployments.GatewayDeployment at the route prefix `/`. A model's paths come here while none
-of its replicas is up: one that failed is told why, one that starts or sleeps is waited for. Behind
-Ray's own proxy V1 paths come here always, since a route prefix cannot express them.
+of its replicas is up: one that failed is told why, one that starts or sleeps is waited for. Those
+of a model in a pool come here until HAProxy has learned of the pool, from a header of the response.
+Behind Ray's own proxy V1 paths come here always, since a route prefix cannot express them, and so
+does all that is for models in pools.
 
     GET  /                          V1 liveness           GET  /v2, /v2/health/live, .../ready
     GET  /v1/models                 names                 GET  /v2/models
@@ -13,11 +15,10 @@ Ray's own proxy V1 paths come here always, since a route prefix cannot express t
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ray import serve as ray_serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 
@@ -26,6 +27,7 @@ from serve.config.sections import Limits
 from serve.edge import deadlines
 from serve.edge.asgi import Disconnected, Receive, Scope, Send
 from serve.edge.http import (
+    POOL_HEADER,
     HttpRequest,
     HttpResponse,
     error_response,
@@ -36,7 +38,7 @@ from serve.edge.presence import Presence
 from serve.edge.routes import Target, parse_path
 from serve.edge.unforeseen import unforeseen
 from serve.errors import ModelNotFound, ModelNotReady, ServeError
-from serve.pipelines.remote import outcome, translated
+from serve.pipelines.remote import Place, outcome, translated
 from serve.protocols import metadata_v2
 from serve.protocols.json_documents import encode_json
 from serve.replica.application_states import ApplicationStates
@@ -64,6 +66,7 @@ class Gateway:
         self.models: Sequence[str] = ()
         self._awaited: Collection[str] = ()
         self._limits: Mapping[str, Limits] = {}
+        self._pools: Mapping[str, str] = {}
         self._recorder = recorder
         self.reporter: Reporter | None = None
         # Of requests that got a 500 for it, and of what is reported about requests.
@@ -94,19 +97,30 @@ class Gateway:
             self._count(target, response.status)
         await send_response(response, request, send)
 
+    async def handle_http(self, request: HttpRequest) -> HttpResponse:
+        """Return the response to a request that a pool had for a model that is elsewhere."""
+        target = parse_path(request.path)
+        response = await self._respond(request, target, time.perf_counter())
+        if not response.by_replica:
+            self._count(target, response.status)
+        return response
+
     def apply(
         self,
         models: Sequence[str],
         limits: Mapping[str, Limits] = MappingProxyType({}),
         awaited: Collection[str] = (),
+        pools: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Take the names of the models, and what those accept whose limits are not the default.
 
-        Those that are `awaited` have no version yet; the platform is ready without them.
+        Those that are `awaited` have no version yet; the platform is ready without them. `pools`
+        says of those that are in one which it is.
         """
         self.models = models
         self._awaited = awaited
         self._limits = limits
+        self._pools = pools
         for name in models:
             for protocol in PROTOCOLS:
                 for code in _CODES_FROM_THE_START:
@@ -200,46 +214,52 @@ class Gateway:
     async def _ready(self) -> HttpResponse:
         states = await self.states.known() or {}
         here = [name for name in self.models if name not in self._awaited]
-        ready = all(name in states and states[name].status == "RUNNING" for name in here)
+        applications = {self._place(name).application: name for name in here}
+        ready = all(name in states and states[name].status == "RUNNING" for name in applications)
+        ready = ready and not any(await asyncio.gather(*map(self._has_broken, self._one_of_each())))
         return _json({"ready": ready}, 200 if ready else 503)
+
+    def _place(self, name: str) -> Place:
+        return Place(name, self._pools.get(name))
+
+    def _one_of_each(self) -> list[Place]:
+        """Return a place in each pool."""
+        return [Place(name, pool) for pool, name in {p: n for n, p in self._pools.items()}.items()]
+
+    async def _has_broken(self, place: Place) -> bool:
+        """Tell whether a pool has models that are not served; one that sleeps is not asked."""
+        if await self.states.is_asleep(place.application):
+            return False
+        try:
+            described = await self._described(place)
+        except ServeError:
+            return True
+        return any("reason" in each for each in described.values())
 
     async def _list(self) -> HttpResponse:
         return _json({"models": list(self.models)})
 
     async def _index(self) -> HttpResponse:
-        entries = await asyncio.gather(*(self._index_entries(name) for name in self.models))
-        return _json([entry for model in entries for entry in model])
+        places = {name: self._place(name) for name in self.models}
+        # A pool is asked once, for all of its models.
+        once = {place.application: place for place in places.values()}
+        told = await asyncio.gather(*map(self._described, once.values()), return_exceptions=True)
+        by_application = dict(zip(once, told, strict=True))
+        entries = [
+            entry
+            for name, place in places.items()
+            for entry in _index_entries(name, by_application[place.application])
+        ]
+        return _json(entries)
 
-    async def _index_entries(self, name: str) -> list[dict[str, Any]]:
-        if await self.states.is_asleep(name):  # to ask a replica would start one
-            return [{"name": name, "state": "UNAVAILABLE", "reason": metadata_v2.ASLEEP}]
-        try:
-            described = await self._call(name, "describe")
-        except ServeError as err:
-            return [{"name": name, "state": "UNAVAILABLE", "reason": str(err)}]
-        failures, together = described["failures"], described["together"]
-        loading = described.get("loading", {})  # replicas of before an upgrade do not tell
-        ready = [
-            {
-                "name": name,
-                "version": str(number),
-                "state": "READY",
-                **_reason(failures, number),
-                **_together(together, number),
-            }
-            for number in described["versions"]
-        ]
-        failed = [
-            {"name": name, "version": str(number), "state": "UNAVAILABLE", "reason": reason}
-            for number, reason in failures.items()
-            if number not in described["versions"] and number not in loading
-        ]
-        coming = [
-            {"name": name, "version": str(number), "state": "LOADING", "reason": progress}
-            for number, progress in loading.items()
-            if number not in described["versions"]
-        ]
-        return ready + coming + failed
+    async def _described(self, place: Place) -> dict[str, Any]:
+        """Return what a replica says of its model, or a pool's of each of its models."""
+        if await self.states.is_asleep(place.application):  # to ask a replica would start one
+            raise ModelNotReady(metadata_v2.ASLEEP)
+        if place.pool is None:
+            return {place.model: await self._call(place.model, "describe")}
+        described: dict[str, Any] = await self._call(place.model, "describe_all")
+        return described
 
     async def _to_model(
         self, request: HttpRequest, target: Target, model: str, started: float
@@ -255,8 +275,9 @@ class Gateway:
             path = target.inside_model()
         limit_s = self._limits_of(target).request_timeout_s
         by_client_s = deadlines.timeout_s(request.headers)
-        if target.method == "POST" and await self.states.must_start(model):
-            await self.states.until_deployed(model, min(_START_S, by_client_s))
+        application = self._place(model).application
+        if target.method == "POST" and await self.states.must_start(application):
+            await self.states.until_deployed(application, min(_START_S, by_client_s))
             limit_s += _START_S
         left_s = deadlines.left_s(min(limit_s, by_client_s), started)
         # The time that is left, so that the replica's own begins where the request's did.
@@ -269,6 +290,8 @@ class Gateway:
             name, "handle_http", request, timeout_s=left_s + _GRACE_S
         )
         response.by_replica = True
+        if name in self._pools:
+            response.headers.append((POOL_HEADER, self._pools[name].encode()))
         return response
 
     async def _call(
@@ -277,23 +300,74 @@ class Gateway:
         """Call a method of a model's replica; Ray's errors become ours here."""
         if name in self._awaited:
             raise ModelNotReady(f"model '{name}' waits for its first version; publish one")
-        await self.states.require_answers(name)
-        handle = ray_serve.get_deployment_handle("model", app_name=name)
+        place = self._place(name)
+        await self.states.require_answers(place.application, name)
+        call = place.method(place.handle(), method)
         try:
             async with asyncio.timeout(timeout_s):
-                return await _call_replica(getattr(handle, method), args)
+                return await _call_replica(call, args)
         except (RayError, RayServeException) as err:
             raise translated(err, name) from err
         except TimeoutError as err:
             raise ModelNotReady(f"model '{name}' has no replica that answers") from err
 
 
-async def _call_replica(method: Any, args: tuple[Any, ...]) -> Any:
+async def _call_replica(call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Call a replica; if it dies meanwhile another one is called, twice at most."""
     for _ in range(_RETRIES):
         with contextlib.suppress(RayActorError):
-            return await outcome(method.remote(*args))
-    return await outcome(method.remote(*args))
+            return await outcome(call(*args))
+    return await outcome(call(*args))
+
+
+def _index_entries(name: str, told: dict[str, Any] | BaseException) -> list[dict[str, Any]]:
+    """Return the versions of a model, by what a replica has told of it and of others."""
+    if isinstance(told, BaseException):
+        if not isinstance(told, ServeError):
+            raise told
+        return [{"name": name, "state": "UNAVAILABLE", "reason": str(told)}]
+    described = told.get(name)
+    if described is None or "reason" in described:
+        why = "its pool has not heard of it yet" if described is None else described["reason"]
+        return [{"name": name, "state": "UNAVAILABLE", "reason": why}, *_failed(name, described)]
+    failures, together = described["failures"], described["together"]
+    loading = described.get("loading", {})  # replicas of before an upgrade do not tell
+    ready = [
+        {
+            "name": name,
+            "version": str(number),
+            "state": "READY",
+            **_reason(failures, number),
+            **_together(together, number),
+        }
+        for number in described["versions"]
+    ]
+    resting = [
+        {
+            "name": name,
+            "version": str(number),
+            "state": "UNAVAILABLE",
+            "reason": metadata_v2.RESTING,
+        }
+        for number in described.get("resting", ())
+    ]
+    coming = [
+        {"name": name, "version": str(number), "state": "LOADING", "reason": progress}
+        for number, progress in loading.items()
+        if number not in described["versions"]
+    ]
+    return ready + coming + resting + _failed(name, described)
+
+
+def _failed(name: str, described: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the versions that are not served for their faults."""
+    if described is None:
+        return []
+    return [
+        {"name": name, "version": str(number), "state": "UNAVAILABLE", "reason": reason}
+        for number, reason in described["failures"].items()
+        if number not in described["versions"] and number not in described.get("loading", {})
+    ]
 
 
 def _reason(failures: Mapping[int, str], number: int) -> dict[str, str]:

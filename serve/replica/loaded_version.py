@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from serve.batching.batcher import Batcher, BatchPolicy
+from serve.batching.turns import Turns
 from serve.config.sections import Served
 from serve.drift.baseline import Baseline
 from serve.drift.monitor import Monitor
@@ -94,7 +95,12 @@ class Source(Protocol):
 
 
 def load_version(
-    config: Served, source: Source, recorder: Recorder, number: int, revision: object
+    config: Served,
+    source: Source,
+    recorder: Recorder,
+    number: int,
+    revision: object,
+    turns: Turns | None = None,
 ) -> LoadedVersion:
     """Load a version and warm it up; blocks. Raises ServeError, OSError, and what its code does."""
     tell("loading")
@@ -104,7 +110,7 @@ def load_version(
         engine.warmup(config.batching.sizes)
         monitor = _monitor(config.name, source, number, engine)
         observe = partial(version_metrics.observe, recorder, str(number))
-        batcher = Batcher(engine.infer, _policy(config, engine), observe, monitor)
+        batcher = Batcher(engine.infer, _policy(config, engine), observe, monitor, turns)
     except BaseException:
         engine.close()
         raise

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from serve.batching.merging import has_rows
+from serve.batching.turns import Turns
 from serve.config.sections import Served, VersionPolicy
 from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, RowsMixed, ServeError
 from serve.protocols.signature_check import check
@@ -62,14 +63,18 @@ class _Fetch:
 class Model:
     """The loaded versions of one model; all methods run on the replica's event loop."""
 
-    def __init__(self, config: Served, source: Source, recorder: Recorder) -> None:
+    def __init__(
+        self, config: Served, source: Source, recorder: Recorder, turns: Turns | None = None
+    ) -> None:
         self.name = config.name
         self.versions: dict[int, LoadedVersion] = {}
+        self.resting: frozenset[int] = frozenset()
         self._config = config
         self._policy = VersionPolicy(latest=1)
         self._labels = Labels(config.name)
         self._source = source
         self._recorder = recorder
+        self._turns = turns
         self._failures = Failures()
         self._calls = LateCalls()
         self._replacement = Replacement(config.name, config.limits.max_queued_requests)
@@ -122,6 +127,15 @@ class Model:
             raise ModelNotReady(f"model '{self.name}' has no version loaded; {self._why()}")
         return self.versions[resolve(self.name, self.versions, self.labels, version, label)]
 
+    def number_served(self, version: int | None, label: str | None) -> int:
+        """Return the number of the version that serves a request, also where the model rests.
+
+        Raises ModelNotFound, ModelNotReady.
+        """
+        if not self.resting:
+            return self.choose(version, label).number
+        return resolve(self.name, self.resting, self.labels, version, label)
+
     async def infer(self, request: InferRequest) -> InferResponse:
         """Return the outputs for a request that says itself which version it wants."""
         await self.arrival(request.timeout_s or self.request_timeout_s)
@@ -172,9 +186,18 @@ class Model:
 
         They are wanted from now on, whatever is raised: a later `refresh` goes on with them.
         """
+        self._want(policy, labels)
+        await self.refresh()
+
+    async def apply_at_rest(self, policy: VersionPolicy, labels: Mapping[str, int]) -> None:
+        """Take them without loading what they ask for: that is for the next `refresh`."""
+        self._want(policy, labels)
+        async with self._changing:
+            self.resting = frozenset(self._select(await self._look()))
+
+    def _want(self, policy: VersionPolicy, labels: Mapping[str, int]) -> None:
         self._policy = policy
         self._labels.want(labels, self.versions)
-        await self.refresh()
 
     async def refresh(self) -> None:
         """Load what the policy asks for, then unload what it no longer asks for.
@@ -197,11 +220,29 @@ class Model:
             self._labels.settle(self.versions)
             self._labels.report_missing(self.versions)
             self._has_looked = True
+            self.resting = frozenset()
+
+    async def watch(self) -> None:
+        """Refresh, unless the model rests."""
+        if not self.resting:
+            await self.refresh()
 
     async def catch_up(self) -> None:
         """Refresh if the latest look failed, or a version that failed is due again."""
         if not self._has_looked or self._failures.is_due:
-            await self.refresh()
+            await self.watch()
+
+    async def rest(self, may_rest: Callable[[], bool] = lambda: True) -> bool:
+        """Unload every version, and tell so, unless `may_rest` says no when it comes to it.
+
+        `refresh` loads what is wanted by then.
+        """
+        async with self._changing:
+            if not may_rest():
+                return False
+            self.resting = frozenset(self.versions)
+            self._unload_except(set())
+            return True
 
     async def _look(self) -> dict[int, object]:
         """Return the revisions of the versions that could be loaded. Raises RepositoryError."""
@@ -339,7 +380,15 @@ class Model:
         try:
             loaded = await self._called(
                 _Load(number, revision),
-                partial(load_version, self._config, self._source, self._recorder, number, revision),
+                partial(
+                    load_version,
+                    self._config,
+                    self._source,
+                    self._recorder,
+                    number,
+                    revision,
+                    self._turns,
+                ),
                 number,
                 "loaded",
             )

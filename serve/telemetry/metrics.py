@@ -53,6 +53,7 @@ TAG_VALUES: Mapping[str, int] = {
     "place": len(PLACES),
     "slo": 2,
     "outcome": 4,
+    "state": 3,
     "layer": 6,
     "tensor": 8,
 }
@@ -177,6 +178,31 @@ METRICS: Mapping[str, Metric] = {
         "gauge",
         "Mean error of late with which an autoencoder redraws the inputs.",
         ("model", "version"),
+    ),
+    "model_memory_bytes": Metric(
+        "gauge",
+        "About how much a model of a pool took when it was loaded; 0 while it is unloaded.",
+        ("model",),
+    ),
+    "pool_memory_bytes": Metric(
+        "gauge", "Memory of a pool's replica; model is the pool's application.", ("model",)
+    ),
+    "pool_memory_limit_bytes": Metric(
+        "gauge",
+        "Memory of a pool's replica above which models are unloaded, where there is a bound; model "
+        "is the pool's application.",
+        ("model",),
+    ),
+    "pool_models": Metric(
+        "gauge",
+        "Models of a pool's replica, by state: loaded, resting (until a request brings them back), "
+        "failed; model is the pool's application.",
+        ("model", "state"),
+    ),
+    "pool_unloads": Metric(
+        "counter",
+        "Models that a pool's replica unloaded to make room; model is the pool's application.",
+        ("model",),
     ),
     "internal_errors": Metric(
         "counter",

@@ -79,18 +79,19 @@ _Summed = TypeVar("_Summed", Sum, Distribution)
 class Recorder:
     """The metrics of one model's replica; the methods take a table's name.
 
+    Made `beside` another one of the same process, it has its instruments: a pool has many.
+
     Counters and histograms are summed here and told to Ray by `flush`: every value that goes to Ray
     costs about 20 us, which at thousands of requests a second is time that the model could have.
     Whatever Ray raises ends here, in the log once: a model serves without its figures.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, beside: "Recorder | None" = None) -> None:
         self._model = model
         self._sums: dict[Key, Sum] = {}
         self._distributions: dict[Key, Distribution] = {}
-        self._instruments: dict[str, Any] = {}
-        for name, metric in METRICS.items():
-            self._instruments |= _instruments(name, metric)
+        # Those of a recorder in the same process will do: what they are of, tags tell.
+        self._instruments: dict[str, Any] = beside._instruments if beside else _all_instruments()
         self._flushes = 0
         self._leaving: dict[str, float] = {}  # versions that went, and when
         self._has_complained = False
@@ -175,6 +176,13 @@ def _without(kept: Mapping[Key, _Summed], versions: Collection[str]) -> dict[Key
     return {
         key: summed for key, summed in kept.items() if summed.tags.get("version") not in versions
     }
+
+
+def _all_instruments() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, metric in METRICS.items():
+        found |= _instruments(name, metric)
+    return found
 
 
 def _instruments(name: str, metric: Metric) -> dict[str, Any]:

@@ -50,9 +50,15 @@ class RequestMetrics:
         self._versions: dict[str, _Version] = {}
         self.apply(Slo(), Tenants(), Prices(), max_replicas=1)
 
-    def apply(self, slo: Slo, tenants: Tenants, prices: Prices, max_replicas: int) -> None:
-        """Change the objective, the tenants, the prices and the most replicas; requests go on."""
+    def apply(
+        self, slo: Slo, tenants: Tenants, prices: Prices, max_replicas: int, share: float = 1.0
+    ) -> None:
+        """Change the objective, the tenants, the prices and the most replicas; requests go on.
+
+        `share` is the part of what the replica reserves that is put down to this model.
+        """
         self._max_replicas = max_replicas
+        self._share = share
         self._slow_s = math.inf if slo.latency_ms is None else slo.latency_ms / 1e3
         self._has_slow = slo.latency_ms is not None
         self._versions.clear()  # their sums are the recorder's and stay
@@ -112,11 +118,15 @@ class RequestMetrics:
                 self._open(version, "v2", NO_TENANT)
         if not self._codes.get((NO_VERSION, "v2", NO_TENANT)):
             self._open(NO_VERSION, "v2", NO_TENANT)
-        reserved, prices = self._reserved, self._prices
-        cost = reserved.num_cpus * prices.cpu_hour + reserved.num_gpus * prices.gpu_hour
+        prices = self._prices
+        cpus, gpus = (
+            self._share * reserved
+            for reserved in (self._reserved.num_cpus, self._reserved.num_gpus)
+        )
         self._recorder.gauge("model_max_replicas", self._max_replicas)
-        self._recorder.gauge("model_reserved_cpus", reserved.num_cpus)
-        self._recorder.gauge("model_reserved_gpus", reserved.num_gpus)
+        self._recorder.gauge("model_reserved_cpus", cpus)
+        self._recorder.gauge("model_reserved_gpus", gpus)
+        cost = cpus * prices.cpu_hour + gpus * prices.gpu_hour
         self._recorder.gauge("model_reserved_cost_per_hour", cost)
         for slo, objective in self._objectives.items():
             self._recorder.gauge("model_slo_objective_ratio", objective, slo=slo)

@@ -52,6 +52,19 @@ def model(**keys):
             model(autoscaling={"min_replicas": 17, "max_replicas": 17}),
             "the models at rest take 17.1 CPUs and all workers have 16",
         ),
+        (
+            model(pool="p", ray_actor_options={"num_cpus": 2}),
+            "model 'm' shares the replicas of the pool 'p': set ray_actor_options there",
+        ),
+        (model() | {"pools": [{"name": "p"}] * 2}, "pools: the name 'p' is given more than once"),
+        (
+            models({"name": "pool-p"}, {"name": "m", "pool": "p"}),
+            "the application of the pool 'p' is called 'pool-p', as a model or pipeline is",
+        ),
+        (
+            model(pool="p") | {"pools": [{"name": "p", "autoscaling": {"min_replicas": 3}}]},
+            "min_replicas (3) exceeds max_replicas (1)",
+        ),
         ({"pipelines": [DEPLOYED]}, "calls the replicas of 'absent', which is not among models"),
         ({"pipelines": CIRCLE}, "a -> b -> a goes round in a circle"),
         (BUCKET, "storage.enabled is true: set storage.enabled=false"),

@@ -114,6 +114,9 @@ def _read_as_replicas_do(deploy):
     deploy = deepcopy(deploy)
     for application in deploy["applications"]:
         args = application["args"]
+        for member in application["deployments"][0]["user_config"].get("members", ()):
+            member["served"] = Model.model_validate(member["served"])
+            member["version_policy"] = VersionPolicy.model_validate(member["version_policy"])
         if "served" not in args:
             continue
         is_pipeline = "kind" in args["served"]

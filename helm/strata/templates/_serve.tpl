@@ -78,6 +78,10 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- if .served.kind -}}
 {{- $_ := set $args "served" (omit .served "autoscaling" "slo") -}}
 {{- $_ := set $args "pipelines" (include "strata.nested" (dict "root" .root "pipeline" .served) | fromJsonArray) -}}
+{{- $pools := dict -}}
+{{- $called := include "strata.members" .served | fromJsonArray -}}
+{{- range .root.Values.models }}{{ if and .pool (has .name $called) }}{{ $_ := set $pools .name .pool }}{{ end }}{{ end -}}
+{{- if and $pools (eq (default "colocated" .served.placement) "deployment") }}{{ $_ := set $args "pools" $pools }}{{ end -}}
 {{- else -}}
 {{- $_ := set $args "served" (omit .served "autoscaling" "slo" "version_policy" "version_labels") -}}
 {{- end -}}
@@ -110,6 +114,50 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- add $limits.max_queued_requests (mul $extra.per_row $batching.max_batch_size) $extra.besides -}}
 {{- end -}}
 
+{{- /* The pools that models are in, each with its `members`; one without an entry has the defaults. */ -}}
+{{- define "strata.pools" -}}
+{{- $models := .Values.models -}}
+{{- $known := dict -}}
+{{- range .Values.pools }}{{ $_ := set $known .name . }}{{ end -}}
+{{- $pools := list -}}
+{{- $names := list -}}
+{{- range $models }}{{ if .pool }}{{ $names = append $names .pool }}{{ end }}{{ end -}}
+{{- range $name := uniq $names -}}
+{{- $members := list -}}
+{{- range $models }}{{ if eq (default "" .pool) $name }}{{ $members = append $members . }}{{ end }}{{ end -}}
+{{- $pool := ternary (get $known $name) (dict "name" $name) (hasKey $known $name) -}}
+{{- $pools = append $pools (set (deepCopy $pool) "members" $members) -}}
+{{- end -}}
+{{- toJson $pools -}}
+{{- end -}}
+
+{{- /* Everything that has replicas of its own: models that are in no pool, pools, pipelines. */ -}}
+{{- define "strata.processes" -}}
+{{- $alone := list -}}
+{{- range .Values.models }}{{ if not .pool }}{{ $alone = append $alone . }}{{ end }}{{ end -}}
+{{- toJson (concat $alone (include "strata.pools" . | fromJsonArray) .Values.pipelines) -}}
+{{- end -}}
+
+{{- /* A deployment with what a model, a pipeline or a pool says of its replicas. */ -}}
+{{- define "strata.deployment" -}}
+{{- $process := .process -}}
+{{- $defaults := .defaults -}}
+{{- $deployment := omit .deployment "num_replicas" -}}
+{{- range $key, $_ := omit $deployment "name" -}}
+{{- /* Keys that the deployment has from the model by the same name. */ -}}
+{{- if and (hasKey $defaults.served $key) (hasKey $process $key) }}{{ $_ := set $deployment $key (get $process $key) }}{{ end -}}
+{{- end -}}
+{{- $options := include "strata.section" (list $defaults.served.ray_actor_options $process.ray_actor_options) | fromJson -}}
+{{- $_ := set $deployment "ray_actor_options" $options -}}
+{{- $scaling := include "strata.section" (list $defaults.served.autoscaling $process.autoscaling) | fromJson -}}
+{{- if eq (int $scaling.min_replicas) (int $scaling.max_replicas) -}}
+{{- $_ := set $deployment "num_replicas" $scaling.max_replicas -}}
+{{- else -}}
+{{- $_ := set $deployment "autoscaling_config" $scaling -}}
+{{- end -}}
+{{- toJson $deployment -}}
+{{- end -}}
+
 {{- define "strata.application" -}}
 {{- $served := .served -}}
 {{- $defaults := include "strata.defaults" .root | fromJson -}}
@@ -117,21 +165,38 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $_ := set $application "name" $served.name -}}
 {{- $_ := set $application "route_prefix" (printf "/v2/models/%s" $served.name) -}}
 {{- $_ := set $application "args" (include "strata.args" . | fromJson) -}}
-{{- $deployment := omit (first $application.deployments) "num_replicas" -}}
-{{- range $key, $_ := omit $deployment "name" -}}
-{{- /* Keys that the deployment has from the model by the same name. */ -}}
-{{- if and (hasKey $defaults.served $key) (hasKey $served $key) }}{{ $_ := set $deployment $key (get $served $key) }}{{ end -}}
-{{- end -}}
-{{- $options := include "strata.section" (list $defaults.served.ray_actor_options $served.ray_actor_options) | fromJson -}}
-{{- $_ := set $deployment "ray_actor_options" $options -}}
+{{- $deployment := include "strata.deployment" (dict "process" $served "defaults" $defaults "deployment" (first $application.deployments)) | fromJson -}}
 {{- $_ := set $deployment "user_config" (include "strata.userConfig" (dict "root" .root "served" $served "defaults" $defaults) | fromJson) -}}
 {{- $_ := set $deployment "max_ongoing_requests" (include "strata.maxOngoingRequests" (dict "served" $served "defaults" $defaults) | int64) -}}
-{{- $scaling := include "strata.section" (list $defaults.served.autoscaling $served.autoscaling) | fromJson -}}
-{{- if eq (int $scaling.min_replicas) (int $scaling.max_replicas) -}}
-{{- $_ := set $deployment "num_replicas" $scaling.max_replicas -}}
-{{- else -}}
-{{- $_ := set $deployment "autoscaling_config" $scaling -}}
+{{- $_ := set $application "deployments" (list $deployment) -}}
+{{- toJson $application -}}
 {{- end -}}
+
+{{- /* A pool's application; all that concerns its models reaches running replicas. */ -}}
+{{- define "strata.poolApplication" -}}
+{{- $pool := .pool -}}
+{{- $defaults := include "strata.defaults" .root | fromJson -}}
+{{- $application := $defaults.pool_application -}}
+{{- $_ := set $application "name" (printf "pool-%s" $pool.name) -}}
+{{- $_ := set $application "route_prefix" (printf "/v2/pools/%s" $pool.name) -}}
+{{- $deployment := include "strata.deployment" (dict "process" $pool "defaults" $defaults "deployment" (first $application.deployments)) | fromJson -}}
+{{- $args := dict "pool" (dict "name" $pool.name "ray_actor_options" $deployment.ray_actor_options) -}}
+{{- $_ := set $application "args" (set $args "repository" (include "strata.repository" .root | fromJson)) -}}
+{{- $members := list -}}
+{{- $requests := 0 -}}
+{{- range $pool.members -}}
+{{- $member := dict "served" (omit . "version_policy" "version_labels" "slo" "pool") -}}
+{{- $_ := set $member "version_policy" (default $defaults.served.version_policy .version_policy) -}}
+{{- $_ := set $member "version_labels" (default dict .version_labels) -}}
+{{- $members = append $members (set $member "slo" (default dict .slo)) -}}
+{{- $requests = add $requests (include "strata.maxOngoingRequests" (dict "served" . "defaults" $defaults) | int64) -}}
+{{- end -}}
+{{- $config := include "strata.userConfig" (dict "root" .root "served" $pool "defaults" $defaults) | fromJson -}}
+{{- $config = omit $config "version_policy" "version_labels" "slo" -}}
+{{- $_ := set $config "members" $members -}}
+{{- $_ := set $config "max_memory_bytes" (index $pool "max_memory_bytes") -}}
+{{- $_ := set $deployment "user_config" $config -}}
+{{- $_ := set $deployment "max_ongoing_requests" $requests -}}
 {{- $_ := set $application "deployments" (list $deployment) -}}
 {{- toJson $application -}}
 {{- end -}}
@@ -148,12 +213,20 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $names := list -}}
 {{- range $served -}}
 {{- $limits := pick (default dict .limits) "max_body_bytes" "request_timeout_s" -}}
-{{- $names = append $names (merge (dict "name" .name) (ternary (dict "limits" $limits) dict (gt (len $limits) 0))) -}}
+{{- $entry := merge (dict "name" .name) (ternary (dict "limits" $limits) dict (gt (len $limits) 0)) -}}
+{{- if .pool }}{{ $_ := set $entry "pool" .pool }}{{ end -}}
+{{- $names = append $names $entry -}}
 {{- end -}}
 {{- $gateway := first $config.applications -}}
 {{- $_ := set (first $gateway.deployments) "user_config" (merge (dict "models" $names) (include "strata.reports" . | fromJson)) -}}
 {{- $applications := list $gateway -}}
-{{- range $served }}{{ $applications = append $applications (include "strata.application" (dict "root" $root "served" .) | fromJson) }}{{ end -}}
+{{- range include "strata.processes" . | fromJsonArray -}}
+{{- if hasKey . "members" | and (not .kind) -}}
+{{- $applications = append $applications (include "strata.poolApplication" (dict "root" $root "pool" .) | fromJson) -}}
+{{- else -}}
+{{- $applications = append $applications (include "strata.application" (dict "root" $root "served" .) | fromJson) -}}
+{{- end -}}
+{{- end -}}
 {{- $_ := set $config "applications" $applications -}}
 {{- toYaml $config -}}
 {{- end -}}

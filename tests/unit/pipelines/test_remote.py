@@ -22,9 +22,9 @@ from serve.errors import (
     ServeError,
 )
 from serve.pipelines import remote
-from serve.pipelines.remote import RemoteMember
+from serve.pipelines.remote import Place, RemoteMember
 from serve.telemetry.trace_context import following
-from serve.types import InferResponse, Signature
+from serve.types import InferRequest, InferResponse, Signature
 from tests.unit.pipelines.fakes import IN, NUMBER
 from tests.unit.replica.fakes import Called
 
@@ -97,7 +97,7 @@ def replica(monkeypatch):
 
 
 def _member(loop, version=None, timeout_s=30.0):
-    return RemoteMember("fine", "digits", version, timeout_s, loop)
+    return RemoteMember("fine", Place("digits"), version, timeout_s, loop)
 
 
 def _raised(cause):
@@ -253,3 +253,25 @@ def test_a_member_elsewhere_never_blocks_the_loop_and_outlives_its_pipeline(loop
     member.close()
     assert member.retraces == 0
     assert member.compute(_X)["y"].tolist() == [2, 4]
+
+
+def test_a_member_in_a_pool_is_asked_for_by_its_name(loop, monkeypatch):
+    asked = []
+
+    async def answered(model, argument):
+        asked.append((model, argument if argument is None else type(argument)))
+        return (
+            InferResponse("digits", 3, {"y": argument.inputs["x"] * 2}) if argument else _SIGNATURE
+        )
+
+    def handle(deployment, app_name):
+        assert (deployment, app_name) == ("model", "pool-small")
+        return SimpleNamespace(
+            signature=SimpleNamespace(remote=lambda *it: Called(answered(*it))),
+            infer=SimpleNamespace(remote=lambda *it: Called(answered(*it))),
+        )
+
+    monkeypatch.setattr(remote, "ray_serve", SimpleNamespace(get_deployment_handle=handle))
+    member = RemoteMember("fine", Place("digits", "small"), None, 30.0, loop)
+    assert member.compute(_X)["y"].tolist() == [2, 4]
+    assert asked == [("digits", None), ("digits", InferRequest)]

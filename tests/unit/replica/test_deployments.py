@@ -25,10 +25,9 @@ from serve.errors import (
     RepositoryError,
 )
 from serve.pipelines import remote
-from serve.replica import deployments, model, version_failures, version_labels
+from serve.replica import deployments, model, servable, tasks, version_failures, version_labels
 from serve.replica.deployments import GatewayDeployment, ModelDeployment
 from serve.telemetry import request_reporter
-from serve.telemetry.faults import Faults
 from serve.types import InferRequest, InferResponse, Signature
 from tests.receiver import Receiver
 from tests.unit.replica.fakes import Held, X, Y, call, infer_request, until, x
@@ -102,7 +101,7 @@ async def _started(platform):
 
 
 async def _stop(replica):
-    tasks = replica._tasks.values()
+    tasks = replica.servable.tasks.running.values()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -150,7 +149,7 @@ def test_the_app_that_ray_serves_is_the_models_endpoint(models, platform):
     models.put("digits", 3)
 
     async def use(replica):
-        return replica.__serve_build_asgi_app__() is replica._endpoint
+        return replica.__serve_build_asgi_app__() is replica.servable.endpoint
 
     assert _run(platform(), use)
 
@@ -174,8 +173,8 @@ def test_a_replica_that_cannot_start_says_why_and_tells_ray_first(models, platfo
         return replica
 
     replica = asyncio.run(scenario())
-    assert replica._tasks == {}
-    (flushed,) = replica._recorder.flushes
+    assert replica.servable.tasks.running == {}
+    (flushed,) = replica.servable.recorder.flushes
     assert ("model_loads" in flushed) == bool(put)
 
 
@@ -219,6 +218,7 @@ def test_a_version_that_cannot_be_loaded_is_described_and_the_others_serve(model
             "failures": {4: "digits/4 cannot be read"},
             "loading": {},
             "together": {},
+            "resting": [],
         },
         [2],
     )
@@ -239,7 +239,10 @@ def test_policy_and_labels_change_in_place(models, platform):
         return before, await replica.describe(), await replica.handle_http(labelled)
 
     before, after, response = _run(platform(), use)
-    assert before == {"versions": [2], "labels": {}, "failures": {}, "loading": {}, "together": {}}
+    assert before == {
+        **{"versions": [2], "labels": {}, "failures": {}, "loading": {}, "together": {}},
+        "resting": [],
+    }
     assert after == {**before, "versions": [1, 2], "labels": {"old": 1}}
     assert json.loads(response.body)["outputs"][0]["data"] == [10]
 
@@ -258,8 +261,8 @@ def test_tenants_objective_and_prices_reach_the_metrics(models, platform):
 
     async def use(replica):
         await replica.handle_http(infer_request(1, x_team="ada"))
-        await replica._sample()
-        return replica._recorder
+        await replica.servable.sample()
+        return replica.servable.recorder
 
     recorder = _run(change, use)
     assert recorder.value("model_requests", code="200", tenant="ada") == 1
@@ -278,7 +281,7 @@ def test_the_access_log_is_begun_and_ended_in_place(models, platform, tmp_path):
         await replica.reconfigure(platform(access_log=True)[1])
         await replica.handle_http(infer_request(2, x_request_id="second"))
         await replica.reconfigure(platform()[1])
-        assert replica._endpoint.reporter is None
+        assert replica.servable.endpoint.reporter is None
         await replica.handle_http(infer_request(3))
         logs = tmp_path / "logs"  # a thread writes them, which begins when it can
         (path,) = await until(lambda: [each for each in logs.glob("*") if each.read_text()])
@@ -317,7 +320,7 @@ def test_a_replica_that_has_lost_its_versions_is_unhealthy(models, platform):
 
     async def use(replica):
         await replica.check_health()
-        replica._model.versions.clear()
+        replica.servable.model.versions.clear()
         with pytest.raises(ModelNotReady, match="'digits' has lost its versions"):
             await replica.check_health()
 
@@ -369,13 +372,13 @@ def test_a_pipelines_call_is_traced_below_its_caller_where_there_is_a_tracer(mod
 
 
 def test_gauges_are_told_again_and_again_by_one_task(models, platform, monkeypatch):
-    monkeypatch.setattr(deployments, "_SAMPLE_PERIOD_S", 0.001)
+    monkeypatch.setattr(servable, "_SAMPLE_PERIOD_S", 0.001)
     models.put("digits", 3)
 
     async def use(replica):
         await replica.reconfigure(platform()[1])
-        assert set(replica._tasks) == {"sample", "catch up"}
-        recorder = replica._recorder
+        assert set(replica.servable.tasks.running) == {"sample", "catch up"}
+        recorder = replica.servable.recorder
         for _ in range(2):
             recorder.gauges.clear()
             await until(lambda: len(recorder.gauges) > 5)
@@ -392,9 +395,9 @@ def test_a_new_version_is_taken_up_by_looking_for_it(models, platform):
     models.put("digits", 3)
 
     async def use(replica):
-        assert set(replica._tasks) == {"sample", "catch up", "watch"}
+        assert set(replica.servable.tasks.running) == {"sample", "catch up", "watch"}
         models.put("digits", 4, factor=7)
-        await until(lambda: set(replica._model.versions) == {4})
+        await until(lambda: set(replica.servable.model.versions) == {4})
         return await _y(replica, 1)
 
     assert _run(platform(poll_interval_s=0.001), use) == [7]
@@ -442,64 +445,20 @@ def test_a_pipeline_of_other_replicas_calls_them_by_the_replicas_loop(
     assert models.loaded == []
 
 
-@pytest.mark.parametrize("error", [RepositoryError("away"), ModelNotReady("away")])
-def test_what_is_repeated_goes_on_after_an_error_that_is_logged_once(caplog, error):
-    outcomes = [error, error, None, error, RepositoryError("elsewhere"), error]
-    done = asyncio.Event()
-
-    async def action():
-        if not outcomes:
-            done.set()
-            return
-        outcome = outcomes.pop(0)
-        if outcome is not None:
-            raise outcome
-
-    async def scenario():
-        task = asyncio.create_task(deployments._repeat(action, 0))
-        await asyncio.wait_for(done.wait(), 30)
-        task.cancel()
-
-    with caplog.at_level(logging.WARNING, "ray.serve"):
-        asyncio.run(scenario())
-    said = [record.getMessage() for record in caplog.records]
-    assert said == ["away", "away", "elsewhere"]
-
-
 def _boom(*_, **__):
     raise ZeroDivisionError("injected")
 
 
-def test_a_task_goes_on_whatever_it_raises_and_each_kind_is_said_once(monkeypatch, caplog):
-    faults = Faults("task", "a task")
-    rounds = 0
-    done = asyncio.Event()
-
-    async def action():
-        nonlocal rounds
-        rounds += 1
-        if rounds > 5:
-            done.set()
-        raise [ZeroDivisionError("injected"), OSError(28, "No space")][rounds % 2]
-
-    async def scenario():
-        task = asyncio.create_task(deployments._repeat(action, 0, faults))
-        await asyncio.wait_for(done.wait(), 30)
-        task.cancel()
-
-    asyncio.run(scenario())
-    assert faults.take() >= 5
-    assert 1 <= caplog.text.count("said once") <= 2
-
-
 @pytest.mark.parametrize("broken", ["gauge", "model", "metrics"])
 def test_what_fails_in_a_sample_keeps_nothing_else_away(models, platform, monkeypatch, broken):
-    monkeypatch.setattr(deployments, "_SAMPLE_PERIOD_S", 0.001)
+    monkeypatch.setattr(servable, "_SAMPLE_PERIOD_S", 0.001)
     models.put("digits", 3)
 
     async def use(replica):
-        recorder = replica._recorder
-        owner = {"model": replica._model, "metrics": replica._metrics}.get(broken, recorder)
+        recorder = replica.servable.recorder
+        owner = {"model": replica.servable.model, "metrics": replica.servable.metrics}.get(
+            broken, recorder
+        )
         monkeypatch.setattr(owner, "gauge" if owner is recorder else "sample", _boom)
         before = len(recorder.flushes)
         await until(lambda: len(recorder.flushes) > before + 3)
@@ -517,7 +476,7 @@ def test_the_watch_goes_on_after_a_look_that_failed_in_an_unusual_way(
 
     async def use(replica):
         looked = []
-        source = replica._model._source
+        source = replica.servable.model._source
         versions = source.versions
 
         def fails():
@@ -528,10 +487,12 @@ def test_the_watch_goes_on_after_a_look_that_failed_in_an_unusual_way(
         await until(lambda: len(looked) > 2)
         monkeypatch.setattr(source, "versions", versions)
         models.put("digits", 4, factor=7)
-        await until(lambda: set(replica._model.versions) == {4})
+        await until(lambda: set(replica.servable.model.versions) == {4})
         await replica.check_health()
-        await replica._sample()
-        return await _y(replica, 1), replica._recorder.value("internal_errors", place="task") > 2
+        await replica.servable.sample()
+        return await _y(replica, 1), replica.servable.recorder.value(
+            "internal_errors", place="task"
+        ) > 2
 
     assert _run(platform(poll_interval_s=0.001), use) == ([7], True)
 
@@ -542,8 +503,8 @@ def test_a_background_task_that_has_ended_makes_the_replica_unhealthy(models, pl
 
     async def use(replica):
         await replica.check_health()
-        replica._tasks[task].cancel()
-        await asyncio.wait([replica._tasks[task]])
+        replica.servable.tasks.running[task].cancel()
+        await asyncio.wait([replica.servable.tasks.running[task]])
         with pytest.raises(ModelNotReady, match=f"'digits': the background task '{task}' has"):
             await replica.check_health()
 
@@ -567,7 +528,7 @@ def test_an_engine_that_does_not_come_back_makes_the_replica_unhealthy(
 def test_half_a_change_keeps_the_other_half_and_is_reached_later(
     models, platform, monkeypatch, caplog, part
 ):
-    monkeypatch.setattr(deployments, "_CATCH_UP_PERIOD_S", 0.001)
+    monkeypatch.setattr(servable, "_CATCH_UP_PERIOD_S", 0.001)
     models.put("digits", 1, factor=10)
     models.put("digits", 2)
     change = {"version_policy": {"all": True}, "version_labels": {"old": 1}}
@@ -576,7 +537,7 @@ def test_half_a_change_keeps_the_other_half_and_is_reached_later(
     async def use(replica):
         owner, name = {
             "reporter": (deployments, "reporter_for"),
-            "metrics": (replica._metrics, "apply"),
+            "metrics": (replica.servable.metrics, "apply"),
         }[part]
         works = getattr(owner, name)
         monkeypatch.setattr(owner, name, _boom)
@@ -585,11 +546,11 @@ def test_half_a_change_keeps_the_other_half_and_is_reached_later(
         response = await replica.handle_http(labelled)
         assert json.loads(response.body)["outputs"][0]["data"] == [10]
         await replica.check_health()
-        assert set(replica._pending) == {part}
+        assert set(replica.servable.pending) == {part}
         monkeypatch.setattr(owner, name, works)
-        await until(lambda: not replica._pending)
+        await until(lambda: not replica.servable.pending)
         await replica.handle_http(labelled)
-        return replica._endpoint.reporter, replica._recorder
+        return replica.servable.endpoint.reporter, replica.servable.recorder
 
     reporter, recorder = _run(platform(), use)
     assert reporter is not None
@@ -603,7 +564,7 @@ def test_a_change_that_fails_in_an_unusual_way_leaves_a_running_replica_alone(
     models.put("digits", 3)
 
     async def use(replica):
-        monkeypatch.setattr(replica._model._source, "versions", _boom)
+        monkeypatch.setattr(replica.servable.model._source, "versions", _boom)
         await replica.reconfigure(platform(model={"version_labels": {"stable": 3}})[1])
         await replica.check_health()
         return await _y(replica, 1), (await replica.describe())["labels"]
@@ -614,7 +575,7 @@ def test_a_change_that_fails_in_an_unusual_way_leaves_a_running_replica_alone(
 def test_without_a_watch_a_change_is_reached_once_the_repository_is_back(
     models, platform, monkeypatch
 ):
-    monkeypatch.setattr(deployments, "_CATCH_UP_PERIOD_S", 0.001)
+    monkeypatch.setattr(servable, "_CATCH_UP_PERIOD_S", 0.001)
     models.put("digits", 1, factor=10)
     models.put("digits", 2)
     away = models.root.with_name("away")
@@ -624,7 +585,7 @@ def test_without_a_watch_a_change_is_reached_once_the_repository_is_back(
         both = {"version_policy": {"all": True}, "version_labels": {"old": 1}}
         await replica.reconfigure(platform(model=both)[1])
         away.rename(models.root)
-        await until(lambda: set(replica._model.versions) == {1, 2})
+        await until(lambda: set(replica.servable.model.versions) == {1, 2})
         return (await replica.describe())["labels"]
 
     assert _run(platform(), use) == {"old": 1}
@@ -632,12 +593,22 @@ def test_without_a_watch_a_change_is_reached_once_the_repository_is_back(
 
 _OF_A_CHANGE = (
     deployments.__file__,
+    servable.__file__,
+    tasks.__file__,
     model.__file__,
     version_labels.__file__,
     request_reporter.__file__,
 )
 # What has not begun yet, what says that nothing serves, and what only a new process can mend.
-_MAY_NOT_FAIL = {"reconfigure", "require_ready", "_start_tasks", "_start", "_repeat"}
+_MAY_NOT_FAIL = {
+    "reconfigure",
+    "take",
+    "require_ready",
+    "start_tasks",
+    "start",
+    "repeat",
+    "_begin_serving",
+}
 _OF_ANOTHER_REPLICA = {"__del__", "_close", "close"}
 
 
@@ -662,7 +633,7 @@ def _failing(at, reached):
 @pytest.fixture
 def at_once(monkeypatch):
     """Have what failed be tried again at once."""
-    monkeypatch.setattr(deployments, "_CATCH_UP_PERIOD_S", 0.001)
+    monkeypatch.setattr(servable, "_CATCH_UP_PERIOD_S", 0.001)
     monkeypatch.setattr(version_failures, "FIRST_RETRY_S", 0.0)
 
 
@@ -687,11 +658,13 @@ def test_a_change_that_fails_at_any_step_is_reached_by_itself(models, platform, 
         (output,) = json.loads(response.body)["outputs"]
         assert output["data"] in ([2], [10])
         async with asyncio.timeout(30):
-            while replica._pending or not wanted.items() <= (await replica.describe()).items():
+            while (
+                replica.servable.pending or not wanted.items() <= (await replica.describe()).items()
+            ):
                 await asyncio.sleep(0.001)
         await replica.handle_http(labelled)
-        assert replica._endpoint.reporter is not None
-        assert replica._recorder.value("model_requests", tenant="ada")
+        assert replica.servable.endpoint.reporter is not None
+        assert replica.servable.recorder.value("model_requests", tenant="ada")
 
     for at in range(200):
         reached = []
@@ -713,7 +686,7 @@ def test_rays_second_try_starts_a_replica_that_could_not(models, platform):
         models.put("digits", 3)
         await replica.reconfigure(user_config)
         await replica.check_health()
-        assert set(replica._tasks) == {"sample", "catch up"}
+        assert set(replica.servable.tasks.running) == {"sample", "catch up"}
         y = await _y(replica, 1)
         await _stop(replica)
         return y
@@ -747,7 +720,7 @@ def _gateway(use, **config):
         try:
             return await use(replica, user_config)
         finally:
-            replica._flushing.cancel()
+            replica._tasks.stop()
             replica.__del__()
 
     return asyncio.run(scenario())
@@ -779,9 +752,9 @@ def test_the_gateways_sums_are_told_by_one_task(monkeypatch):
     monkeypatch.setattr(deployments, "_SAMPLE_PERIOD_S", 0.001)
 
     async def use(replica, user_config):
-        flushing = replica._flushing
+        flushing = replica._tasks.running["flush"]
         await replica.reconfigure(user_config)
-        assert replica._flushing is flushing
+        assert replica._tasks.running["flush"] is flushing
         await until(lambda: len(replica._recorder.flushes) > 2)
 
     _gateway(use)
@@ -804,9 +777,9 @@ def test_the_gateway_counts_its_faults_and_is_reached_without_traces(monkeypatch
         listed = await replica.__serve_build_asgi_app__()._list()
         await until(lambda: replica._recorder.value("internal_errors", place="change"))
         await replica.check_health()
-        replica._flushing.cancel()
-        await asyncio.wait([replica._flushing])
-        with pytest.raises(ModelNotReady, match="the gateway: its background task has ended"):
+        replica._tasks.stop()
+        await asyncio.wait([replica._tasks.running["flush"]])
+        with pytest.raises(ModelNotReady, match="the gateway: the background task 'flush' has"):
             await replica.check_health()
         return json.loads(listed.body)
 

@@ -13,6 +13,7 @@ from serve.config.sections import Limits
 from serve.edge import deadlines
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import InvalidRequest, ModelNotReady, QueueFull
+from serve.pipelines import remote
 from serve.replica import application_states, gateway
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
@@ -55,7 +56,7 @@ class FakeServe:
 @pytest.fixture
 def serve_with(monkeypatch: pytest.MonkeyPatch):
     def install(fake: FakeServe) -> FakeServe:
-        monkeypatch.setattr(gateway, "ray_serve", fake)
+        monkeypatch.setattr(remote, "ray_serve", fake)
         monkeypatch.setattr(application_states, "ray_serve", fake)
         return fake
 

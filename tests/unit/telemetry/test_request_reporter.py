@@ -8,7 +8,6 @@ import pytest
 
 from serve.edge.http import HttpRequest
 from serve.replica import application_states
-from serve.replica import gateway as gateway_module
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
 from serve.telemetry.request_reporter import Replica, reporter_for
@@ -55,7 +54,7 @@ def through(monkeypatch, tmp_path):
             fake = SimpleNamespace(
                 status=lambda: status, get_deployment_handle=lambda *args, **kwargs: handle
             )
-            monkeypatch.setattr(gateway_module, "ray_serve", fake)
+            monkeypatch.setattr(remote, "ray_serve", fake)
             monkeypatch.setattr(application_states, "ray_serve", fake)
             answer = await call(gateway, request)
             for reporter in reporters:

@@ -180,7 +180,8 @@ def test_what_the_map_has_a_pool_for_goes_there_before_ray_chooses(tmp_path):
     text = with_edge(write(tmp_path, GATEWAY, POOL, none_up).read_text(), Path("/a/map"))
     ours = [line.strip() for line in text.splitlines() if "strata_up_" in line]
     assert ours == [
-        "acl strata_up_http-pool-small srv_is_up(http-pool-small/SERVE_REPLICA__pool-small-0-model-abc)",
+        "acl strata_up_http-pool-small "
+        "srv_is_up(http-pool-small/SERVE_REPLICA__pool-small-0-model-abc)",
         "use_backend http-pool-small if strata_up_http-pool-small "
         "{ var(txn.strata_pool) -m str small }",
     ]

@@ -210,7 +210,7 @@ def test_whatever_is_asked_a_replica_gets_only_what_its_own_reading_says_is_its(
 
 
 def learn(edge, path, pool):
-    """Have a replica answer a request with the header that names a pool; clients must not see it."""
+    """Have a replica answer with the header that names a pool; clients must not see it."""
     answer = edge.ask(path, X_Pool_Is=pool)
     assert "x-strata-pool" not in answer.headers
     return reached(answer)

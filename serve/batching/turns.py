@@ -1,0 +1,77 @@
+"""Turns at the engines of one process, for batchers that share its cores: the models of a pool.
+
+Used on the event loop by batcher. So many calls run at a time as there are cores, and one more
+waits in front of the threads for the first that is done. Whoever wants another call goes behind all
+who wait, so a model that is flooded costs the others one of its batches and no more. A batch is
+formed when its turn comes: what arrives until then is in it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+_AHEAD = 1  # calls in front of the threads, so that these need not wait for the event loop
+
+
+class Turns:
+    """The turns of all who share the cores; `threads` run their calls."""
+
+    def __init__(self, cores: int) -> None:
+        self.threads = ThreadPoolExecutor(cores, thread_name_prefix="engine")
+        self._most = cores + _AHEAD
+        self._taken = 0
+        self._waiting: OrderedDict[Turn, None] = OrderedDict()
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nobody computes or waits."""
+        return not self._taken and not self._waiting
+
+    def ask(self, turn: "Turn") -> bool:
+        """Tell whether a turn is here now; if not, it is called when it is."""
+        if turn.is_here:
+            return True
+        if self._waiting or self._taken >= self._most:
+            self._waiting.setdefault(turn)
+            return False
+        self._taken += 1
+        turn.is_here = True
+        return True
+
+    def give_back(self) -> None:
+        """End a turn, and call whose turn it is next."""
+        self._taken -= 1
+        while self._waiting and self._taken < self._most:
+            turn, _ = self._waiting.popitem(last=False)
+            self._taken += 1
+            turn.is_here = True
+            turn.call()
+            if turn.is_here:  # it has nothing to compute any more
+                turn.is_here = False
+                self._taken -= 1
+
+
+class Turn:
+    """One batcher's place among those who share; `call` is called when it may compute."""
+
+    def __init__(self, turns: Turns, call: Callable[[], None]) -> None:
+        self.call = call
+        self.is_here = False
+        self._turns = turns
+
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether nobody computes or waits."""
+        return self._turns.is_idle
+
+    def has_come(self) -> bool:
+        """Tell whether to compute now; if not, `call` tells when."""
+        return self._turns.ask(self)
+
+    def begin(self) -> None:
+        """Use the turn that has come: a call of the engine begins."""
+        self.is_here = False
+
+    def end(self) -> None:
+        """The call of the engine has ended."""
+        self._turns.give_back()
