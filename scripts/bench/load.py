@@ -50,11 +50,18 @@ def require_loopback(url: str) -> None:
         raise ServeError(f"load goes to this machine only, http://127.0.0.1:PORT, not to {url}")
 
 
-def measure(url: str, bodies: Sequence[Body], connections: int, seconds: int) -> Measured:
+def measure(
+    url: str,
+    bodies: Sequence[Body],
+    connections: int,
+    seconds: int,
+    paths: Sequence[str] = (),
+) -> Measured:
     """Post bodies in turn over `connections` connections; they differ in their data alone.
 
-    Raises ServeError for a URL that is not on this machine, and if any request fails: with a
-    status of 400 or above, in its connection, or by taking longer than 30 seconds.
+    They go to the URL, or in turn to the `paths` of its server where there are any. Raises
+    ServeError for a URL that is not on this machine, and if any request fails: with a status of 400
+    or above, in its connection, or by taking longer than 30 seconds.
     """
     require_loopback(url)
     if seconds < 1 or not float(seconds).is_integer():
@@ -63,11 +70,13 @@ def measure(url: str, bodies: Sequence[Body], connections: int, seconds: int) ->
     if wrk is None:
         raise ServeError("wrk is not installed; on Debian: apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / str(index) for index in range(len(bodies))]
-        for path, body in zip(paths, bodies, strict=True):
-            path.write_bytes(body.data)
-        environment = {**os.environ, "BODIES": ":".join(map(str, paths))}
+        files = [Path(folder) / str(index) for index in range(len(bodies))]
+        for file, body in zip(files, bodies, strict=True):
+            file.write_bytes(body.data)
+        environment = {**os.environ, "BODIES": ":".join(map(str, files))}
         environment["CONTENT_TYPE"] = bodies[0].content_type
+        if paths:
+            environment["PATHS"] = ":".join(paths)
         if bodies[0].json_length is not None:
             environment["JSON_LENGTH"] = str(bodies[0].json_length)
         command = [wrk, "-t1", f"-c{connections}", f"-d{int(seconds)}s", "--timeout", "30s"]

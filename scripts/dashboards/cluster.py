@@ -19,6 +19,7 @@ from dashboards.panels import (
     runbook,
     to_dashboard,
 )
+from dashboards.pools import pools
 from dashboards.promql import everything, of_application, or_zero
 
 _ALL = everything()
@@ -39,6 +40,7 @@ def cluster() -> dict[str, Any]:
             Section("Now", _now()),
             Section("Nodes", _nodes()),
             Section("GPUs and the object store", [Row(7, _devices())]),
+            Section("Pools of models", pools()),
             Section("Control plane", [Row(7, control_plane())]),
             Section("The edge: HAProxy", edge()),
         ],

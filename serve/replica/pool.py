@@ -99,6 +99,7 @@ class Pool:
         self._take_reporter: TakeReporter | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_crowded = False
+        self._max_replicas = 1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request that came straight from the ingress."""
@@ -226,6 +227,7 @@ class Pool:
         common = {key: user_config[key] for key in ("tenants", "prices", "max_replicas")}
         common["share"] = 1 / max(1, len(entries))
         self.memory.limit_bytes = user_config.get("max_memory_bytes")
+        self._max_replicas = user_config["max_replicas"]
         for name in self.members.keys() - entries.keys():
             self._remove(name)
         for name, entry in entries.items():
@@ -443,6 +445,7 @@ class Pool:
     async def _sample(self) -> None:
         recorder = self._recorder
         recorder.gauge("pool_memory_bytes", resident_bytes())
+        recorder.gauge("model_max_replicas", self._max_replicas)
         if self.memory.limit_bytes is not None:
             recorder.gauge("pool_memory_limit_bytes", self.memory.limit_bytes)
         for state, count in _states(self.members.values()).items():

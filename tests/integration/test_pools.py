@@ -194,14 +194,19 @@ def test_a_model_in_a_pool_answers_what_it_answers_by_itself(pools):
     assert "alone-twice" not in _learned(pools)
 
 
-def test_a_pool_is_not_asked_by_a_path_or_header_of_a_client(pools):
+def test_a_pool_is_not_asked_by_a_path_or_header_of_a_client(pools, eventually):
     for path in ("", "/models/twice", "/models/twice/infer", "/twice/infer"):
         answer = requests.post(f"{pools.url}/v2/pools/small{path}", json=_numbers(1), timeout=60)
         assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
     headers = {"x-strata-pool": "tight"}
     assert "x-strata-pool" not in _infer(pools, "twice", _numbers(1), **headers).headers
     assert _infer(pools, "nobody", _numbers(1), **headers).status_code == 404
-    assert _learned(pools).get("twice") == "small"
+
+    def is_straight():  # also after Ray has started HAProxy anew, with an empty map
+        assert _y(pools, "twice", 1) == [2]
+        return _learned(pools).get("twice") == "small"
+
+    eventually(is_straight)
     assert "nobody" not in _learned(pools)
 
 
@@ -268,7 +273,8 @@ def test_a_model_comes_changes_moves_and_goes_beside_others_under_load(pools, lo
 def test_a_model_that_cannot_be_loaded_concerns_no_other(pools, graphs, loaded):
     broken = pools.models / "broken" / "1"
     shutil.copytree(graphs / "twice", broken)
-    (broken / "saved_model.pb").write_bytes(b"no graph")
+    weights = broken / "variables" / "variables.data-00000-of-00001"
+    weights.write_bytes(b"\xff" * len(weights.read_bytes()))
     _change(pools, "broken", pool="small")
     answer = _infer(pools, "broken", _numbers(1))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

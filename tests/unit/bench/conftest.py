@@ -35,7 +35,7 @@ class Wrk:
             "#!/bin/sh\n"
             f"cd {folder}\n"
             'printf "%s\\n" "$@" > arguments; printf "%s" "$JSON_LENGTH" > json_length\n'
-            'printf "%s" "$CONTENT_TYPE" > content_type\n'
+            'printf "%s" "$CONTENT_TYPE" > content_type; printf "%s" "$PATHS" > paths\n'
             'IFS=:; for path in $BODIES; do cat "$path" >> bodies; echo >> bodies; done\n'
             "if [ -e failure ]; then cat failure >&2; exit 1; fi\n"
             "cat report\n"
@@ -69,6 +69,10 @@ class Wrk:
     @property
     def bodies(self):
         return (self._folder / "bodies").read_text().splitlines()
+
+    @property
+    def paths(self):
+        return (self._folder / "paths").read_text()
 
     @property
     def json_length(self):

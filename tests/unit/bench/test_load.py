@@ -113,3 +113,10 @@ def test_an_end_without_a_word_has_its_code(wrk):
     wrk.fails_with = ""
     with pytest.raises(ServeError, match="it ended with 1"):
         measure(_URL, [Body(b"{}")], 4, 2)
+
+
+def test_many_paths_are_asked_in_turn(wrk):
+    measure(_URL, [Body(b"{}")], 4, 2, ["/v2/models/a/infer", "/v2/models/b/infer"])
+    assert wrk.paths == "/v2/models/a/infer:/v2/models/b/infer"
+    measure(_URL, [Body(b"{}")], 4, 2)
+    assert wrk.paths == ""
