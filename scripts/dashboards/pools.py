@@ -1,4 +1,4 @@
-"""The row of the dashboard "cluster" for pools: the memory of their replicas, and what is loaded."""
+"""The row of the dashboard "cluster" for pools: memory of their replicas, and what is loaded."""
 
 from dashboards.panels import Query, Row, chart, runbook, to_dashboard
 from dashboards.promql import everything, increase, of_model, or_zero

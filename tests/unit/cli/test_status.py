@@ -2,6 +2,7 @@
 
 import json
 
+from serve.protocols.metadata_v2 import RESTING
 from tests.unit.cli.fakes import APPLICATIONS, INDEX, applications
 from tests.unit.cluster.releases import ray_service
 from tests.unit.deploy.fakes import application
@@ -139,3 +140,32 @@ def test_what_a_release_does_not_tell_is_not_called_asleep(strata, cluster):
     assert "asleep" not in printed
     _, printed, _ = strata("status", "-n", "models", "--json")
     assert json.loads(printed)["models"][0]["is_asleep"] is None
+
+
+def test_status_shows_the_models_of_a_pool_and_in_which_they_are(
+    strata, platform, dashboard, ingress
+):
+    pooled = ({"name": name, "pool": "p"} for name in ("digits", "rests", "broken"))
+    config = platform(models=[*pooled, {"name": "alone"}])
+    dashboard.pages[f"GET {APPLICATIONS}"] = applications(
+        **{"pool-p": application(running=2, target=2), "alone": application()}
+    )
+    rests = {"name": "rests", "version": "1", "state": "UNAVAILABLE", "reason": RESTING}
+    broken = {"name": "broken", "state": "UNAVAILABLE", "reason": "no folder"}
+    ingress.pages[f"POST {INDEX}"] = [[_READY, rests, broken]]
+    _, printed, _ = strata("status", "-c", config)
+    rows = [line.split() for line in printed.splitlines()]
+    assert rows[0] == ["MODEL", "STATE", "REPLICAS", "VERSIONS", "LABELS", "POOL"]
+    for row in (
+        ["digits", "running", "2/2", "3", "-", "p"],
+        ["rests", "resting", "2/2", "-", "-", "p"],
+        ["broken", "unavailable", "2/2", "-", "-", "p"],
+        ["alone", "running", "1/1", "-", "-", "-"],
+        ["pool-p", "running", "2/2", "-", "-", "-"],
+        ["broken:", "no", "folder"],
+    ):
+        assert row in rows
+    assert "make room" not in printed
+    _, printed, _ = strata("status", "-c", config, "--json")
+    found = {each["name"]: each for each in json.loads(printed)}
+    assert (found["rests"]["status"], found["rests"]["pool"]) == ("RESTING", "p")

@@ -1,5 +1,7 @@
 """A release's models as its RayService configures them, and as they are asked for."""
 
+import yaml
+
 from serve.cluster.release import (
     Configured,
     applications,
@@ -8,6 +10,8 @@ from serve.cluster.release import (
     read_running,
     states,
 )
+from serve.config.schema import Config
+from serve.deploy.applications import deploy_config
 from tests.unit.cluster.fakes import FakeConnection
 from tests.unit.cluster.releases import ray_service, running
 
@@ -72,3 +76,14 @@ def test_without_ray_s_token_no_secret_is_read():
     read_running(connection, service)
     asked = ("get_from_service", "strata-abcde-head-svc:9265", "api/serve/applications/", "")
     assert connection.calls == [asked]
+
+
+def test_the_models_of_a_pool_are_configured_too():
+    config = Config.model_validate(
+        {"models": [{"name": "a", "pool": "p", "version_labels": {"stable": 3}}, {"name": "b"}]}
+    )
+    service = {"spec": {"serveConfigV2": yaml.safe_dump(deploy_config(config))}}
+    found = configured(service)
+    assert found["a"] == Configured("a", {"latest": 1}, {"stable": 3}, "p")
+    assert found["b"].pool is None
+    assert set(found) == {"a", "b"}

@@ -55,3 +55,19 @@ def test_a_default_that_is_written_down_changes_nothing():
 
 def test_a_release_without_models_may_get_some():
     assert list(changes({"models": None}, {"models": [{"name": "a"}]})) == [("a", "added")]
+
+
+def test_pools_are_taken_too_and_told_apart_from_models_of_their_name():
+    tree = {"models": [{"name": "p", "pool": "p"}], "pools": [{"name": "p"}]}
+    new = with_models({"models": []}, Config.model_validate(tree))
+    assert new == {**tree, "pipelines": []}
+    larger = {**tree, "pools": [{"name": "p", "max_memory_bytes": 9}]}
+    assert list(changes(tree, larger)) == [
+        ("p", "unchanged"),
+        ("pool p", "changed max_memory_bytes"),
+    ]
+
+
+def test_a_release_that_has_pools_gets_none_where_the_file_has_none():
+    config = Config.model_validate({"models": [{"name": "a"}]})
+    assert with_models({"pools": [{"name": "p"}]}, config)["pools"] == []

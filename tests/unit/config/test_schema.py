@@ -33,6 +33,24 @@ _SEQUENCE = "kind: sequence, steps: [{model: b}]"
             " {name: b, kind: sequence, steps: [{model: a}]}]",
             "a -> b -> a goes round in a circle",
         ),
+        (
+            "models: [{name: a, pool: p, autoscaling: {max_replicas: 2}}]",
+            "models[0].autoscaling: 'a' shares the replicas of the pool 'p'; set it there, "
+            "pools: [{name: p, autoscaling: ...}]",
+        ),
+        (
+            "models: [{name: a, pool: p, ray_actor_options: {}}]",
+            "models[0].ray_actor_options: 'a' shares the replicas of the pool 'p'",
+        ),
+        ("models: [{name: a, pool: p, health_check_period_s: 1}]", "health_check_period_s: 'a'"),
+        ("models: [{name: a, pool: 'no/name'}]", "models[0].pool: string should match pattern"),
+        ("pools: [{name: p}, {name: p}]", "pools: the name 'p' is given more than once"),
+        (
+            "models: [{name: pool-p}, {name: a, pool: p}]",
+            "pools: the application of the pool 'p' is called 'pool-p', as a model or pipeline is",
+        ),
+        ("{models: [{name: pool-p}], pools: [{name: p}]}", "'pool-p', as a model or pipeline is"),
+        ("pools: [{name: p, max_memory_bytes: 0}]", "pools[0].max_memory_bytes"),
         ("http: {port: 8265}", "must differ"),
         ("ports: {prometheus: 8000}", "must differ"),
         ("ports: {metrics: 65536}", "ports.metrics: input should be less than or equal to 65535"),
@@ -111,3 +129,19 @@ def test_every_number_of_a_version_folder_may_be_asked_for(version):
 def test_a_number_that_no_version_folder_has_is_refused(version):
     with pytest.raises(ValidationError):
         Model(name="a", version_labels={"b": version})
+
+
+def test_pools_are_those_that_models_name_and_one_without_an_entry_has_the_defaults():
+    config = Config.model_validate(
+        {
+            "models": [{"name": "a", "pool": "q"}, {"name": "b"}, {"name": "c", "pool": "p"}],
+            "pools": [{"name": "p", "ray_actor_options": {"num_cpus": 3}}, {"name": "unused"}],
+            "pipelines": [{"name": "d", "kind": "sequence", "steps": [{"model": "a"}]}],
+        }
+    )
+    assert [process.name for process in config.processes] == ["b", "q", "p", "d"]
+    assert [pool.application for pool in config.used_pools] == ["pool-q", "pool-p"]
+    assert [model.name for model in config.members_of("p")] == ["c"]
+    a, b, c = (config.process_of(model) for model in config.models)
+    assert (a.name, b.name, c.name) == ("q", "b", "p")
+    assert (a.ray_actor_options.num_cpus, c.ray_actor_options.num_cpus) == (1, 3)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from serve.deploy.application_status import ApplicationState, read_state
+from serve.deploy.application_status import ApplicationState, member_states, read_state
+from serve.protocols.metadata_v2 import RESTING
 from tests.unit.replica.test_failure_reason import TRACEBACK
 
 
@@ -34,3 +35,29 @@ def test_an_application_that_has_only_begun_can_be_read(tree):
 def test_the_reason_is_the_sentence_for_people():
     message = f"it failed\n{TRACEBACK}"
     assert state("digits", message=message).reason == "model 'digits' has no version"
+
+
+def _pool(status="RUNNING", **numbers):
+    numbers = {"running_replicas": 1, "target_replicas": 1, **numbers}
+    return ApplicationState("pool-p", status, "said", **numbers)
+
+
+def test_a_model_in_a_pool_is_as_its_pool_unless_the_index_knows_better():
+    index = {
+        "ready": [{"state": "READY", "version": "1"}, {"state": "UNAVAILABLE", "reason": "old"}],
+        "rests": [{"state": "UNAVAILABLE", "version": "1", "reason": RESTING}],
+        "broken": [{"state": "UNAVAILABLE", "version": "1", "reason": "no graph"}],
+    }
+    pools = {**dict.fromkeys(index, "p"), "elsewhere": "not-deployed"}
+    found = member_states({"pool-p": _pool()}, pools, index)
+    assert {name: (s.status, s.pool) for name, s in found.items()} == {
+        "ready": ("RUNNING", "p"),
+        "rests": ("RESTING", "p"),
+        "broken": ("UNAVAILABLE", "p"),
+    }
+    assert found["broken"].reason == "no graph"
+    for state, known in [(_pool("DEPLOYING"), index), (_pool(), {})]:
+        found = member_states({"pool-p": state}, pools, known)
+        assert {each.status for each in found.values()} == {state.status}
+    asleep = member_states({"pool-p": _pool(running_replicas=0, target_replicas=0)}, pools, index)
+    assert all(each.is_asleep for each in asleep.values())

@@ -9,6 +9,7 @@ from serve.config.schema import Config
 from serve.deploy.applications import (
     build_gateway,
     build_model,
+    build_pool,
     deploy_config,
 )
 
@@ -201,3 +202,82 @@ def test_what_ray_builds_has_the_deployment_that_is_configured_and_starts_nothin
     if name == "p":
         given.append(args["pipelines"])
     assert [each for each in deployment.init_args if each is not None] == given
+
+
+def _pooled(*models, **tree):
+    members = [{**each, "pool": "small"} for each in models]
+    return Config.model_validate({"models": [{"name": "alone"}, *members], **tree})
+
+
+def test_all_that_concerns_a_pools_models_reaches_running_replicas():
+    one = _pooled({"name": "a"}, {"name": "b"})
+    other = _pooled(
+        {"name": "a", "limits": {"max_body_bytes": 9}, "version_labels": {"stable": 1}},
+        {"name": "c", "batching": {"max_batch_size": 2}, "slo": {"availability": 99}},
+        pools=[{"name": "small", "max_memory_bytes": 9, "autoscaling": {"max_replicas": 3}}],
+    )
+    before, after = (_application(config, "pool-small") for config in (one, other))
+    assert before["args"] == after["args"]
+    options = [each["deployments"][0]["ray_actor_options"] for each in (before, after)]
+    assert options[0] == options[1]
+    settings = after["deployments"][0]["user_config"]
+    assert settings["max_memory_bytes"] == 9
+    assert settings["max_replicas"] == 3
+    assert settings["members"] == [
+        {
+            "served": {"name": "a", "limits": {"max_body_bytes": 9}},
+            "version_policy": {"latest": 1},
+            "version_labels": {"stable": 1},
+            "slo": {},
+        },
+        {
+            "served": {"name": "c", "batching": {"max_batch_size": 2}},
+            "version_policy": {"latest": 1},
+            "version_labels": {},
+            "slo": {"availability": 99.0},
+        },
+    ]
+    assert _application(one, "alone") == _application(other, "alone")
+
+
+def test_a_pool_has_one_application_with_a_path_that_is_nobodys():
+    config = _pooled({"name": "a"}, {"name": "b"})
+    assert application_names(config) == {"gateway", "alone", "pool-small"}
+    applications = deploy_config(config)["applications"]
+    assert {each["name"] for each in applications} == application_names(config)
+    pool = _application(config, "pool-small")
+    assert pool["route_prefix"] == "/v2/pools/small"
+    (deployment,) = pool["deployments"]
+    alone = _application(config, "alone")["deployments"][0]
+    assert deployment["max_ongoing_requests"] == 2 * alone["max_ongoing_requests"]
+    models = _application(config, "gateway")["deployments"][0]["user_config"]["models"]
+    small = {"pool": "small"}
+    assert models == [{"name": "alone"}, {"name": "a", **small}, {"name": "b", **small}]
+
+
+def test_what_belongs_to_a_process_is_the_pools():
+    options = {"num_cpus": 2, "memory": 5}
+    pool = {"name": "small", "ray_actor_options": options, "health_check_period_s": 3}
+    application = _application(_pooled({"name": "a"}, pools=[pool]), "pool-small")
+    (deployment,) = application["deployments"]
+    assert deployment["ray_actor_options"].items() >= options.items()
+    assert application["args"]["pool"]["ray_actor_options"] == deployment["ray_actor_options"]
+    assert deployment["health_check_period_s"] == 3
+
+
+def test_a_pipeline_knows_in_which_pool_the_replicas_are_that_it_calls():
+    steps = [{"model": "a"}, {"model": "alone"}]
+    pipeline = {"name": "p", "kind": "sequence", "steps": steps}
+    called = _pooled({"name": "a"}, pipelines=[{**pipeline, "placement": "deployment"}])
+    assert _application(called, "p")["args"]["pools"] == {"a": "small"}
+    colocated = _pooled({"name": "a"}, pipelines=[pipeline])
+    assert "pools" not in _application(colocated, "p")["args"]
+
+
+def test_ray_serve_accepts_a_pool_and_builds_it():
+    from ray.serve.schema import ServeDeploySchema
+
+    config = _pooled({"name": "a"})
+    ServeDeploySchema.model_validate(deploy_config(config))
+    application = build_pool(_application(config, "pool-small")["args"])
+    assert application._bound_deployment.name == "model"

@@ -68,3 +68,12 @@ def test_nodes_are_those_that_live_and_say_what_they_have():
         Nodes("10.0.0.1", {"CPU": 2.0})
     ]
     assert nodes_of_ray({}) == []
+
+
+def test_a_pools_models_need_the_room_of_one_replica_and_it_is_named():
+    pool = {"name": "p", "ray_actor_options": {"num_cpus": 6}}
+    models = [{"name": name, "pool": "p"} for name in "abcdefghijkl"]
+    config = Config.model_validate({"models": models, "pools": [pool]})
+    require_room(config, [Nodes("n", {"CPU": 8.0})])
+    with pytest.raises(ConfigError, match="pool 'p': a replica asks for 6 CPUs, and no node has"):
+        require_room(config, [Nodes("n", {"CPU": 4.0})])

@@ -57,3 +57,35 @@ def test_what_all_models_have_in_common_changes_each():
 
 def test_what_is_not_known_counts_as_changed():
     assert [each.text for each in changes({"m": None}, _deployed(_MODEL))] == ["changed"]
+
+
+def test_a_pools_models_are_told_apart_and_nothing_of_them_starts_anew():
+    a, b, c = ({"name": name, "pool": "p"} for name in "abc")
+    pools = {"pools": [{"name": "p", "max_memory_bytes": 5}]}
+    changed = {**c, "limits": {"max_body_bytes": 9}, "version_labels": {"stable": 1}}
+    assert _text(_deployed(a, c), _deployed(b, changed, **pools)) == {
+        "a": "removed",
+        "b": "added",
+        "c": "changed limits, version_labels",
+        "pool-p": "changed max_memory_bytes",
+    }
+    assert _text(_deployed(a, b), _deployed(a, b)) == dict.fromkeys(
+        ["a", "b", "pool-p"], "unchanged"
+    )
+
+
+def test_a_model_that_moves_says_so_and_is_loaded_elsewhere():
+    alone, pooled, other = {"name": "a"}, {"name": "a", "pool": "p"}, {"name": "a", "pool": "q"}
+    moved = "changed pool; its replicas start anew"
+    assert _text(_deployed(alone), _deployed(pooled)) == {"a": moved, "pool-p": "added"}
+    assert _text(_deployed(pooled), _deployed(other))["a"] == moved
+    assert _text(_deployed(pooled), _deployed(alone)) == {"a": moved, "pool-p": "removed"}
+
+
+def test_a_pools_cores_restart_its_replicas():
+    pool = {"name": "p", "ray_actor_options": {"num_cpus": 2}}
+    pooled = {"name": "a", "pool": "p"}
+    text = _text(_deployed(pooled), _deployed(pooled, pools=[pool]))
+    assert text["a"] == "unchanged"
+    assert text["pool-p"].startswith("changed ")
+    assert text["pool-p"].endswith("its replicas start anew")

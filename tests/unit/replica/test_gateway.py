@@ -14,6 +14,7 @@ from serve.edge import deadlines
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import InvalidRequest, ModelNotReady, QueueFull
 from serve.pipelines import remote
+from serve.protocols.metadata_v2 import RESTING
 from serve.replica import application_states, gateway
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
@@ -647,3 +648,113 @@ def test_the_index_leaves_a_model_that_sleeps_asleep_and_says_so(serve_with):
     (entry,) = json.loads(asyncio.run(served._index()).body)
     assert (entry["name"], entry["state"]) == ("digits", "UNAVAILABLE")
     assert "asleep" in entry["reason"]
+
+
+class PoolCalls:
+    """A pool's replicas behind a handle; `described` is what they say of their models."""
+
+    def __init__(self, described):
+        self.asked, self.described = [], described
+        self.handle_http = SimpleNamespace(remote=lambda *it: Called(self._handle_http(*it)))
+        self.describe_all = SimpleNamespace(remote=lambda *it: Called(self._describe_all(*it)))
+
+    async def _handle_http(self, model, request):
+        self.asked.append((model, request.path))
+        return HttpResponse(200, b"{}")
+
+    async def _describe_all(self, model):
+        self.asked.append(model)
+        return self.described
+
+
+def _described(*versions, **more):
+    told = {"versions": list(versions), "labels": {}, "failures": {}, "together": {}}
+    return {**told, "resting": [], **more}
+
+
+@pytest.fixture
+def pooled(gateway_of):
+    """A gateway in front of the pool `small` with these models, and of `digits` by itself."""
+
+    def made(**described):
+        pool = PoolCalls(described)
+        served = gateway_of({"pool-small": pool, "digits": Calls(described=_described(3))})
+        served.apply(["digits", *described], pools=dict.fromkeys(described, "small"))
+        return served, pool
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        ("/v2/models/a/infer", "/v2/models/a/infer"),
+        ("/v1/models/a:predict", "/v2/models/a/v1:predict"),
+        ("/v2/models/a/v1:predict", "/v2/models/a/v1:predict"),
+    ],
+)
+def test_a_request_for_a_model_in_a_pool_reaches_it_and_names_the_pool_to_the_edge(
+    pooled, path, seen
+):
+    served, pool = pooled(a=_described(1))
+    status, headers, _ = asyncio.run(fetch(served, HttpRequest("POST", path, {}, b"{}")))
+    assert (status, headers[b"x-strata-pool"]) == (200, b"small")
+    assert pool.asked == [("a", seen)]
+    _, headers, _ = asyncio.run(fetch(served, HttpRequest("POST", "/v2/models/digits/infer", {})))
+    assert b"x-strata-pool" not in headers
+
+
+def test_a_pool_that_lost_a_model_gets_the_answer_of_where_it_is_now(pooled):
+    served, _ = pooled(a=_described(1))
+    response = asyncio.run(served.handle_http(HttpRequest("POST", "/v2/models/a/v1:predict", {})))
+    assert response.status == 200
+    assert (b"x-strata-pool", b"small") in response.headers
+    response = asyncio.run(served.handle_http(HttpRequest("POST", "/v2/models/gone/infer", {})))
+    assert response.status == 404
+    assert all(name != b"x-strata-pool" for name, _ in response.headers)
+    assert _counted(served) == {("unknown", "v2", "404")}
+
+
+def test_the_index_asks_a_pool_once_and_says_what_rests_and_what_failed(pooled):
+    served, pool = pooled(
+        a=_described(1),
+        b=_described(resting=[2]),
+        c=_described(failures={4: "no graph"}, reason="model 'c' has no version to serve"),
+        d=_described(reason="it is being loaded"),
+    )
+    pool.described.pop("d")
+    _, _, body = asyncio.run(fetch(served, HttpRequest("POST", "/v2/repository/index", {})))
+    found = [(e["name"], e.get("version"), e["state"], e.get("reason")) for e in json.loads(body)]
+    assert found == [
+        ("digits", "3", "READY", None),
+        ("a", "1", "READY", None),
+        ("b", "2", "UNAVAILABLE", RESTING),
+        ("c", None, "UNAVAILABLE", "model 'c' has no version to serve"),
+        ("c", "4", "UNAVAILABLE", "no graph"),
+        ("d", None, "UNAVAILABLE", "its pool has not heard of it yet"),
+    ]
+    assert len(pool.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("described", "status"),
+    [(_described(1), 200), (_described(resting=[1]), 200), (_described(reason="broken"), 503)],
+)
+def test_a_platform_is_ready_once_each_model_of_a_pool_is_served_or_would_be(
+    pooled, described, status
+):
+    served, _ = pooled(a=_described(1), b=described)
+    answer = asyncio.run(fetch(served, HttpRequest("GET", "/v2/health/ready", {})))
+    assert answer[0] == status
+
+
+def test_a_pool_that_sleeps_is_not_asked_for_what_it_has(pooled):
+    served, pool = pooled(a=_described(1))
+    asleep = SimpleNamespace(replica_states={})
+    served.fake.told.applications["pool-small"] = SimpleNamespace(
+        status=SimpleNamespace(value="RUNNING"), deployments={"model": asleep}
+    )
+    _, _, body = asyncio.run(fetch(served, HttpRequest("POST", "/v2/repository/index", {})))
+    assert "asleep" in json.loads(body)[1]["reason"]
+    assert asyncio.run(fetch(served, HttpRequest("GET", "/v2/health/ready", {})))[0] == 200
+    assert pool.asked == []

@@ -186,3 +186,17 @@ def test_rays_own_gauges_take_every_metric(caplog):
     recorder.gauge("model_ready", 1, version="1")
     recorder.flush()
     assert caplog.text == ""
+
+
+def test_recorders_beside_each_other_share_instruments_and_no_values(ray):
+    first = Recorder("a")
+    made = len(first._instruments)
+    second = Recorder("b", first)
+    assert second._instruments is first._instruments
+    assert made == len(first._instruments)
+    first.sum("model_rows", version="1").add(2)
+    second.sum("model_rows", version="1").add(3)
+    for recorder in (first, second):
+        recorder.flush()
+    assert ray.told("model_rows_total", model="a", version="1") == [2]
+    assert ray.told("model_rows_total", model="b", version="1") == [3]
