@@ -301,7 +301,7 @@ def test_a_replica_whose_version_has_made_room_for_the_next_is_healthy(models, p
     async def use(replica):
         models.put("digits", 2)
         models.held["digits/2"] = new
-        refreshing = asyncio.create_task(replica._model.refresh())
+        refreshing = asyncio.create_task(replica.servable.model.refresh())
         await asyncio.to_thread(new.entered.wait)
         await replica.check_health()
         during = await replica.describe()
