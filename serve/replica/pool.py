@@ -50,6 +50,8 @@ from serve.types import InferRequest, InferResponse, Signature
 log = logging.getLogger("ray.serve")
 
 _SAMPLE_PERIOD_S = 1.0
+# Of each model: to tell Ray of a hundred every second would take a twentieth of a core.
+_MODEL_SAMPLE_PERIOD_S = 2.0
 _CATCH_UP_PERIOD_S = 10.0
 _ROOM_PERIOD_S = 0.5  # between looks whether there is room for what a request waits for
 # A replica is ready once each of its models was tried, or after this long: the rest follows.
@@ -380,7 +382,7 @@ class Pool:
             member.used = before.used
             self._close(before)
         if self.members.get(name) is member:
-            member.servable.start_tasks()
+            member.servable.start_tasks(_MODEL_SAMPLE_PERIOD_S)
 
     async def _has_made_room(self, member: Member) -> bool:
         """Tell whether there is room for a member; where a request waits, others go for it."""

@@ -117,9 +117,9 @@ class Servable:
                 err,
             )
 
-    def start_tasks(self) -> None:
+    def start_tasks(self, sample_period_s: float | None = None) -> None:
         """Sample the metrics, catch up and watch the repository from now on."""
-        self.tasks.start("sample", self.sample, _SAMPLE_PERIOD_S)
+        self.tasks.start("sample", self.sample, sample_period_s or _SAMPLE_PERIOD_S)
         self.tasks.start("catch up", self._catch_up, _CATCH_UP_PERIOD_S)
         if self._poll_interval_s:
             self.tasks.start("watch", self.model.watch, self._poll_interval_s)

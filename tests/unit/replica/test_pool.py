@@ -449,3 +449,19 @@ def test_a_start_that_takes_too_long_is_gone_on_with_behind_the_requests(models,
         return (await asked)[0]
 
     assert run(use) == 200
+
+
+def test_who_waits_for_a_model_that_goes_is_told_at_once(models, run, rss, monkeypatch):
+    monkeypatch.setattr(pool_memory, "_RESIDENCE_S", 1e6)
+    for name in "ab":
+        models.put(name, 1)
+
+    async def use(running):
+        await running.take("a", "b")
+        (resting,) = {"a", "b"} - _loaded(running)
+        asked = asyncio.create_task(running.ask(resting, 1))
+        await until(lambda: running.pool.members[resting].waiting)
+        await running.take(*_loaded(running))
+        return (await asyncio.wait_for(asked, 10))[0]
+
+    assert run(use, max_memory_bytes=1) == 503
