@@ -18,14 +18,20 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def config(tmp_path, graphs):
-    publish(graphs / "twice", Repository(str(tmp_path / "models"), tmp_path / "cache"), "twice")
+    repository = Repository(str(tmp_path / "models"), tmp_path / "cache")
+    for name in ("twice", "pooled"):
+        publish(graphs / "twice", repository, name)
     path = tmp_path / "strata.yaml"
     small = {"num_cpus": 0.1}
     tree = {
         "http": {"port": free_port(), "haproxy": False},
         "ports": {"metrics": free_port(), "dashboard": free_port()},
         "repository": {"root": "models", "poll_interval_s": 0.5},
-        "models": [{"name": name, "ray_actor_options": small} for name in ("twice", "high")],
+        "models": [
+            *({"name": name, "ray_actor_options": small} for name in ("twice", "high")),
+            {"name": "pooled", "pool": "p"},
+        ],
+        "pools": [{"name": "p", "ray_actor_options": small}],
         "pipelines": [
             {
                 "name": "both",
@@ -49,11 +55,14 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
         eventually(lambda: "Ctrl-C stops it" in said.read_text(), timeout_s=300)
         url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['http']['port']}"
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]}
-        answer = requests.post(f"{url}/v2/models/twice/infer", json=body, timeout=30)
-        assert answer.json()["outputs"][0]["data"] == [6.0]
         rows = {"instances": [3.0]}
-        answer = requests.post(f"{url}/v1/models/twice:predict", json=rows, timeout=30)
-        assert answer.json() == {"predictions": [6.0]}
+        for name in ("twice", "pooled"):  # by replicas of its own, and by those of a pool
+            answer = requests.post(f"{url}/v2/models/{name}/infer", json=body, timeout=30)
+            assert answer.json()["outputs"][0]["data"] == [6.0]
+            answer = requests.post(f"{url}/v1/models/{name}:predict", json=rows, timeout=30)
+            assert answer.json() == {"predictions": [6.0]}
+        answer = requests.post(f"{url}/v2/pools/p/models/pooled/infer", json=body, timeout=30)
+        assert answer.status_code == 404
         replica = _replica_of("twice", process.pid)
         answer = requests.post(f"{url}/v2/models/both/infer", json=body, timeout=30)
         assert answer.status_code == 503
@@ -65,7 +74,7 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
             answer = requests.post(f"{url}/v2/models/{name}/infer", json=body, timeout=30)
             assert answer.status_code == 200, answer.text
         assert _applied(config) == [
-            *("both: unchanged", "high: unchanged", "twice: unchanged"),
+            *("both: unchanged", "high: unchanged", "pooled: unchanged", "twice: unchanged"),
             "the platform runs as configured",
         ]
         assert _replica_of("twice", process.pid) == replica, "what ran is not touched"
