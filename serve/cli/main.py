@@ -13,6 +13,7 @@ from serve.cli.apply import apply
 from serve.cli.command_line import run
 from serve.cli.compare import compare
 from serve.cli.doctor import doctor
+from serve.cli.engines import engines
 from serve.cli.models import models
 from serve.cli.predict import predict
 from serve.cli.publish import publish
@@ -31,7 +32,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (up, apply, status, doctor, train, publish, models, predict, compare, tune, schema):
+COMMANDS = (
+    *(up, apply, status, doctor, train, publish, models, engines),
+    *(predict, compare, tune, schema),
+)
+for command in COMMANDS:
     app.command()(command)
 
 

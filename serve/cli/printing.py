@@ -1,7 +1,7 @@
 """What commands print: tables, bars, progress; plain where the output is no terminal."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +57,21 @@ def progress_bar(title: str) -> Iterator[Report]:
     with Progress(*columns, TimeElapsedColumn(), console=err) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
+@contextmanager
+def steps(title: str) -> Iterator[Callable[[str], None]]:
+    """Show on stderr what is being done: in one line, or a line each where it is no terminal."""
+    if not err.is_terminal:
+        yield lambda text: err.print(f"{title}: {text}", markup=False)
+        return
+    with err.status(title) as status:
+        yield lambda text: status.update(f"{title}: {escape(text)}")
+
+
+def warn(text: str) -> None:
+    """Say on stderr what did not work and hinders nothing."""
+    err.print(f"warning: {text}", markup=False)
 
 
 def _lines(title: str) -> Report:

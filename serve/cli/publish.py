@@ -2,38 +2,41 @@
 
 import math
 import shutil
+import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Self
 
 import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import bytes_text, out, quiet_tensorflow
+from serve.cli.printing import bytes_text, out, quiet_tensorflow, steps, warn
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.engines.engine import EngineOptions
-from serve.errors import ConfigError
+from serve.engines.function_engine import FunctionEngine
+from serve.errors import ConfigError, RepositoryError
 from serve.evaluation.baselines import Examples, make_baseline, read_examples
 from serve.evaluation.dataset import read_arrays
 from serve.evaluation.subject import find_served
 from serve.replica.version_sources import engine_options
+from serve.repository.engine_folders import content_of
 from serve.repository.layout import BASELINE, SAMPLE
+from serve.repository.manifest import Manifest
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
-from serve.repository.repository import configured
+from serve.repository.repository import Repository, configured
+from serve.selection.trials import Trial, try_engines
+from serve.selection.verdict import Verdict
+from serve.selection.version_trial import here
 from serve.types import Signature
-
-if TYPE_CHECKING:  # it brings TensorFlow
-    from serve.engines.tensorflow_engine import TensorFlowEngine
-
 
 PLAIN = EngineOptions()  # a model of which the config file says nothing
 
 
 def publish(
-    path: Annotated[Path, typer.Argument(help="A SavedModel folder, a .keras or a .h5 file.")],
+    path: Annotated[Path, typer.Argument(help="A SavedModel folder, a .keras, .h5 or .onnx file.")],
     name: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[int | None, typer.Option(help="Version; the next one if left out.")] = None,
     baseline: Annotated[
@@ -49,6 +52,9 @@ def publish(
     reconstruction_error: Annotated[
         str | None, typer.Option(help="With --baseline: the output that is an autoencoder's error.")
     ] = None,
+    try_engines: Annotated[
+        bool, typer.Option(help="Find out which library computes it best; takes half a minute.")
+    ] = True,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Check a model by loading it, and copy it into the repository as a new version.
@@ -67,8 +73,12 @@ def publish(
     options = options_of(tree, name)
     # What the config says of rows is its own word, and may change; the manifest has what was found.
     options = replace(options, signature=signature or options.signature, rows="auto")
-    validate = partial(try_version, model=name, options=options, sample=sample, examples=examples)
-    report(publish_version(path, repository, name, version, validate=validate))
+    with VersionTrial(repository, options, try_engines=try_engines) as trial:
+        validate = partial(trial.validate, model=name, sample=sample, examples=examples)
+        published = publish_version(
+            path, repository, name, version, validate=validate, prepare=trial.keep
+        )
+    report(published, trial.verdict)
 
 
 def options_of(config: Config, model: str) -> EngineOptions:
@@ -78,6 +88,64 @@ def options_of(config: Config, model: str) -> EngineOptions:
     """
     options = engine_options(find_served(config, model))
     return replace(options, num_gpus=math.ceil(options.num_gpus))
+
+
+class VersionTrial:
+    """Tries a version while it is published: does it compute, and which library does so best.
+
+    Of the engines nothing depends on their trial: what goes wrong in it is a warning.
+    """
+
+    def __init__(
+        self, repository: Repository, options: EngineOptions, *, try_engines: bool = True
+    ) -> None:
+        self.verdict: Verdict | None = None
+        self._repository = repository
+        self._options = options
+        self._try_engines = try_engines and options.library != "tensorflow"
+        self._made = tempfile.TemporaryDirectory(prefix="strata-verdict-")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._made.cleanup()
+
+    def validate(
+        self,
+        path: Path,
+        model: str = "",
+        sample: Path | None = None,
+        examples: Examples | None = None,
+    ) -> list[Signature]:
+        """Do what `try_version` does, and try the engines."""
+        engine = _tried_engine(path, model, self._options, sample, examples)
+        if self._try_engines:
+            self.verdict = self._tried(path, engine)
+        return _signatures(engine)
+
+    def keep(self, manifest: Manifest) -> None:
+        """Put the verdict beside the version, which is about to appear."""
+        if self.verdict is None:
+            return
+        content = content_of(manifest, "")
+        try:
+            self._repository.engines.put(self._folder, manifest.model, content, here(self._options))
+        except RepositoryError as err:
+            warn(f"the verdict on its engines is not kept: {err}")
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._made.name) / "engines"
+
+    def _tried(self, path: Path, engine: FunctionEngine) -> Verdict | None:
+        trial = Trial(path, self._options, self._options.sizes)
+        with steps("engines") as say:
+            try:
+                return try_engines(trial, engine, self._folder, say)
+            except OSError as err:
+                warn(f"other engines were not tried: {err}")
+                return None
 
 
 def try_version(
@@ -92,11 +160,25 @@ def try_version(
     `sample` is put into its folder to be tried, and so is the drift baseline made of `examples`.
     Raises RepositoryError, and ConfigError for examples that do not fit the model.
     """
+    return _signatures(_tried_engine(path, model, options, sample, examples))
+
+
+def _tried_engine(
+    path: Path,
+    model: str,
+    options: EngineOptions,
+    sample: Path | None,
+    examples: Examples | None,
+) -> FunctionEngine:
     if sample is not None:
         _put_sample(sample, path)
     engine = _engine(path, options)
     if examples is not None:
         (path / BASELINE).write_bytes(make_baseline(engine, examples, model).to_json())
+    return engine
+
+
+def _signatures(engine: FunctionEngine) -> list[Signature]:
     default = engine.signatures[engine.default_signature]
     return [default, *(other for other in engine.signatures.values() if other is not default)]
 
@@ -106,7 +188,7 @@ def _put_sample(sample: Path, folder: Path) -> None:
     shutil.copyfile(sample, folder / SAMPLE)
 
 
-def _engine(path: Path, options: EngineOptions) -> "TensorFlowEngine":
+def _engine(path: Path, options: EngineOptions) -> FunctionEngine:
     with quiet_tensorflow():
         from serve.engines import keras_model, saved_model  # noqa: F401
         from serve.engines.loading import load as load_engine
@@ -116,8 +198,8 @@ def _engine(path: Path, options: EngineOptions) -> "TensorFlowEngine":
     return engine
 
 
-def report(published: Published) -> None:
-    """Print what was published, where it is, and what it changes for clients."""
+def report(published: Published, verdict: Verdict | None = None) -> None:
+    """Print what was published and where, what computes it, and what it changes for clients."""
     manifest = published.manifest
     watched = ", with a drift baseline" if BASELINE in manifest.files else ""
     default = manifest.signature
@@ -126,6 +208,8 @@ def report(published: Published) -> None:
         f"({manifest.format}, {bytes_text(manifest.size_bytes)}{watched}) to {published.path}",
         markup=False,
     )
+    if verdict is not None:
+        out.print(f"computed by {verdict.chosen}: {verdict.reason}", markup=False)
     if default is not None and not default.batched:
         out.print(
             f"its requests are computed one by one, not in batches: {default.batched_reason}",

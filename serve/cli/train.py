@@ -9,8 +9,9 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, progress_bar, quiet_tensorflow
-from serve.cli.publish import report, try_version
+from serve.cli.publish import VersionTrial, options_of, report
 from serve.config.file import load
+from serve.config.schema import Config
 from serve.evaluation.baselines import Examples
 from serve.evaluation.dataset import HELD_OUT, held_out
 from serve.learn.recipes import RECIPES, Trained, prepare
@@ -33,13 +34,14 @@ def train(
     Examples: strata train digits
               strata train digits-small digits-large --if-missing
     """
-    repository = configured(load(config).repository)
+    tree = load(config)
+    repository = configured(tree.repository)
     for name in names:
         if not (if_missing and _has_version(repository, name)):
-            _train(name, epochs, repository)
+            _train(name, epochs, tree, repository)
 
 
-def _train(name: str, epochs: int | None, repository: Repository) -> None:
+def _train(name: str, epochs: int | None, config: Config, repository: Repository) -> None:
     with tempfile.TemporaryDirectory(prefix="strata-train-") as folder:
         with quiet_tensorflow():
             prepare(name)
@@ -49,25 +51,27 @@ def _train(name: str, epochs: int | None, repository: Repository) -> None:
             f"{name}: {trained.held_out_accuracy:.1%} {trained.measure} after "
             f"{trained.epochs} epochs, {trained.seconds:.0f} s"
         )
-        _publish(trained, name, repository)
+        _publish(trained, name, config, repository)
 
 
-def _publish(trained: Trained, name: str, repository: Repository) -> None:
+def _publish(trained: Trained, name: str, config: Config, repository: Repository) -> None:
     # On its training data a model is surer than on requests, so a drift baseline needs other
     # data: what was held out.
     unseen = held_out({"data": trained.data}, name).inputs
     for made in trained.made:
         examples = Examples(made.inputs or unseen, HELD_OUT, made.reconstruction_error)
         metadata = {"data": trained.data, "epochs": trained.epochs, **made.metadata}
-        published = publish(
-            made.folder,
-            repository,
-            made.name,
-            made.version,
-            metadata=metadata,
-            validate=partial(try_version, examples=examples, model=made.name),
-        )
-        report(published)
+        with VersionTrial(repository, options_of(config, made.name)) as trial:
+            published = publish(
+                made.folder,
+                repository,
+                made.name,
+                made.version,
+                metadata=metadata,
+                validate=partial(trial.validate, examples=examples, model=made.name),
+                prepare=trial.keep,
+            )
+        report(published, trial.verdict)
 
 
 def _has_version(repository: Repository, name: str) -> bool:

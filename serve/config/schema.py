@@ -89,6 +89,13 @@ class Repository(Section):
         ge=0,
         description="seconds between looks for new versions; 0 looks only on start and apply",
     )
+    try_engines: bool = Field(
+        True,
+        description=(
+            "whether a replica tries the libraries that may compute a version where nobody has "
+            "done so on its kind of hardware, in a process that has the time it leaves"
+        ),
+    )
 
 
 class Http(Section):
@@ -243,7 +250,13 @@ class Config(Section):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of `strata.yaml` (draft 2020-12 without its newer keywords)."""
-    return Config.model_json_schema()
+    schema = Config.model_json_schema()
+    names = schema["$defs"]["Engine"]["properties"]["use"]["enum"]
+    for section in schema["$defs"].values():  # the short form, which a validator takes
+        engine = section["properties"].get("engine")
+        if engine is not None:
+            engine["anyOf"] = [{"$ref": engine.pop("$ref")}, {"type": "string", "enum": names}]
+    return schema
 
 
 def is_name(name: str) -> bool:

@@ -207,8 +207,17 @@ class RayActorOptions(Section):
 
 
 class Engine(Section):
-    """What a model may bring into the process that loads it, beyond plain TensorFlow and Keras."""
+    """What computes a model, and what it may bring into the process that loads it."""
 
+    use: Literal["auto", "tensorflow", "openvino", "onnxruntime"] = Field(
+        "auto",
+        description=(
+            "the library that computes; auto is the fastest of those that were seen to compute the "
+            "model's own numbers, by `strata publish`, `strata engines` or the replica itself; "
+            "another one than TensorFlow is used only where that was seen. `engine: openvino` is "
+            "short for it"
+        ),
+    )
     imports: tuple[ModuleName, ...] = Field(
         (),
         description=(
@@ -223,6 +232,11 @@ class Engine(Section):
             "`strata publish` names the hash of a file that it refuses"
         ),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return {"use": value} if isinstance(value, str) else value
 
 
 class Limits(Section):
@@ -347,7 +361,8 @@ class Served(Process, _Named):
 
     batching: Batching = Field(default_factory=Batching, description="how requests share a call")
     engine: Engine = Field(
-        default_factory=Engine, description="what its model may bring into the process"
+        default_factory=Engine,
+        description="what computes it: a library's name, or these keys",
     )
     limits: Limits = Field(default_factory=Limits, description="what one replica accepts")
     slo: Slo = Field(

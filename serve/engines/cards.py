@@ -17,11 +17,15 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A GPU or a MIG slice: `total_bytes` can be had by programs, `free_bytes` are so now."""
+    """A GPU or a MIG slice: `total_bytes` can be had by programs, `free_bytes` are so now.
+
+    `name` tells it from others of this machine, `product` is what the driver calls its kind.
+    """
 
     name: str
     total_bytes: int
     free_bytes: int
+    product: str = ""
 
 
 def visible_cards(timeout_s: float = _TIMEOUT_S) -> list[Card]:
@@ -63,7 +67,8 @@ def _read_cards() -> list[Card]:
 
 def _card(nvml: Any, name: str, handle: Any) -> Card:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle, nvml.nvmlMemory_v2)
-    return Card(name, memory.total - memory.reserved, memory.free)
+    product = nvml.nvmlDeviceGetName(handle)
+    return Card(name, memory.total - memory.reserved, memory.free, product)
 
 
 def _handles(nvml: Any) -> Iterator[tuple[str, Any]]:

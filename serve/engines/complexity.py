@@ -4,7 +4,6 @@ Called by tensorflow_engine for `strata compare`; nothing on a request's path ne
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -14,19 +13,10 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from serve.datatypes import DATATYPES
+from serve.engines.engine import Complexity
 from serve.types import Signature, TensorSpec
 
 _LOOPS = {"While", "StatelessWhile", "LoopCond"}
-
-
-@dataclass(frozen=True, slots=True)
-class Complexity:
-    """Parameters, and floating-point operations of one row (a multiplication and its addition
-    count as two); None where a loop or an unknown shape hides them.
-    """
-
-    parameters: int
-    flops: int | None
 
 
 def complexity_of(

@@ -8,6 +8,10 @@ from serve.types import Layer, Signature, Tensors
 
 RowsSetting = Literal["auto", "independent", "together"]
 
+# The libraries that compute; a pipeline is computed by its members.
+Library = Literal["tensorflow", "openvino", "onnxruntime"]
+EngineName = Library | Literal["pipeline"]
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -17,7 +21,8 @@ class EngineOptions:
     to that share of one. `imports` are modules to import before a model is loaded, for their ops
     and layers; `allowed_code` the hashes (`sha256:...`) of files that may run code of their own.
     `signature` is the default one, None for the model's own; `rows` is whether its rows are
-    independent of each other, found out where it says auto.
+    independent of each other, found out where it says auto. `library` is what computes it; auto is
+    the best of those that were tried. `sizes` are the batches that it is going to be asked for.
     """
 
     num_threads: int = 1
@@ -26,6 +31,18 @@ class EngineOptions:
     allowed_code: tuple[str, ...] = ()
     signature: str | None = None
     rows: RowsSetting = "auto"
+    library: Library | Literal["auto"] = "auto"
+    sizes: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True, slots=True)
+class Complexity:
+    """Parameters, and floating-point operations of one row (a multiplication and its addition
+    count as two); None where a loop or an unknown shape hides them.
+    """
+
+    parameters: int | None
+    flops: int | None
 
 
 class LayerMetrics(Protocol):
@@ -57,10 +74,12 @@ class NoLayers:
 class Engine(Protocol):
     """A loaded model version, or a pipeline of such.
 
-    `pads_itself` says that any number of rows is as good as another: the engine pads where that
-    helps.
+    `name` is the library that computes, `reason` says for people why it is that one. `pads_itself`
+    says that any number of rows is as good as another: the engine pads where that helps.
     """
 
+    name: EngineName
+    reason: str
     platform: str
     signatures: Mapping[str, Signature]
     default_signature: str

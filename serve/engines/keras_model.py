@@ -51,6 +51,7 @@ def load_keras_model(path: Path, options: EngineOptions) -> TensorFlowEngine:
     compiled = CompiledFunction(
         signature,
         direct_call(concrete, [spec.name for spec in specs], by_position=True),
+        function,
         concrete.variables,
         state_ops(concrete),
     )

@@ -7,38 +7,37 @@ import importlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from serve.engines.devices import configure
 from serve.engines.engine import EngineOptions
+from serve.engines.function_engine import FunctionEngine
+from serve.engines.own_samples import read_samples
 from serve.errors import RepositoryError
-from serve.repository.layout import model_path
+from serve.repository.layout import ONNX, model_path
 from serve.repository.manifest import read_manifest
 
-if TYPE_CHECKING:  # it imports TensorFlow, which must not happen before `configure`
-    from serve.engines.tensorflow_engine import TensorFlowEngine
 
-
-def load(folder: Path, options: EngineOptions) -> "TensorFlowEngine":
+def load(folder: Path, options: EngineOptions) -> FunctionEngine:
     """Load the version in `folder` (or a single file), and see what its rows are to each other.
 
     Raises RepositoryError.
     """
     path = model_path(folder)
-    configure(options.num_threads, options.num_gpus)
+    if path.suffix != ONNX:
+        configure(options.num_threads, options.num_gpus)
     _import(options.imports)
     manifest = read_manifest(folder)
     published = manifest.signature.name if manifest and manifest.signature else None
     chosen = replace(options, signature=options.signature or published)
     engine = _load(path, chosen, has_manifest=manifest is not None)
-    from serve.engines.own_samples import read_samples
-
     known = manifest.rows if manifest else {}
     engine.earn_batching(options.rows, known, read_samples(folder, path))
     return engine
 
 
-def _load(path: Path, options: EngineOptions, *, has_manifest: bool) -> "TensorFlowEngine":
+def _load(path: Path, options: EngineOptions, *, has_manifest: bool) -> FunctionEngine:
+    if path.suffix == ONNX:
+        return _load_onnx(path, options)
     if path.is_dir():
         from serve.engines.foreign_ops import require_ops
         from serve.engines.saved_model import load_saved_model
@@ -52,6 +51,16 @@ def _load(path: Path, options: EngineOptions, *, has_manifest: bool) -> "TensorF
             f"{path}: a Keras file has the one signature {SIGNATURE}, not '{options.signature}'"
         )
     return load_keras_model(path, options)
+
+
+def _load_onnx(path: Path, options: EngineOptions) -> FunctionEngine:
+    try:
+        from serve.engines.onnxruntime_engine import load_onnx_model
+    except ModuleNotFoundError as err:
+        raise RepositoryError(
+            f"{path}: ONNX Runtime is not installed; pip install 'strata-serve[engines]'"
+        ) from err
+    return load_onnx_model(path, options)
 
 
 def _import(modules: Iterable[str]) -> None:

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
-from tensorflow.core.framework import tensor_pb2
 
 from serve.errors import RepositoryError
 from serve.protocols import npz
@@ -46,6 +43,9 @@ def _arrays(path: Path) -> Tensors:
 
 
 def _requests(path: Path) -> list[tuple[str | None, Tensors]]:
+    import tensorflow as tf  # which reads these files; versions without them need it not
+    from google.protobuf import message
+
     try:
         records = list(tf.data.TFRecordDataset(str(path)).take(_MOST_REQUESTS).as_numpy_iterator())
         logs = [_prediction_log().FromString(record) for record in records]
@@ -59,6 +59,8 @@ def _requests(path: Path) -> list[tuple[str | None, Tensors]]:
 
 
 def _tensors(log: Any) -> Tensors:
+    import tensorflow as tf
+
     inputs = log.predict_log.request.inputs
     return {name: np.asarray(tf.make_ndarray(proto)) for name, proto in inputs.items()}
 
@@ -69,14 +71,17 @@ def _prediction_log() -> Any:
 
     Made here, because the package that has it would bring a gRPC server's worth of others.
     """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from tensorflow.core.framework import tensor_pb2
+
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="strata/prediction_log.proto", package="strata.serving", syntax="proto3"
     )
     file.dependency.append(tensor_pb2.DESCRIPTOR.name)
 
-    def add(name: str, *fields: tuple[str, int, str]) -> descriptor_pb2.DescriptorProto:
-        made: descriptor_pb2.DescriptorProto = file.message_type.add(name=name)
+    def add(name: str, *fields: tuple[str, int, str]) -> Any:
+        made = file.message_type.add(name=name)
         for label, number, kind in fields:
             made.field.add(
                 name=label,

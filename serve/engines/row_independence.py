@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serve.engines.tensorflow_errors import words
+from serve.engines.error_words import words
 from serve.errors import ServeError
 from serve.types import Array, RowsVerdict, Tensors
 
@@ -81,14 +81,14 @@ def _difference(infer: Infer, rows: Tensors, whole: Tensors, tolerance: float) -
     for how, chosen in trials.items():
         found = _trial(infer, rows, whole, chosen, tolerance, allowed)
         if found is not None and allowed is None:
-            allowed = _made_of_rounding(infer, rows, whole)
+            allowed = made_of_rounding(infer, rows, whole)
             found = _trial(infer, rows, whole, chosen, tolerance, allowed)
         if found is not None:
             return f"{found} {how}"
     return None
 
 
-def _made_of_rounding(infer: Infer, rows: Tensors, whole: Tensors) -> Tensors:
+def made_of_rounding(infer: Infer, rows: Tensors, whole: Tensors) -> Tensors:
     """Return by how much rounding may change each place of a row, by output, by a measurement.
 
     Nothing is there for outputs that are no floats, and 0 for inputs without so many bits, integers

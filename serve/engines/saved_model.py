@@ -157,7 +157,7 @@ def _compiled(name: str, function: Any) -> CompiledFunction:
 
     call = direct_call(function, [spec.name for spec in inputs])
     return CompiledFunction(
-        signature, call, function.variables, state_ops(function), example_kinds(function)
+        signature, call, function, function.variables, state_ops(function), example_kinds(function)
     )
 
 

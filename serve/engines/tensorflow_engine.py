@@ -3,46 +3,50 @@
 Built by saved_model and keras_model, which know how to get the functions of their formats.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from serve.engines.complexity import Complexity, complexity_of
-from serve.engines.engine import LayerMetrics, NoLayers, RowsSetting
+from serve.engines.complexity import complexity_of
+from serve.engines.engine import Complexity, EngineName
+from serve.engines.function_engine import FunctionEngine, TriedFunction
 from serve.engines.memory import release_soon
-from serve.engines.own_samples import Samples
 from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
 from serve.engines.sample_rows import Kind
 from serve.engines.tensorflow_errors import client_mistake
 from serve.engines.trial import Trial
 from serve.errors import InferenceFailed, InvalidRequest, RepositoryError
-from serve.types import Array, RowsVerdict, Signature, Tensors
+from serve.types import Array, Signature, Tensors
 
-log = logging.getLogger("ray.serve")
+EXPORTED = "serving_default"  # the one signature of what `export` writes
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledFunction:
     """A signature and its function, which takes and returns dicts of tensors by name.
 
-    `state_ops` are the operations in it by which a call may leave something for the next one, and
-    `kinds` values that it may want besides the usual ones.
+    `concrete` is TensorFlow's own function of it. `state_ops` are the operations in it by which a
+    call may leave something for the next one, and `kinds` values that it may want besides the usual
+    ones.
     """
 
     signature: Signature
     call: Callable[[dict[str, Any]], Mapping[str, Any]]
+    concrete: Any = None
     variables: Sequence[Any] = ()
     state_ops: Sequence[str] = ()
     kinds: Sequence[Kind] = ()
 
 
-class TensorFlowEngine:
+class TensorFlowEngine(FunctionEngine):
     """Runs compiled functions; `trace_count` tells how many graphs were traced so far."""
+
+    name: EngineName = "tensorflow"
 
     def __init__(
         self,
@@ -52,86 +56,55 @@ class TensorFlowEngine:
         trace_count: Callable[[], int] = lambda: 0,
         owner: Any = None,
     ) -> None:
-        self.platform = platform
-        self.may_block_loop = True
-        self.pads_itself = False
-        self.layers: LayerMetrics = NoLayers()
-        self.signatures: Mapping[str, Signature] = {
-            f.signature.name: f.signature for f in functions
-        }
-        self.default_signature = default_signature
-        self._functions = {f.signature.name: f for f in functions}
         tolerance = TOLERANCE_OF_CARDS if tf.config.list_logical_devices("GPU") else TOLERANCE
-        self._trials = {
-            name: Trial(partial(_infer, f), f.variables, f.state_ops, f.kinds, tolerance)
-            for name, f in self._functions.items()
+        tried = {
+            f.signature.name: TriedFunction(
+                f.signature,
+                partial(_infer, f),
+                Trial(partial(_infer, f), f.variables, f.state_ops, f.kinds, tolerance),
+            )
+            for f in functions
         }
+        super().__init__(platform, tried, default_signature)
+        self._compiled = {f.signature.name: f for f in functions}
         self._owner = owner  # the functions do not keep the model's variables alive
         self._trace_count = trace_count
         self._warm_traces = trace_count()
 
-    def infer(self, signature: str, inputs: Tensors) -> Tensors:
-        """Compute checked inputs. Raises InvalidRequest where TensorFlow refuses their values.
-
-        Whatever else the model raises is chained to InferenceFailed.
-        """
-        return _infer(self._functions[signature], inputs)
-
-    def earn_batching(
-        self, rows: RowsSetting, known: Mapping[str, RowsVerdict], samples: Samples
-    ) -> None:
-        """Find out for each signature whether requests may share a call of it.
-
-        `known` are verdicts of before, by signature, and `samples` the version's own inputs. Raises
-        RepositoryError for a setting of `rows` that a signature does not allow.
-        """
-        signatures = {}
-        for name, signature in self.signatures.items():
-            own = (
-                samples.get(name, ()) if name != self.default_signature else _default(samples, name)
-            )
-            verdict = self._trials[name].earn(signature, rows, known.get(name), own)
-            signatures[name] = replace(
-                signature, batched=verdict.independent, batched_reason=verdict.reason
-            )
-        self.signatures = signatures
-
     def warmup(self, batch_sizes: Sequence[int]) -> None:
-        """Run every signature at every batch size (once if its rows are not independent).
-
-        One whose rows turn out not to be independent after all is not batched. What a call leaves
-        behind in the model's state is taken back. Raises RepositoryError if the default signature
-        does not compute; another one may want what nobody could guess.
-        """
-        for name, signature in self.signatures.items():
-            try:
-                dependent = self._trials[name].warm(signature, batch_sizes)
-            except RepositoryError as err:
-                if name == self.default_signature:
-                    raise
-                log.warning("%s; it is served all the same", err)
-                continue
-            if dependent:
-                known = signature.batched_reason  # by the manifest, maybe
-                reason = known if dependent in known else f"{known}; {dependent}"
-                changed = replace(signature, batched=False, batched_reason=reason)
-                self.signatures = {**self.signatures, name: changed}
-                log.warning("signature '%s': %s", name, dependent)
+        super().warmup(batch_sizes)
         self._warm_traces = self._trace_count()
 
     def complexity(self) -> Complexity:
         """Return what a row of the default signature costs; traces it once more."""
-        function = self._functions[self.default_signature]
+        function = self._compiled[self.default_signature]
         return complexity_of(function.call, function.variables, function.signature)
+
+    def state_ops(self, signature: str) -> Sequence[str]:
+        """Return the operations by which a call of a signature may leave something for the next."""
+        return self._compiled[signature].state_ops
+
+    def export(self, signature: str, folder: Path) -> None:
+        """Write a signature as a SavedModel that has it alone, as `serving_default`.
+
+        Raises RepositoryError where TensorFlow cannot.
+        """
+        function = self._compiled[signature]
+        try:
+            tf.saved_model.save(self._owner, str(folder), {EXPORTED: function.concrete})
+        except Exception as err:  # TensorFlow raises many kinds for what it cannot write
+            text = " ".join(str(err).split()) or type(err).__name__
+            raise RepositoryError(
+                f"signature '{signature}' cannot be exported by itself: {text[:300]}"
+            ) from err
 
     @property
     def retraces(self) -> int:
-        """Traces of the model's functions since warm-up."""
         return self._trace_count() - self._warm_traces
 
     def close(self) -> None:
-        """Let go of the model, and have its memory collected; nothing is computed after that."""
-        self._functions, self._trials, self._owner = {}, {}, None
+        super().close()
+        self._compiled, self._owner = {}, None
         self._trace_count = lambda: 0
         release_soon()
 
@@ -149,10 +122,6 @@ def _infer(function: CompiledFunction, inputs: Tensors) -> Tensors:
             f"the model raised {type(err).__name__} while computing signature "
             f"'{function.signature.name}'; the replica's log has the details"
         ) from err
-
-
-def _default(samples: Samples, name: str) -> Sequence[Tensors]:
-    return (*samples.get(name, ()), *samples.get(None, ()))
 
 
 def _to_array(tensor: Any) -> Array:

@@ -43,6 +43,7 @@ class Trial:
         self._variables = variables if state_ops else ()
         self._state_ops = state_ops
         self._own: Sequence[Tensors] = ()
+        self._brought: Sequence[Tensors] = ()  # the same, kept when they have done their work
         self._found: Tensors | None = None  # made-up inputs that compute
         self._refusal = ""
         self._is_set = False  # by the config, whose word on rows counts
@@ -59,7 +60,7 @@ class Trial:
         `own` are inputs that the version brought. Raises RepositoryError if they do not fit, or
         where the setting asks for what the signature's shapes do not allow.
         """
-        self._own = [_fitted(inputs, signature) for inputs in own]
+        self._own = self._brought = [_fitted(inputs, signature) for inputs in own]
         self._is_set = setting != "auto"
         closed = _closed(signature)
         if setting == "together":
@@ -97,6 +98,22 @@ class Trial:
                 self._found_for(signature)
         self._own, self._found = (), None  # they have done their work
         return _keeps(state.written) if state.written else seen
+
+    def computable(self, signature: Signature) -> list[tuple[str, Tensors]]:
+        """Return the samples that compute, with a word for where each is from.
+
+        What the version brought goes first, made-up values of every kind and length follow.
+        """
+        found = [("its own sample", inputs) for inputs in self._brought]
+        with self._state():
+            for kind in (*self._kinds_of(signature), *sample_rows.PLAIN):
+                for inputs in sample_rows.inputs_of(signature, kind, sample_rows.ROWS):
+                    try:
+                        self._infer(inputs)
+                    except ServeError:
+                        continue
+                    found.append((kind.name, inputs))
+        return found
 
     def _rows(self, signature: Signature) -> Tensors:
         """Return rows to make batches of, which differ if any of what was brought or made up do."""

@@ -91,7 +91,7 @@ def measure(task: Task) -> Figures:
         rows_per_s=rows_per_s,
         median_ms=median_ms,
         p99_ms=p99_ms,
-        parameters=sum(model.complexity().parameters for model in subject.models),
+        parameters=sum(model.complexity().parameters or 0 for model in subject.models),
         flops=flops,
         memory_mb=memory,
         labels=labels if isinstance(labels, int) else None,

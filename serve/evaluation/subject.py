@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from serve.batching.merging import rows_of
 from serve.config.schema import Config, Model, is_name, no_name
 from serve.config.sections import Served
+from serve.engines.engine import Complexity
 from serve.engines.loading import load
 from serve.errors import ConfigError
 from serve.pipelines.build import build
@@ -21,8 +22,7 @@ from serve.repository.repository import Repository
 from serve.types import Tensors
 
 if TYPE_CHECKING:
-    from serve.engines.complexity import Complexity
-    from serve.engines.tensorflow_engine import TensorFlowEngine
+    from serve.engines.function_engine import FunctionEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Reference:
 class CountedMember(ColocatedMember):
     """A model that counts the rows it is given, which in a cascade are fewer for later layers."""
 
-    def __init__(self, label: str, engine: "TensorFlowEngine", served: Served) -> None:
+    def __init__(self, label: str, engine: "FunctionEngine", served: Served) -> None:
         super().__init__(label, engine, served.batching.sizes)
         self._function_engine = engine
         self.rows = 0
@@ -49,9 +49,9 @@ class CountedMember(ColocatedMember):
         self.rows += rows_of(inputs)
         return super().compute(inputs)
 
-    def complexity(self) -> "Complexity":
-        """Return parameters, and operations of a row."""
-        return self._function_engine.complexity()
+    def complexity(self) -> Complexity:
+        """Return parameters, and operations of a row; None where they are not known."""
+        return self._function_engine.complexity() or Complexity(None, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from serve.batching.merging import has_rows, rows_of
+from serve.engines.engine import EngineName
 from serve.errors import InvalidRequest
 from serve.pipelines.layer_metrics import LayerRecorder
 from serve.pipelines.member import Member
@@ -37,6 +38,8 @@ class Kind(Protocol):
 class PipelineEngine:
     """Runs one kind over its members."""
 
+    name: EngineName = "pipeline"
+    reason = "its members compute"
     platform = "strata_pipeline"
     default_signature = SIGNATURE
     # Its models pad; a row copied here would go all the way that the row itself goes.

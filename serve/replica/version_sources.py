@@ -32,12 +32,21 @@ class RepositorySource:
         self._repository = repository
         engine = engine or EngineOptions(options.num_threads, options.num_gpus)
         self._watched = WatchedModel(repository, model, engine)
+        self._verdicts: dict[int, str] = {}
 
     def versions(self) -> list[int]:
         return sorted(self._watched.look())
 
     def revision(self, version: int) -> object:
-        return self._watched.found.get(version)
+        """Return what lies there, and which verdict on its engines there is.
+
+        Another verdict has the version loaded again; one that went leaves it as it is.
+        """
+        files = self._watched.found.get(version)
+        verdict = self._watched.verdict_stamp(version)
+        if verdict is not None:
+            self._verdicts[version] = verdict
+        return files, self._verdicts.get(version)
 
     def problems(self) -> Mapping[int | str, str]:
         return self._watched.problems
@@ -142,4 +151,6 @@ def engine_options(served: Served) -> EngineOptions:
         allowed_code=served.engine.allowed_code,
         signature=served.signature if isinstance(served, Model) else None,
         rows=served.batching.rows,
+        library=served.engine.use,
+        sizes=served.batching.sizes,
     )

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serve.engines.engine import Engine, EngineOptions
-from serve.engines.loading import load
+from serve.engines.function_engine import FunctionEngine
 from serve.errors import RepositoryError
+from serve.replica.background_trials import BackgroundTrials
 from serve.repository.repository import Fetched, Repository
+from serve.selection.hardware import folder_of, hardware
+from serve.selection.loading import NOT_TRIED, load
 
 log = logging.getLogger("ray.serve")
 
@@ -36,6 +39,9 @@ class WatchedModel:
         self._options = options
         self.loaded: dict[int, Fetched] = {}
         self._fetched: dict[int, Path] = {}  # for a load that has not been yet
+        self._contents: dict[tuple[int, str], str] = {}  # by version and revision
+        self._hardware = ""
+        self._trials = BackgroundTrials(repository)
 
     def look(self) -> Mapping[int, str]:
         """Look into the repository and return `found`. Raises RepositoryError if it is away."""
@@ -81,17 +87,65 @@ class WatchedModel:
                 self._repository.release(fetched)
 
     def _load(self, version: int) -> Engine:
-        engine: Engine | None = None
+        engine: FunctionEngine | None = None
+        tried: Path | None = None
         try:
             with self._repository.reading(self._model, version) as fetched:
-                engine = load(fetched.path, self._options)
+                tried = self._tried(version, fetched.revision)
+                engine = load(fetched.path, self._options, tried)
         except BaseException:
             if engine is not None:
                 engine.close()
             raise
         self.loaded[version] = fetched
-        weakref.finalize(engine, self._repository.release, fetched.path)
+        if engine.reason == NOT_TRIED:
+            self._trials.start(self._model, version, fetched.revision, self._options)
+        weakref.finalize(engine, self._release, fetched.path, tried)
         return engine
+
+    def verdict_stamp(self, version: int) -> str | None:
+        """Return a text that changes with the verdict on a version's engines, None without one."""
+        revision = self.found.get(version)
+        if self._options.library == "tensorflow" or revision is None:
+            return None
+        try:
+            content = self._content(version, revision)
+            return self._repository.engines.stamp(self._model, content, self._here())
+        except RepositoryError as err:  # it is served all the same
+            log.debug("%s", err)
+            return None
+
+    def _tried(self, version: int, revision: str) -> Path | None:
+        """Return the folder of the verdict on a version's engines, None if there is none."""
+        if self._options.library == "tensorflow":
+            return None
+        try:
+            content = self._content(version, revision)
+            return self._repository.fetch_engines(self._model, version, content, self._here())
+        except RepositoryError as err:
+            log.warning("the verdict on the engines cannot be read: %s", err)
+            return None
+
+    def _content(self, version: int, revision: str) -> str:
+        known = (version, revision)
+        if known not in self._contents:
+            self._contents = {
+                (number, seen): content
+                for (number, seen), content in self._contents.items()
+                if self.found.get(number) == seen
+            }
+            self._contents[known] = self._repository.content(self._model, version)
+        return self._contents[known]
+
+    def _here(self) -> str:
+        if not self._hardware:
+            self._hardware = folder_of(hardware(self._options.num_gpus))
+        return self._hardware
+
+    def _release(self, *folders: Path | None) -> None:
+        for folder in folders:
+            if folder is not None:
+                self._repository.release(folder)
 
 
 def chosen(found: Mapping[int, str], version: int | None) -> tuple[int, str] | tuple[None, None]:

@@ -8,7 +8,7 @@ saved_model_files.
 
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ from serve.repository.layout import (
 )
 from serve.repository.local_files import unreadable
 from serve.repository.manifest import Manifest, parse_manifest
-from serve.repository.saved_model_files import needs_variables, shard_bytes
+from serve.repository.saved_model_files import needs_variables, require_onnx, shard_bytes
 from serve.repository.store import Store, is_denied, reason
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -125,7 +125,7 @@ def _cut_off(store: Store, folder: str, listing: Listing) -> str | None:
     if model.format == "savedmodel":
         return _cut_off_saved_model(store, place, listing, model)
     with store.open(place) as file:
-        whole = zipfile.is_zipfile(file) if model.format == "keras" else _is_whole_hdf5(file)
+        whole = _WHOLE[model.format](file)
     return None if whole else f"{model.path} is cut off, corrupt or no {model.format} file"
 
 
@@ -157,6 +157,14 @@ def _short_shard(listing: Listing, below: str, lengths: dict[int, int]) -> str |
     return None
 
 
+def _is_whole_onnx(file: BinaryIO) -> bool:
+    try:
+        require_onnx(file)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_whole_hdf5(file: BinaryIO) -> bool:
     """Compare a file's length with the end its superblock names (HDF5 format, section II.A)."""
     head = file.read(96)
@@ -166,3 +174,10 @@ def _is_whole_hdf5(file: BinaryIO) -> bool:
     position = start + 2 * width
     end = int.from_bytes(head[position : position + width], "little")
     return file.seek(0, io.SEEK_END) >= end
+
+
+_WHOLE: Mapping[str, Callable[[BinaryIO], bool]] = {
+    "keras": zipfile.is_zipfile,
+    "h5": _is_whole_hdf5,
+    "onnx": _is_whole_onnx,
+}

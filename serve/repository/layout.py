@@ -22,7 +22,8 @@ PUBLISHING = ".publishing"  # says that a version is being uploaded to an object
 SAVED_MODEL = "saved_model.pb"
 WEIGHTS = ".weights.h5"  # what Keras calls files of weights alone
 NESTED = "model.savedmodel"
-NO_MODEL = "no model: saved_model.pb, model.savedmodel/, one .keras or one .h5 file"
+ONNX = ".onnx"
+NO_MODEL = "no model: saved_model.pb, model.savedmodel/, one .keras, .h5 or .onnx file"
 NO_NUMBER = (
     "its name is no version: a version folder is called by a number, such as 1 or 00000123, of at "
     "most 9223372036854775807"
@@ -31,8 +32,9 @@ NO_NUMBER = (
 # Beside a SavedModel's graph: folders and files that belong to it (saved_model/constants.py).
 _SAVED_MODEL_PARTS = ("variables", "assets", "assets.extra", "fingerprint.pb", "keras_metadata.pb")
 _SYSTEM_FOLDERS = {"lost+found"}
+_ENDINGS: tuple[Literal["keras", "h5", "onnx"], ...] = ("keras", "h5", "onnx")
 
-Format = Literal["savedmodel", "keras", "h5"]
+Format = Literal["savedmodel", "keras", "h5", "onnx"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +117,22 @@ def version_folders(names: Iterable[str]) -> tuple[dict[int, str], dict[str, str
 def find_model(files: Iterable[str]) -> ModelFile | None:
     """Return the model among the relative paths of a version folder, None if there is none.
 
-    A SavedModel goes before a `.keras` file and that before an `.h5` file. Of several files
-    with the same ending only one named `model` is taken: guessing could serve the wrong one.
+    A SavedModel goes before a `.keras` file, that before an `.h5` file and that before an `.onnx`
+    file. Of several files with the same ending only one named `model` is taken: guessing could
+    serve the wrong one.
     """
     names = set(files)
     for folder in ("", NESTED):
         if str(PurePosixPath(folder, SAVED_MODEL)) in names:
             return ModelFile("savedmodel", folder)
-    return _single_file(names, "keras") or _single_file(names, "h5")
+    found = (_single_file(names, ending) for ending in _ENDINGS)
+    return next(filter(None, found), None)
 
 
 def no_model(files: Iterable[str]) -> str:
     """Say what a folder holds in place of a model."""
     names = sorted(name for name in files if "/" not in name)
-    for ending in (".keras", ".h5"):
+    for ending in (".keras", ".h5", ONNX):
         several = [name for name in names if name.endswith(ending) and not name.endswith(WEIGHTS)]
         if len(several) > 1:
             return (
@@ -162,8 +166,8 @@ def belongs_to(model: ModelFile | None, path: str) -> bool:
     """
     if path in ("", MANIFEST, BASELINE, SAMPLE):
         return True
-    if model is None or path == model.path:
-        return True
+    if model is None or path == model.path or model.format == "onnx":
+        return True  # the weights of an .onnx file may lie beside it, under any name
     if model.format != "savedmodel":
         return False
     if model.path and not path.startswith(f"{model.path}/"):
@@ -196,7 +200,7 @@ def is_inside(path: str) -> bool:
     return "\\" not in path and not {"", ".", ".."} & set(parts)
 
 
-def _single_file(names: set[str], ending: Literal["keras", "h5"]) -> ModelFile | None:
+def _single_file(names: set[str], ending: Literal["keras", "h5", "onnx"]) -> ModelFile | None:
     # Weights alone (Keras names them model.weights.h5) are no model.
     fitting = [name for name in names if name.endswith(f".{ending}") and "/" not in name]
     fitting = [name for name in fitting if not name.endswith(WEIGHTS)]

@@ -61,12 +61,14 @@ def publish(
     version: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     validate: Callable[[Path], Sequence[Signature]] | None = None,
+    prepare: Callable[[Manifest], None] | None = None,
 ) -> Published:
     """Copy a model file or folder into the repository as a new version.
 
     `version` None takes the next number. `validate` gets the staged folder and returns its
     signatures, the default one first, for the manifest, or raises if it cannot be served; it may
-    put a baseline and a sample there.
+    put a baseline and a sample there. `prepare` is called with the manifest, whose version is still
+    to be set, just before the version appears.
     Raises RepositoryError, or the ServeError that `validate` did; then there is no new version.
     """
     _check_names(repository, name, version)
@@ -77,6 +79,8 @@ def publish(
             if (staging / added).is_file():
                 records[added] = record(staging / added)
         draft = _draft(name, records, dict(metadata or {}), signatures)
+        if prepare is not None:
+            prepare(draft)
         return _commit(staging, repository, draft, version)
 
 

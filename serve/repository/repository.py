@@ -14,6 +14,7 @@ from serve.config import schema as config
 from serve.errors import RepositoryError
 from serve.repository.cache import Cache
 from serve.repository.completeness import Contents, examine, unreadable_part
+from serve.repository.engine_folders import EngineFolders, content_of
 from serve.repository.folders import ModelFolder, VersionFolder, absence, look, top_level
 from serve.repository.layout import BASELINE, MANIFEST
 from serve.repository.manifest import (
@@ -50,20 +51,34 @@ class Fetched:
 
 def configured(section: config.Repository) -> "Repository":
     """Return the repository of a config. Raises RepositoryError."""
-    return Repository(section.root, Path(section.cache_dir), section.cache_max_bytes)
+    cache_dir = Path(section.cache_dir)
+    return Repository(
+        section.root, cache_dir, section.cache_max_bytes, tries_engines=section.try_engines
+    )
 
 
 class Repository:
     """Models below `root`, a path or URL; copies of remote versions go to `cache_dir`.
 
+    `tries_engines` says that replicas try the engines of versions that nobody has tried.
     Every method asks the store anew and raises RepositoryError where that fails.
     """
 
-    def __init__(self, root: str, cache_dir: Path, cache_max_bytes: int = 8 * 10**9) -> None:
+    def __init__(
+        self,
+        root: str,
+        cache_dir: Path,
+        cache_max_bytes: int = 8 * 10**9,
+        *,
+        tries_engines: bool = False,
+    ) -> None:
         self.root = root
+        self.tries_engines = tries_engines
         self.store = Store(root)
         self.cache_dir = cache_dir
+        self.cache_max_bytes = cache_max_bytes
         self._cache = Cache(cache_dir, cache_max_bytes)
+        self.engines = EngineFolders(self.store, cache_dir)
         self._whole: dict[str, str] = {}  # version folder to the revision that was found whole
 
     @property
@@ -131,6 +146,31 @@ class Repository:
     def manifest(self, model: str, version: int) -> Manifest | None:
         """Return a version's manifest, None if it was copied here without one."""
         return self._contents(model, version)[1].manifest
+
+    def content(self, model: str, version: int) -> str:
+        """Return a name for what a complete version's files hold, which its engines go by."""
+        found, contents = self._contents(model, version)
+        return content_of(contents.manifest, found.revision)
+
+    def fetch_engines(self, model: str, version: int, content: str, hardware: str) -> Path | None:
+        """Return a local folder with a version's engines for some hardware, None if there are none.
+
+        The copy of a remote one is kept until `release`, or until this process ends.
+        """
+        found = self.engines.find(model, content, hardware)
+        if found is None or found[1] is not None:
+            return None if found is None else found[1]
+        place, _ = found
+        files = self.store.children(place)
+        stamps = "\n".join(f"{name} {entry.stamp}" for name, entry in sorted(files.items()))
+        key = hashlib.sha256(f"{self.root}\n{place}\n{stamps}".encode()).hexdigest()[:16]
+
+        def fill(staging: Path) -> None:
+            for name, entry in files.items():
+                self.store.download(f"{place}/{name}", staging / name, entry.bytes)
+
+        size = sum(entry.bytes or 0 for entry in files.values())
+        return self._cache.get(model, f"{version}-{key}", size, fill)
 
     def path(self, model: str, version: int) -> str:
         """Return the path or URL of a version's folder, which may not be there yet."""

@@ -1,4 +1,6 @@
-"""What the files of a SavedModel say of themselves, without TensorFlow: lengths, and what is where.
+"""What the files of a SavedModel say of themselves, by no library: lengths, and what is where.
+
+An `.onnx` file is looked at, too.
 
 A copy that is under way has all names early and all bytes late. The lengths are written in the
 files: `saved_model.pb` is a protobuf, and `variables.index` is a table (LevelDB's format) that
@@ -16,6 +18,7 @@ _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _META_GRAPH = 2  # tensorflow/core/protobuf/saved_model.proto
 _COLLECTION, _OBJECT_GRAPH = 4, 7  # tensorflow/core/protobuf/meta_graph.proto
 _KEY_BYTES = 32  # a collection begins with its name: variables, trainable_variables
+_ONNX_GRAPH = 7  # ModelProto in onnx.proto
 _SHARD_ID, _OFFSET, _SIZE, _SLICES = 3, 4, 5, 7  # BundleEntryProto in tensor_bundle.proto
 
 
@@ -38,6 +41,13 @@ def needs_variables(file: BinaryIO) -> bool:
     if not graphs:
         raise ValueError("no graph in it")
     return any(_graph_needs_variables(file, start, stop) for start, stop in graphs)
+
+
+def require_onnx(file: BinaryIO) -> None:
+    """Raise ValueError unless an `.onnx` file is one, and whole."""
+    end = file.seek(0, io.SEEK_END)
+    if not any(number == _ONNX_GRAPH for number, _, _, _ in _fields(file, 0, end)):
+        raise ValueError("no graph in it")
 
 
 def shard_bytes(index: bytes) -> dict[int, int]:

@@ -17,6 +17,7 @@ class FakeCard:
     free: int | None = None
     reserved: int = 0
     slices: list["FakeCard | None"] = field(default_factory=list)
+    product: str = ""
 
 
 class FakeNvml:
@@ -42,6 +43,9 @@ class FakeNvml:
 
     def nvmlDeviceGetHandleByIndex(self, index):
         return self.cards[index]
+
+    def nvmlDeviceGetName(self, card):
+        return card.product
 
     def nvmlDeviceGetUUID(self, card):
         return card.uuid

@@ -44,7 +44,7 @@ def frozen():
 
 def _variables(engine):
     """Return references to everything that is large in an engine; none keeps it alive."""
-    functions = engine._functions.values()
+    functions = engine._compiled.values()
     return [weakref.ref(variable) for f in functions for variable in f.variables]
 
 

@@ -101,6 +101,8 @@ class RowEngine:
     platform = "numpy"
     default_signature = "serving_default"
     pads_itself = False
+    name = "tensorflow"
+    reason = "set by a test"
     layers = NoLayers()
 
     def __init__(self, *, batched=True, may_block_loop=True):

@@ -31,7 +31,7 @@ class Models:
         with zipfile.ZipFile(folder / "model.keras", "w") as file:
             file.writestr("config.json", json.dumps({"factor": factor, "is_broken": is_broken}))
 
-    def load(self, folder, options):
+    def load(self, folder, options, tried=None):
         self.loaded.append((f"{folder.parent.name}/{folder.name}", options))
         with zipfile.ZipFile(folder / "model.keras") as file:
             tree = json.loads(file.read("config.json"))

@@ -31,6 +31,8 @@ class Doubler:
     default_signature = "serving_default"
     may_block_loop = True
     pads_itself = False
+    name = "tensorflow"
+    reason = "set by a test"
     layers = NoLayers()
     retraces = 0
 

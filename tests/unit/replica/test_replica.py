@@ -71,7 +71,7 @@ class Place:
             self._behind.store.local_path(f"digits/{version}").mkdir(parents=True)
         self._behind.store.upload(file, f"digits/{version}/model.keras")
 
-    def load(self, folder, options):
+    def load(self, folder, options, tried=None):
         data = (folder / "model.keras").read_bytes()
         assert data in self.whole, "half of a version was loaded"
         with zipfile.ZipFile(folder / "model.keras") as file:

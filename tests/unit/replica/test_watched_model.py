@@ -83,7 +83,7 @@ def test_a_version_that_changes_while_it_is_loaded_fails_and_its_engine_is_close
     seen = watched.look()[1]
     engine = Doubler()
 
-    def load(folder, options):
+    def load(folder, options, tried=None):
         os.utime(_file(models, 1), (1, 1))
         return engine
 
@@ -101,7 +101,7 @@ def test_copies_of_versions_are_kept_while_their_engines_live_and_go_then(
     repository = Repository(f"memory://{uuid.uuid4().hex}", tmp_path / "cache")
     for _ in range(2):
         publish(_file(models, 1), repository, "digits")
-    monkeypatch.setattr(watched_model, "load", lambda folder, options: Doubler())
+    monkeypatch.setattr(watched_model, "load", lambda folder, options, tried: Doubler())
     watched = WatchedModel(repository, "digits", OPTIONS)
     watched.look()
 
@@ -125,7 +125,7 @@ def test_copies_of_an_earlier_run_are_there_for_the_first_load(models, tmp_path,
     Repository(root, tmp_path / "cache").fetch("digits", 1)
     repository = Repository(root, tmp_path / "cache")
     monkeypatch.setattr(repository.store, "download", None)  # would fail
-    monkeypatch.setattr(watched_model, "load", lambda folder, options: Doubler())
+    monkeypatch.setattr(watched_model, "load", lambda folder, options, tried: Doubler())
     watched = WatchedModel(repository, "digits", OPTIONS)
     watched.look()
     assert watched.load(1) is not None
