@@ -10,7 +10,7 @@ RowsSetting = Literal["auto", "independent", "together"]
 
 # The libraries that compute; a pipeline is computed by its members.
 Library = Literal["tensorflow", "openvino", "onnxruntime"]
-EngineName = Library | Literal["pipeline"]
+EngineName = Literal["tensorflow", "openvino", "onnxruntime", "pipeline"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,19 +18,29 @@ def server_metadata(name: str, version: str) -> dict[str, Any]:
 
 
 def model_metadata(
-    name: str, versions: Sequence[str], platform: str, signature: Signature
+    name: str,
+    versions: Sequence[str],
+    platform: str,
+    signature: Signature,
+    engine: tuple[str, str],
 ) -> dict[str, Any]:
-    """Return the document of GET /v2/models/<name>; shapes have -1 for unknown sizes."""
+    """Return the document of GET /v2/models/<name>; shapes have -1 for unknown sizes.
+
+    `engine` is the library that computes, and why it is that one.
+    """
     return {
         "name": name,
         "versions": list(versions),
         "platform": platform,
         "inputs": [_tensor(spec) for spec in signature.inputs],
         "outputs": [_tensor(spec) for spec in signature.outputs],
-        # The protocol's gRPC message has these; here they say how requests share a call.
+        # The protocol's gRPC message has these; here they say how requests share a call,
+        # and what computes them.
         "properties": {
             "rows": "independent" if signature.batched else "together",
             "rows_reason": signature.batched_reason,
+            "engine": engine[0],
+            "engine_reason": engine[1],
         },
     }
 

@@ -243,6 +243,7 @@ class ModelEndpoint:
             [str(number) for number in sorted(self._model.versions)],
             loaded.engine.platform,
             loaded.signature(None),
+            (loaded.engine.name, loaded.engine.reason),
         )
         return HttpResponse(200, encode_json(metadata))
 

@@ -331,7 +331,8 @@ def _index_entries(name: str, told: dict[str, Any] | BaseException) -> list[dict
         why = "its pool has not heard of it yet" if described is None else described["reason"]
         return [{"name": name, "state": "UNAVAILABLE", "reason": why}, *_failed(name, described)]
     failures, together = described["failures"], described["together"]
-    loading = described.get("loading", {})  # replicas of before an upgrade do not tell
+    # Replicas of before an upgrade do not tell these.
+    loading, engines = described.get("loading", {}), described.get("engines", {})
     ready = [
         {
             "name": name,
@@ -339,6 +340,7 @@ def _index_entries(name: str, told: dict[str, Any] | BaseException) -> list[dict
             "state": "READY",
             **_reason(failures, number),
             **_together(together, number),
+            **_engine(engines, number),
         }
         for number in described["versions"]
     ]
@@ -373,6 +375,13 @@ def _failed(name: str, described: dict[str, Any] | None) -> list[dict[str, Any]]
 def _reason(failures: Mapping[int, str], number: int) -> dict[str, str]:
     """Return what is wrong with the folder of a version that serves as it was loaded before."""
     return {"reason": failures[number]} if number in failures else {}
+
+
+def _engine(engines: Mapping[int, tuple[str, str]], number: int) -> dict[str, str]:
+    if number not in engines:
+        return {}
+    name, reason = engines[number]
+    return {"engine": name, "engine_reason": reason}
 
 
 def _together(reasons: Mapping[int, str], number: int) -> dict[str, str]:

@@ -15,6 +15,7 @@ from serve.config.sections import Served
 from serve.drift.baseline import Baseline
 from serve.drift.monitor import Monitor
 from serve.engines.engine import Engine
+from serve.engines.memory import resident_bytes
 from serve.errors import InvalidRequest
 from serve.replica import version_metrics
 from serve.repository.progress import tell
@@ -28,7 +29,8 @@ log = logging.getLogger("ray.serve")
 class LoadedVersion:
     """A version that serves: its engine and the batcher in front of it.
 
-    `monitor` watches for drift if the version was published with a baseline.
+    `monitor` watches for drift if the version was published with a baseline. `memory_bytes` is by
+    how much the process grew while it was loaded.
     """
 
     number: int
@@ -36,6 +38,7 @@ class LoadedVersion:
     engine: Engine
     batcher: Batcher
     monitor: Monitor | None
+    memory_bytes: int = 0
 
     def signature(self, name: str | None) -> Signature:
         """Return a signature by name, the model's default for None. Raises InvalidRequest."""
@@ -104,6 +107,7 @@ def load_version(
 ) -> LoadedVersion:
     """Load a version and warm it up; blocks. Raises ServeError, OSError, and what its code does."""
     tell("loading")
+    before = resident_bytes()
     engine = source.load(number)
     try:
         tell("warming up")
@@ -114,7 +118,8 @@ def load_version(
     except BaseException:
         engine.close()
         raise
-    return LoadedVersion(number, revision, engine, batcher, monitor)
+    grown = max(resident_bytes() - before, 0)
+    return LoadedVersion(number, revision, engine, batcher, monitor, grown)
 
 
 def _policy(config: Served, engine: Engine) -> BatchPolicy:

@@ -281,6 +281,10 @@ class Model:
         defaults = {number: loaded.signature(None) for number, loaded in self.versions.items()}
         return {number: s.batched_reason for number, s in defaults.items() if not s.batched}
 
+    def engines(self) -> dict[int, tuple[str, str]]:
+        """Return which library computes each version, and why that one."""
+        return {n: (each.engine.name, each.engine.reason) for n, each in self.versions.items()}
+
     def sample(self) -> None:
         """Set the gauges of the model and of each version; called every second."""
         self._recorder.gauge("model_failed_versions", len(self.failures))
@@ -288,7 +292,12 @@ class Model:
         for number, loaded in self.versions.items():
             self._recorder.count("internal_errors", loaded.batcher.faults.take(), place="batch")
             version_metrics.sample(
-                self._recorder, str(number), loaded.batcher.queued, loaded.engine, loaded.monitor
+                self._recorder,
+                str(number),
+                loaded.batcher.queued,
+                loaded.engine,
+                loaded.monitor,
+                loaded.memory_bytes,
             )
 
     async def _load_wanted(self, revisions: Mapping[int, object]) -> set[int]:
@@ -405,7 +414,14 @@ class Model:
         seconds = time.perf_counter() - started
         self._recorder.count("model_loads", version=version, outcome="ok")
         self._recorder.observe("model_load_duration_seconds", seconds, version=version)
-        log.info("model '%s' version %d is ready after %.1f s", self.name, number, seconds)
+        log.info(
+            "model '%s' version %d is ready after %.1f s, computed by %s: %s",
+            self.name,
+            number,
+            seconds,
+            loaded.engine.name,
+            loaded.engine.reason,
+        )
         for name, signature in loaded.engine.signatures.items():
             log.info(
                 "model '%s' version %d: rows of '%s' are computed %s: %s",

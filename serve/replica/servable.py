@@ -152,8 +152,8 @@ class Servable:
     def describe(self) -> dict[str, Any]:
         """Return the versions, labels and failures of this replica, for status and index.
 
-        And, by version, how far it is loaded, and why the rows of its requests are computed
-        together, each request by itself.
+        And, by version, how far it is loaded, why the rows of its requests are computed together,
+        each request by itself, and which library computes it and why.
         `resting` are versions that the next request brings back.
         """
         return {
@@ -162,6 +162,7 @@ class Servable:
             "failures": self.model.unavailable(),
             "loading": dict(self.model.loading),
             "together": self.model.together(),
+            "engines": self.model.engines(),
             "resting": sorted(self.model.resting),
         }
 

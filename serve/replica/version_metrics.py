@@ -3,9 +3,11 @@
 Called by model. What concerns a request, its tenant and its status is in telemetry.request_metrics.
 """
 
+from typing import get_args
+
 from serve.batching.execution import BatchRun
 from serve.drift.monitor import Monitor
-from serve.engines.engine import Engine, LayerMetrics
+from serve.engines.engine import Engine, EngineName, LayerMetrics
 from serve.telemetry.metrics_recorder import Recorder
 from serve.types import NO_TENANT, Timing
 
@@ -37,9 +39,17 @@ def observe(recorder: Recorder, version: str, run: BatchRun, oldest: Timing) -> 
 
 
 def sample(
-    recorder: Recorder, version: str, queued: int, engine: Engine, monitor: Monitor | None
+    recorder: Recorder,
+    version: str,
+    queued: int,
+    engine: Engine,
+    monitor: Monitor | None,
+    memory_bytes: int = 0,
 ) -> None:
-    """Set a version's gauges; `queued` are requests."""
+    """Set a version's gauges; `queued` are requests, `memory_bytes` what loading it took."""
+    for name in get_args(EngineName):  # all of them: another one may have computed it until now
+        recorder.gauge("model_engine", int(name == engine.name), version=version, engine=name)
+    recorder.gauge("model_memory_bytes", memory_bytes, version=version)
     recorder.gauge("model_ready", 1, version=version)
     recorder.gauge("model_requests_queued", queued, version=version)
     recorder.gauge("model_retraces", engine.retraces, version=version)
@@ -50,8 +60,10 @@ def sample(
 
 def end(recorder: Recorder, version: str) -> None:
     """Set an unloaded version's gauges to 0: Ray exports their last values for a while."""
-    for name in ("model_ready", "model_requests_queued", "model_retraces"):
+    for name in ("model_ready", "model_requests_queued", "model_retraces", "model_memory_bytes"):
         recorder.gauge(name, 0, version=version)
+    for engine in get_args(EngineName):
+        recorder.gauge("model_engine", 0, version=version, engine=engine)
 
 
 def _sample_layers(recorder: Recorder, version: str, layers: LayerMetrics) -> None:

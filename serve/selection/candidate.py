@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from serve.engines.engine import EngineOptions, Library
 from serve.engines.function_engine import FunctionEngine
+from serve.engines.memory import resident_bytes
 from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
 from serve.errors import ServeError
 from serve.selection.bounded_process import end_with_parent
@@ -26,7 +27,6 @@ from serve.types import Signature, Tensors
 # A figure is the best of some turns: what else the machine does only makes it slower.
 _TURNS = 5
 _TURN_S = 0.12
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def run(job: Job) -> Report:
         if found:
             return Report(None, found)
     rates = {size: _rate(engine, default.name, rows) for size, rows in inputs.items()}
-    return Report(Measured(rates, round(load_s, 2), _memory_bytes()))
+    return Report(Measured(rates, round(load_s, 2), resident_bytes()))
 
 
 def _load(job: Job) -> FunctionEngine:
@@ -130,11 +130,6 @@ def _seconds(call: Callable[[], object]) -> float:
         call()
         count += 1
     return passed / count
-
-
-def _memory_bytes() -> int:
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024
 
 
 def main(arguments: Sequence[str]) -> None:

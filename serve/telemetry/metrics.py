@@ -56,6 +56,7 @@ TAG_VALUES: Mapping[str, int] = {
     "state": 3,
     "layer": 6,
     "tensor": 8,
+    "engine": 4,
 }
 
 METRICS: Mapping[str, Metric] = {
@@ -161,6 +162,16 @@ METRICS: Mapping[str, Metric] = {
     "pipeline_compute_saved_ratio": Metric(
         "gauge",
         "Part of the computation saved against the last layer alone, by measured seconds a row.",
+        ("model", "version"),
+    ),
+    "model_engine": Metric(
+        "gauge",
+        "1 for the library that computes a loaded version, 0 for the others.",
+        ("model", "version", "engine"),
+    ),
+    "model_memory_bytes": Metric(
+        "gauge",
+        "By how much the replica grew while it loaded a version and warmed it up.",
         ("model", "version"),
     ),
     "model_retraces": Metric(

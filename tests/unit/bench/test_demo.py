@@ -40,7 +40,10 @@ class Stop:
 
 @pytest.fixture(scope="module")
 def examples():
-    documents = {name: model_metadata(name, ["1"], "keras", s) for name, s in _MODELS.items()}
+    engine = ("tensorflow", "")
+    documents = {
+        name: model_metadata(name, ["1"], "keras", s, engine) for name, s in _MODELS.items()
+    }
     return {name: demo.example_rows(found["inputs"]) for name, found in documents.items()}
 
 

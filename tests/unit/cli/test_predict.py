@@ -34,7 +34,9 @@ class _Platform:
         if asked.method == "POST":
             return self._infer(asked)
         if asked.path.startswith("/v2/models/tiny"):
-            return 200, metadata_v2.model_metadata("tiny", ["1"], "keras", _SIGNATURE)
+            return 200, metadata_v2.model_metadata(
+                "tiny", ["1"], "keras", _SIGNATURE, ("tensorflow", "")
+            )
         return 404, {"error": "Request for unknown model"}
 
     def _infer(self, asked):

@@ -12,6 +12,7 @@ from serve.protocols.metadata_v2 import model_metadata, server_metadata
 from serve.protocols.signature_check import check
 from serve.types import Signature, TensorSpec
 
+_ENGINE = ("openvino", "twice as fast")
 _SPECS = st.builds(
     TensorSpec,
     st.text(min_size=1, max_size=5),
@@ -23,7 +24,7 @@ _SPECS = st.builds(
 @given(st.lists(_SPECS, min_size=1, max_size=3, unique_by=lambda spec: spec.name))
 def test_a_request_that_is_built_by_the_metadata_fits_the_model(specs):
     signature = Signature("s", tuple(specs), (), False)
-    document = json.loads(encode_json(model_metadata("m", ["1"], "keras", signature)))
+    document = json.loads(encode_json(model_metadata("m", ["1"], "keras", signature, _ENGINE)))
     built = {
         tensor["name"]: np.zeros(
             [2 if size == -1 else size for size in tensor["shape"]],
@@ -43,7 +44,7 @@ def test_a_model_is_described_as_the_protocol_has_it():
         True,
         "set by batching.rows: independent",
     )
-    assert model_metadata("digits", ("1", "3"), "keras", signature) == {
+    assert model_metadata("digits", ("1", "3"), "keras", signature, _ENGINE) == {
         "name": "digits",
         "versions": ["1", "3"],
         "platform": "keras",
@@ -55,6 +56,8 @@ def test_a_model_is_described_as_the_protocol_has_it():
         "properties": {
             "rows": "independent",
             "rows_reason": "set by batching.rows: independent",
+            "engine": "openvino",
+            "engine_reason": "twice as fast",
         },
     }
 

@@ -219,6 +219,7 @@ def test_a_version_that_cannot_be_loaded_is_described_and_the_others_serve(model
             "loading": {},
             "together": {},
             "resting": [],
+            "engines": {3: ("tensorflow", "set by a test")},
         },
         [2],
     )
@@ -239,6 +240,9 @@ def test_policy_and_labels_change_in_place(models, platform):
         return before, await replica.describe(), await replica.handle_http(labelled)
 
     before, after, response = _run(platform(), use)
+    engine = ("tensorflow", "set by a test")
+    assert before.pop("engines") == {2: engine}
+    assert after.pop("engines") == {1: engine, 2: engine}
     assert before == {
         **{"versions": [2], "labels": {}, "failures": {}, "loading": {}, "together": {}},
         "resting": [],

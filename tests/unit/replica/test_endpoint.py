@@ -120,7 +120,12 @@ def test_a_body_that_is_all_data_is_the_only_input():
 def test_v2_metadata_tells_versions_and_tensors(path):
     x, y = ({"name": name, "datatype": "FP32", "shape": [-1]} for name in "xy")
     metadata = {"name": "digits", "versions": ["1", "3"], "platform": "numpy"}
-    metadata["properties"] = {"rows": "independent", "rows_reason": ""}
+    metadata["properties"] = {
+        "rows": "independent",
+        "rows_reason": "",
+        "engine": "tensorflow",
+        "engine_reason": "set by a test",
+    }
     assert _get(path) == (200, {**metadata, "inputs": [x], "outputs": [y]})
 
 

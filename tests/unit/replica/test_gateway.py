@@ -505,6 +505,7 @@ def test_the_index_tells_every_version_and_why_one_or_all_are_missing(gateway_of
         "loading": {3: "anew", 4: "reading 1.2 of 2.1 GB, begun 12 s ago"},
         "together": {1: "a row alone differs"},
         "labels": {},
+        "engines": {1: ("tensorflow", "none is faster"), 3: ("openvino", "2 times as fast")},
     }
     served = gateway_of({"digits": Calls(described)}, words="DEPLOYING")
     assert _get(served, "/v2/repository/index", "POST") == (
@@ -516,8 +517,16 @@ def test_the_index_tells_every_version_and_why_one_or_all_are_missing(gateway_of
                 "state": "READY",
                 "rows": "together",
                 "rows_reason": "a row alone differs",
+                "engine": "tensorflow",
+                "engine_reason": "none is faster",
             },
-            {"name": "digits", "version": "3", "state": "READY"},
+            {
+                "name": "digits",
+                "version": "3",
+                "state": "READY",
+                "engine": "openvino",
+                "engine_reason": "2 times as fast",
+            },
             {
                 "name": "digits",
                 "version": "4",

@@ -71,20 +71,35 @@ def test_a_pipelines_layers_tell_how_long_each_call_took(recorder):
 
 
 def _gauges(recorder):
-    return {(name, dict(tags).get("tensor")): v for (name, *tags), v in recorder.gauges.items()}
+    return {
+        (name, dict(tags).get("tensor")): value
+        for (name, *tags), value in recorder.gauges.items()
+        if name != "model_engine"
+    }
 
 
 def test_a_version_that_serves_is_ready_and_tells_its_queue_and_traces(recorder):
     engine = Doubler()
     engine.retraces = 2
-    version_metrics.sample(recorder, "3", 5, engine, None)
+    version_metrics.sample(recorder, "3", 5, engine, None, 700)
     assert _gauges(recorder) == {
         ("model_ready", None): 1,
         ("model_requests_queued", None): 5,
         ("model_retraces", None): 2,
+        ("model_memory_bytes", None): 700,
     }
     version_metrics.end(recorder, "3")
     assert set(_gauges(recorder).values()) == {0}
+
+
+def test_one_library_computes_a_version_and_the_others_are_told_not_to(recorder):
+    version_metrics.sample(recorder, "3", 0, Doubler(), None)
+    told = {
+        dict(tags)["engine"]: value
+        for (name, *tags), value in recorder.gauges.items()
+        if name == "model_engine"
+    }
+    assert told == {"tensorflow": 1, "openvino": 0, "onnxruntime": 0, "pipeline": 0}
 
 
 def test_rows_by_layer_are_told_once_and_what_exits_saved_when_it_is_known(recorder):

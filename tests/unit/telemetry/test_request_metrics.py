@@ -30,6 +30,7 @@ class Engine:
 
     platform, default_signature, may_block_loop, retraces = "fake", _FIGURES, True, 0
     pads_itself, layers = False, NoLayers()
+    name, reason = "tensorflow", "set by a test"
     signatures = {  # noqa: RUF012
         _FIGURES: Signature(
             _FIGURES, (TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),), True
@@ -155,7 +156,10 @@ def test_every_gauge_of_a_version_is_told_every_second():
     served.recorder.gauges.clear()
     served.model.sample()
     names = {name for name, *tags in served.recorder.gauges if ("version", "1") in tags}
-    assert names == {"model_ready", "model_requests_queued", "model_retraces"}
+    assert names == {
+        *("model_ready", "model_requests_queued", "model_retraces"),
+        *("model_engine", "model_memory_bytes"),
+    }
 
 
 def test_a_version_that_cannot_be_loaded_shows_until_it_is_gone():
