@@ -1,5 +1,6 @@
 """What the benchmarks have in common: the digits model, its platform, and the requests to it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ MODEL = "digits"
 PORTS = {"http": 18000, "metrics": 18001, "dashboard": 18002}
 
 
-def platform_config(repository: Path) -> Config:
+def platform_config(
+    repository: Path, engine: str = "auto", ports: Mapping[str, int] = PORTS
+) -> Config:
     """Return the config of a platform that serves the digits model of a repository."""
     tree: dict[str, Any] = {
-        "repository": {"root": str(repository)},
-        "http": {"port": PORTS["http"]},
-        "ports": {"metrics": PORTS["metrics"], "dashboard": PORTS["dashboard"]},
-        "models": [{"name": MODEL}],
+        # A measurement has the machine for itself; who wants a verdict makes it before.
+        "repository": {"root": str(repository), "try_engines": False},
+        "http": {"port": ports["http"]},
+        "ports": {"metrics": ports["metrics"], "dashboard": ports["dashboard"]},
+        "models": [{"name": MODEL, "engine": engine}],
     }
     return Config.model_validate(tree)
 

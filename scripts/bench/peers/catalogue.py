@@ -61,11 +61,15 @@ def _server(program: str, *ports: int) -> Callable[[Place], list[str]]:
     return lambda place: [str(place.python), script, place.saved_model, *map(str, ports)]
 
 
-def _strata(place: Place) -> list[str]:
-    tree = platform_config(place.repository).model_dump(mode="json", exclude_unset=True)
-    config = place.folder / "strata.yaml"
-    config.write_text(json.dumps(tree))  # JSON is YAML
-    return [str(place.python), "-m", "serve", "up", "--config", str(config)]
+def _strata(engine: str, ports: Mapping[str, int]) -> Callable[[Place], list[str]]:
+    def command(place: Place) -> list[str]:
+        config = platform_config(place.repository, engine, ports)
+        file = place.folder / f"strata-{engine}.yaml"
+        # JSON is YAML
+        file.write_text(json.dumps(config.model_dump(mode="json", exclude_unset=True)))
+        return [str(place.python), "-m", "serve", "up", "--config", str(file)]
+
+    return command
 
 
 def _echo(place: Place) -> list[str]:
@@ -93,6 +97,7 @@ _MOSEC_PORT = 18016
 _KSERVE_PORT = 18017
 _ECHO_PORT = 18018
 _EDGE_PORTS = (18019, 18020)
+_TENSORFLOW_PORTS = {"http": 18021, "metrics": 18022, "dashboard": 18023}
 
 _V2_JSON = Way(_V2, v2_json, wire.v2_answer)
 _V2_BINARY = Way(_V2, v2_binary, wire.v2_answer)
@@ -105,12 +110,21 @@ _ECHOED = {
 PEERS = (
     Peer(
         "strata",
-        "Strata",
+        "Strata, `engine: auto`",
         tuple(PORTS.values()),
-        _strata,
+        _strata("auto", PORTS),
         {"JSON": _V2_JSON, "binary": _V2_BINARY, "V1": _V1_JSON},
         model_process="replica",
         metrics_url=f"http://127.0.0.1:{PORTS['metrics']}/metrics",
+    ),
+    Peer(
+        "strata-tensorflow",
+        "Strata, `engine: tensorflow`",
+        tuple(_TENSORFLOW_PORTS.values()),
+        _strata("tensorflow", _TENSORFLOW_PORTS),
+        {"JSON": _V2_JSON, "binary": _V2_BINARY, "V1": _V1_JSON},
+        model_process="replica",
+        metrics_url=f"http://127.0.0.1:{_TENSORFLOW_PORTS['metrics']}/metrics",
     ),
     Peer(
         "triton",

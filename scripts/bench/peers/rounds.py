@@ -1,6 +1,10 @@
 """Rounds in which every server has its turn, so that a machine that changes changes for all."""
 
+import json
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +46,7 @@ class Rounds:
 
     def measured(self, peers: Sequence[Peer], rounds: int) -> Figures:
         """Return the figures of so many rounds. Raises ServeError if the engine itself fails."""
+        self._choose_engine()
         answers = self._engine()
         for number in range(1, rounds + 1):
             for peer in peers:
@@ -61,6 +66,18 @@ class Rounds:
             rounds=rounds,
             cores=os.cpu_count() or 1,
         )
+
+    def _choose_engine(self) -> None:
+        """Have it found out what `engine: auto` is here, as whoever publishes a model does."""
+        tree = {"repository": {"root": str(self._repository)}, "models": [{"name": MODEL}]}
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "strata.yaml"
+            file.write_text(json.dumps(tree))
+            command = [sys.executable, "-m", "serve", "engines", MODEL, "--config", str(file)]
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise ServeError(f"the engines cannot be tried: {done.stderr.strip()[-500:]}")
+        self._report(done.stdout.strip().splitlines()[-1])
 
     def _engine(self) -> Array:
         self._report("the engine in process")

@@ -104,7 +104,7 @@ def grouped(peer: str, row: Row | None) -> dict[str, float]:
         return {}
     parts: dict[str, float] = {}
     for name, cpu_us in row.cpu_us.items():
-        part = _STRATA.get(name, "Ray's others") if peer == "strata" else name
+        part = _STRATA.get(name, "Ray's others") if peer.startswith("strata") else name
         parts[part] = parts.get(part, 0.0) + cpu_us
     return parts
 

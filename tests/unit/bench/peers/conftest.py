@@ -23,7 +23,7 @@ def figures():
     """Every server with the same rows: 1,000 requests/s, 2 ms, 600 µs of CPU."""
     row = Row(1000.0, 2.0, 4.0, {"replica": 400.0, "haproxy": 150.0, "raylet": 50.0}, 16.0)
     one = turn(row)
-    peers = ("strata", "triton", "mosec", "echo")
+    peers = ("strata", "strata-tensorflow", "triton", "mosec", "echo")
     return Figures(
         engine=ENGINE,
         peers=dict.fromkeys(peers, one) | {"mlserver": turn(row, ("JSON",))},

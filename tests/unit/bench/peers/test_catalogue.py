@@ -26,7 +26,7 @@ def test_every_program_is_there_and_is_told_its_ports(tmp_path):
         command = peer.command(place)
         programs = [part for part in command if part.endswith(".py")]
         assert all(Path(program).exists() for program in programs), peer.name
-        if peer.name != "strata":
+        if not peer.name.startswith("strata"):
             assert set(map(str, peer.ports)) <= set(command), peer.name
 
 

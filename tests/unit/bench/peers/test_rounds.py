@@ -36,6 +36,7 @@ def turns(monkeypatch, figures, told):
             raise fails[peer.name]
         return Turn(float(len(order)), 1.0, 1.0, 1.0, {"JSON, 1": Row(1.0, 1.0, 1.0, {})})
 
+    monkeypatch.setattr(module.Rounds, "_choose_engine", lambda self: order.append("choice"))
     monkeypatch.setattr(in_process, "measured", engine)
     monkeypatch.setattr(module, "take_turn", turn)
     turn.fails, turn.order = fails, order
@@ -48,9 +49,18 @@ def _measured(tmp_path, told, only, rounds):
 
 def test_all_have_a_turn_in_every_round_with_the_engine_around_them(turns, tmp_path, told):
     found = _measured(tmp_path, told, "strata,mosec", 2)
-    assert turns.order == ["engine", "strata", "mosec", "engine", "strata", "mosec", "engine"]
+    assert turns.order == [
+        "choice",
+        "engine",
+        "strata",
+        "mosec",
+        "engine",
+        "strata",
+        "mosec",
+        "engine",
+    ]
     assert set(found.peers) == {"strata", "mosec"}
-    assert found.peers["strata"].start_s == (2 + 5) / 2
+    assert found.peers["strata"].start_s == (3 + 6) / 2
     assert (found.rounds, found.seconds) == (2, 1)
     assert "2/2 mosec: starting" in told
 

@@ -29,14 +29,14 @@ def test_echoes_are_left_out_where_only_servers_are_wanted(figures):
 
 
 def test_latencies_are_medians_and_slowest(figures):
-    assert _cells(latency(figures), "Strata")["binary, 64"] == "2.0 / 4.0"
+    assert _cells(latency(figures), "Strata, `engine: auto`")["binary, 64"] == "2.0 / 4.0"
 
 
 def test_cpu_is_told_as_a_whole_and_by_process(figures):
     rows = [row for row in cpu(figures).rows]
-    place = next(i for i, row in enumerate(rows) if row[0] == "Strata")
+    place = next(i for i, row in enumerate(rows) if row[0].startswith("Strata"))
     assert [row[:2] for row in rows[place : place + 4]] == [
-        ["Strata", "600"],
+        ["Strata, `engine: auto`", "600"],
         ["- replica", "400"],
         ["- HAProxy", "150"],
         ["- Ray's others", "50"],
@@ -54,12 +54,14 @@ def test_processes_that_hardly_count_have_no_line(figures):
     row = Row(1.0, 1.0, 1.0, {"replica": 990.0, "gateway": 10.0})
     strata = figures.peers["strata"]
     alone = {"strata": replace(strata, rows=dict.fromkeys(strata.rows, row))}
-    assert [cells[0] for cells in cpu(replace(figures, peers=alone)).rows] == ["Strata"]
+    assert [cells[0] for cells in cpu(replace(figures, peers=alone)).rows] == [
+        "Strata, `engine: auto`"
+    ]
 
 
 def test_targets_say_bound_and_verdict(figures):
     cells = reached(figures).rows[0]
-    assert cells[1:4] == ["≥ 2", "1.00", "miss"]
+    assert cells[1:4] == ["≥ 3", "1.00", "miss"]
 
 
 def test_tables_are_whole_in_markdown(figures):
