@@ -143,8 +143,8 @@ class VersionTrial:
         with steps("engines") as say:
             try:
                 return try_engines(trial, engine, self._folder, say)
-            except OSError as err:
-                warn(f"other engines were not tried: {err}")
+            except Exception as err:  # the version is right, whatever became of this
+                warn(f"other engines were not tried: {type(err).__name__}: {err}")
                 return None
 
 

@@ -96,6 +96,7 @@ class WatchedModel:
         except BaseException:
             if engine is not None:
                 engine.close()
+            self._release(tried)
             raise
         self.loaded[version] = fetched
         if engine.reason == NOT_TRIED:

@@ -15,6 +15,7 @@ from serve.engines.engine import Complexity, EngineOptions
 from serve.engines.function_engine import FunctionEngine
 from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
 from serve.errors import RepositoryError
+from serve.repository.manifest import record
 from serve.selection import libraries
 from serve.selection.cases import Sample, cases_of, read_samples
 from serve.selection.comparison import first_difference
@@ -54,13 +55,19 @@ def why_not_chosen(verdict: Verdict | None, options: EngineOptions) -> str:
         return "set by engine: tensorflow"
     if verdict is None:
         return NOT_TRIED
-    if options.library in ("auto", verdict.chosen):
-        if verdict.chosen == verdict.native:
-            return verdict.reason
-        return _why_not_now(verdict, options)
-    found = next((each for each in verdict.candidates if each.library == options.library), None)
-    why = found.refused or verdict.reason if found else "it was not tried; run strata engines"
-    return f"{options.library}: {why}"
+    if options.library not in ("auto", verdict.chosen):
+        return _why_not_set(verdict, options.library)
+    return verdict.reason if verdict.chosen == verdict.native else _why_not_now(verdict, options)
+
+
+def _why_not_set(verdict: Verdict, library: str) -> str:
+    """Return why the library that the config names does not compute, where another was chosen."""
+    found = next((each for each in verdict.candidates if each.library == library), None)
+    if found is not None and found.refused:
+        return f"{library}: {found.refused}"
+    if not verdict.candidates:
+        return verdict.reason
+    return f"{library} was not chosen when the engines were tried; run strata engines"
 
 
 def _why_not_now(verdict: Verdict, options: EngineOptions) -> str:
@@ -85,6 +92,7 @@ def _native(version: Path, options: EngineOptions, reason: str) -> FunctionEngin
 
 
 def _chosen(folder: Path, verdict: Verdict, options: EngineOptions) -> FunctionEngine:
+    _require_whole(folder, verdict)
     signatures = {signature.name: signature for signature in verdict.signatures}
     engine = libraries.open_engine(
         verdict.chosen,
@@ -104,14 +112,23 @@ def _chosen(folder: Path, verdict: Verdict, options: EngineOptions) -> FunctionE
     return engine
 
 
+def _require_whole(folder: Path, verdict: Verdict) -> None:
+    """Raise RepositoryError unless the files are those that were tried: others may end us."""
+    for name, digest in verdict.digests.items():
+        try:
+            found = record(folder / name).sha256
+        except OSError as err:
+            raise RepositoryError(f"'{folder / name}' cannot be read: {err.strerror}") from err
+        if found != digest:
+            raise RepositoryError(f"'{folder / name}' is not the file that was tried")
+
+
 def _prove(engine: FunctionEngine, samples: Sequence[Sample], options: EngineOptions) -> None:
     """Have an engine compute what it was proved with. Raises RepositoryError if it is different."""
     tolerance = TOLERANCE_OF_CARDS if options.num_gpus else TOLERANCE
     for name, signature in engine.signatures.items():
-        wanted = signature
-        if options.rows == "together":
-            wanted = replace(signature, batched=False)
-        cases = cases_of(samples, wanted, options.sizes)
+        batched = {"together": False, "independent": True}.get(options.rows, signature.batched)
+        cases = cases_of(samples, replace(signature, batched=batched), options.sizes)
         if not cases:
             raise RepositoryError(f"there are no rows to prove signature '{name}' with")
         found = first_difference(lambda rows, name=name: engine.infer(name, rows), cases, tolerance)  # type: ignore[misc]

@@ -21,6 +21,7 @@ from serve.engines.function_engine import FunctionEngine
 from serve.errors import ServeError
 from serve.repository.engine_folders import VERDICT
 from serve.repository.layout import model_path
+from serve.repository.manifest import record
 from serve.selection import libraries
 from serve.selection.bounded_process import Bounds, free_bytes, run
 from serve.selection.candidate import JOB, REPORT, Job, Report
@@ -71,6 +72,8 @@ def try_engines(
             _copy(file, target / verdict.files[name])
         if files:
             write_samples(_proofs(samples), target)
+        digests = {file.name: record(file).sha256 for file in sorted(target.iterdir())}
+        verdict = replace(verdict, digests=digests)
         (target / VERDICT).write_bytes(verdict.to_json())
     return verdict
 
@@ -181,7 +184,7 @@ class _Round:
         command = [sys.executable, "-m", "serve.selection.candidate", str(file)]
         started = time.monotonic()
         problem = run(command, self._bounds(), self._work / "log")
-        found = Report(None, problem) if problem else REPORT.validate_json(report.read_bytes())
+        found = Report(None, problem) if problem else _report(report)
         if library == self._native and found.measured is not None:
             self._longest = max(_LEAST_S, _TIMES_LONGER * (time.monotonic() - started))
             most = _LEAST_BYTES + _TIMES_LARGER * found.measured.memory_bytes
@@ -256,6 +259,14 @@ def choose(
 def _factor(candidate: Measured, own: Measured) -> float:
     ratios = [candidate.rows_per_s[size] / rate for size, rate in own.rows_per_s.items()]
     return math.prod(ratios) ** (1 / len(ratios))
+
+
+def _report(file: Path) -> Report:
+    """Return what a candidate left, a refusal if that is nothing or broken."""
+    try:
+        return REPORT.validate_json(file.read_bytes())
+    except (OSError, ValueError):
+        return Report(None, "it ended without a report")
 
 
 def _complexity(engine: FunctionEngine) -> Complexity | None:

@@ -46,8 +46,9 @@ class Candidate:
 class Verdict:
     """Which library computes a version, and everything that it needs to be loaded by that.
 
-    `files` are the library's, by signature, relative to the verdict's folder. `native` is what
-    loads the version as it is; `platform` is the V2 protocol's word for the model's format.
+    `files` are the library's, by signature, relative to the verdict's folder, and `digests` the
+    SHA-256 of every file there. `native` is what loads the version as it is; `platform` is the V2
+    protocol's word for the model's format.
     """
 
     chosen: Library
@@ -63,6 +64,7 @@ class Verdict:
     parameters: int | None = None
     flops: int | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
     form: int = _FORM
 
     def of(self, library: Library) -> Candidate | None:

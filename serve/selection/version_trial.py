@@ -51,7 +51,11 @@ def try_version(
     nice: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Verdict:
-    """Try the engines of a version and keep the verdict. Raises RepositoryError."""
+    """Try the engines of a version and keep the verdict. Raises RepositoryError.
+
+    What the config says of rows is its own word, and may change; the verdict has what was found.
+    """
+    options = replace(options, rows="auto")
     with repository.reading(model, version) as fetched:
         content = repository.content(model, version)
         engine = loading.load(fetched.path, replace(options, library="auto"))
