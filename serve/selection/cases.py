@@ -197,7 +197,7 @@ def read_samples(folder: Path) -> list[Sample]:
         index = json.loads((folder / _INDEX).read_text())
         with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
             return [_sample(number, each, arrays) for number, each in enumerate(index)]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as err:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as err:
         raise RepositoryError(f"the rows in '{folder}' cannot be read: {err}") from err
 
 
