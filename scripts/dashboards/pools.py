@@ -5,6 +5,8 @@ from dashboards.promql import everything, increase, of_model, or_zero
 
 _ALL = everything()
 
+_MEMORY = "ray_model_memory_bytes"
+
 
 def pools() -> list[Row]:
     return [
@@ -28,7 +30,9 @@ def pools() -> list[Row]:
                     to_dashboard("cost"),
                     "About what each model of a pool took when it was loaded; 0 while it is not.",
                     Query(
-                        or_zero(f"max by (model) (ray_model_memory_bytes{of_model()})"),
+                        or_zero(
+                            f"sum by (model) (max by (model, version) ({_MEMORY}{of_model()}))"
+                        ),
                         "{{model}}",
                     ),
                 ),

@@ -34,10 +34,11 @@ from serve.edge.presence import Presence
 from serve.edge.routes import parse_path
 from serve.edge.unforeseen import unforeseen
 from serve.engines import memory
+from serve.engines.memory import resident_bytes
 from serve.errors import InvalidRequest, ModelNotReady, QueueFull, ServeError
 from serve.replica.load_queue import LoadQueue
 from serve.replica.pool_member import Member
-from serve.replica.pool_memory import Memory, expected_bytes, resident_bytes
+from serve.replica.pool_memory import Memory, expected_bytes
 from serve.replica.servable import Servable, Settings
 from serve.replica.tasks import Tasks
 from serve.replica.version_sources import RepositorySource, engine_options
@@ -453,9 +454,6 @@ class Pool:
         for state, count in _states(self.members.values()).items():
             recorder.gauge("pool_models", count, state=state)
         recorder.count("pool_unloads", 0)
-        for member in self.members.values():
-            size = member.bytes if member.is_loaded else 0
-            member.servable.recorder.gauge("model_memory_bytes", size)
         for faults in (self.faults, self.request_faults, self.tasks.faults):
             recorder.count("internal_errors", faults.take(), place=faults.place)
         recorder.flush()

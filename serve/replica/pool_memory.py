@@ -5,14 +5,14 @@ that has only just come: a pool whose models do not fit answers slowly and does 
 with loading alone.
 """
 
-import os
 import time
 from collections.abc import Collection
 from typing import Protocol
 
+from serve.engines.memory import resident_bytes
+
 # A model that was loaded stays so long at least. Whoever needs its place waits, or is told 503.
 _RESIDENCE_S = 10.0
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Resident(Protocol):
@@ -57,9 +57,3 @@ def expected_bytes(resident: Resident, residents: Collection[Resident]) -> int:
         return resident.bytes
     known = [each.bytes for each in residents if each.bytes]
     return sum(known) // len(known) if known else 0
-
-
-def resident_bytes() -> int:
-    """Return how much of this process is in memory."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * _PAGE_BYTES

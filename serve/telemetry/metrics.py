@@ -171,7 +171,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "model_memory_bytes": Metric(
         "gauge",
-        "By how much the replica grew while it loaded a version and warmed it up.",
+        "By how much the replica grew while it loaded a version; 0 once it is unloaded.",
         ("model", "version"),
     ),
     "model_retraces": Metric(
@@ -189,11 +189,6 @@ METRICS: Mapping[str, Metric] = {
         "gauge",
         "Mean error of late with which an autoencoder redraws the inputs.",
         ("model", "version"),
-    ),
-    "model_memory_bytes": Metric(
-        "gauge",
-        "About how much a model of a pool took when it was loaded; 0 while it is unloaded.",
-        ("model",),
     ),
     "pool_memory_bytes": Metric(
         "gauge", "Memory of a pool's replica; model is the pool's application.", ("model",)

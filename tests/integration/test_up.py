@@ -45,6 +45,14 @@ def config(tmp_path, graphs):
     return path
 
 
+def _require_answers(url, name, body):
+    answer = requests.post(f"{url}/v2/models/{name}/infer", json=body, timeout=30)
+    assert answer.json()["outputs"][0]["data"] == [6.0]
+    rows = {"instances": [3.0]}
+    answer = requests.post(f"{url}/v1/models/{name}:predict", json=rows, timeout=30)
+    assert answer.json() == {"predictions": [6.0]}
+
+
 def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_to(
     config, graphs, eventually
 ):
@@ -55,12 +63,8 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
         eventually(lambda: "Ctrl-C stops it" in said.read_text(), timeout_s=300)
         url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['http']['port']}"
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]}
-        rows = {"instances": [3.0]}
         for name in ("twice", "pooled"):  # by replicas of its own, and by those of a pool
-            answer = requests.post(f"{url}/v2/models/{name}/infer", json=body, timeout=30)
-            assert answer.json()["outputs"][0]["data"] == [6.0]
-            answer = requests.post(f"{url}/v1/models/{name}:predict", json=rows, timeout=30)
-            assert answer.json() == {"predictions": [6.0]}
+            _require_answers(url, name, body)
         answer = requests.post(f"{url}/v2/pools/p/models/pooled/infer", json=body, timeout=30)
         assert answer.status_code == 404
         replica = _replica_of("twice", process.pid)

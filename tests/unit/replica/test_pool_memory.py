@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve.engines.memory import resident_bytes
 from serve.replica import pool_memory
-from serve.replica.pool_memory import Memory, expected_bytes, resident_bytes
+from serve.replica.pool_memory import Memory, expected_bytes
 
 
 @dataclass(eq=False)

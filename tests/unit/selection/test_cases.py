@@ -110,5 +110,5 @@ def test_broken_samples_are_an_error_that_is_foreseen(tmp_path, name, damage):
     else:
         texts = {"empty": b"", "cut": data[: len(data) // 2], "other": b'[{"signature": 1}]'}
         (tmp_path / name).write_bytes(texts[damage])
-    with pytest.raises(RepositoryError, match="the rows in '.*' cannot be read"):
+    with pytest.raises(RepositoryError, match=r"the rows in '.*' cannot be read"):
         read_samples(tmp_path)

@@ -31,9 +31,7 @@ def test_any_one_number_that_is_another_is_found_and_named(right, place, by):
     assert found.endswith("(normal values, all rows)")
 
 
-@given(
-    right=arrays(np.int32, (4, 3), elements=st.integers(-9, 9)), place=_PLACES, by=st.just(1)
-)
+@given(right=arrays(np.int32, (4, 3), elements=st.integers(-9, 9)), place=_PLACES, by=st.just(1))
 def test_integers_have_no_tolerance(right, place, by):
     got = right.copy()
     got[place] += by

@@ -1,6 +1,5 @@
 """A verdict counts where it was found and proved anew; else a version is loaded as it is."""
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
