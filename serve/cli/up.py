@@ -109,7 +109,8 @@ def _models_missing(config: Config, awaited: Collection[str]) -> set[str]:
 def _say_what_waits(config: Config, awaited: Mapping[str, str], recipes: Sequence[str]) -> None:
     """Say what is trained, and of what needs anything else why it waits."""
     if recipes:
-        err.print(f"[dim]training beside the platform: {', '.join(recipes)}[/dim]")
+        names = ", ".join(recipes)
+        err.print(f"[dim]training beside the platform: {names}[/dim]", soft_wrap=True)
     needed = config.models_needed()
     for name, reason in awaited.items():
         if not recipes or not all(recipes_for([model]) for model in needed[name]):
