@@ -97,17 +97,17 @@ class _FileSystem:
         self._outage.step()
         return _File(self._fs.open(path, mode), self._outage)
 
-    def get_file(self, path, target):
+    def get_file(self, path, target, callback):
         self._outage.step()
-        self._fs.get_file(path, target)
+        self._fs.get_file(path, target, callback=callback)
         if self._outage.fails():
             with open(target, "r+b") as file:
                 file.truncate(file.seek(0, 2) // 2)
             raise ConnectionResetError(errno.ECONNRESET, "Connection reset half way")
 
-    def put_file(self, source, path):
+    def put_file(self, source, path, callback):
         self._outage.step()
-        self._fs.put_file(source, path)
+        self._fs.put_file(source, path, callback=callback)
         self._outage.step()  # it is there, and nobody heard that it is
 
 

@@ -5,7 +5,7 @@ from dashboards.promql import everything, increase, of_model, or_zero
 
 _ALL = everything()
 
-_MEMORY = "ray_model_memory_bytes"
+_BYTES = "ray_model_memory_bytes"
 
 
 def pools() -> list[Row]:

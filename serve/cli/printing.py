@@ -1,7 +1,8 @@
 """What commands print: tables, bars, progress; plain where the output is no terminal."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from serve.learn.recipes import Progress as Report
+from serve.repository.progress import Listener, amount
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False)
+
+_SLOW_S = 1.0
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -60,13 +64,23 @@ def progress_bar(title: str) -> Iterator[Report]:
 
 
 @contextmanager
-def steps(title: str) -> Iterator[Callable[[str], None]]:
-    """Show on stderr what is being done: in one line, or a line each where it is no terminal."""
-    if not err.is_terminal:
-        yield lambda text: err.print(f"{title}: {text}", markup=False)
-        return
-    with err.status(title) as status:
-        yield lambda text: status.update(f"{title}: {escape(text)}")
+def slow_progress() -> Iterator[Listener]:
+    """Show how far a long piece of work is, on a terminal; nothing of what takes under a second."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=err, transient=True)
+    began, task = time.monotonic(), bar.add_task("", total=None)
+
+    def heard(phase: str, done: int, total: int) -> None:
+        part = f" {amount(done, total)}" if total else ""
+        bar.update(task, description=f"{phase}{part}", completed=done, total=total or None)
+        if err.is_terminal and time.monotonic() - began >= _SLOW_S:
+            bar.start()
+
+    try:
+        yield heard
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def warn(text: str) -> None:

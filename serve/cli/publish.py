@@ -11,7 +11,7 @@ from typing import Annotated, Self
 import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import bytes_text, out, quiet_tensorflow, steps, warn
+from serve.cli.printing import bytes_text, out, quiet_tensorflow, slow_progress, warn
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.engines.engine import EngineOptions
@@ -24,6 +24,7 @@ from serve.replica.version_sources import engine_options
 from serve.repository.engine_folders import content_of
 from serve.repository.layout import BASELINE, SAMPLE
 from serve.repository.manifest import Manifest
+from serve.repository.progress import heard_by, tell
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
 from serve.repository.repository import Repository, configured
@@ -73,7 +74,11 @@ def publish(
     options = options_of(tree, name)
     # What the config says of rows is its own word, and may change; the manifest has what was found.
     options = replace(options, signature=signature or options.signature, rows="auto")
-    with VersionTrial(repository, options, try_engines=try_engines) as trial:
+    with (
+        VersionTrial(repository, options, try_engines=try_engines) as trial,
+        slow_progress() as listener,
+        heard_by(listener),
+    ):
         validate = partial(trial.validate, model=name, sample=sample, examples=examples)
         published = publish_version(
             path, repository, name, version, validate=validate, prepare=trial.keep
@@ -140,12 +145,11 @@ class VersionTrial:
 
     def _tried(self, path: Path, engine: FunctionEngine) -> Verdict | None:
         trial = Trial(path, self._options, self._options.sizes)
-        with steps("engines") as say:
-            try:
-                return try_engines(trial, engine, self._folder, say)
-            except Exception as err:  # the version is right, whatever became of this
-                warn(f"other engines were not tried: {type(err).__name__}: {err}")
-                return None
+        try:
+            return try_engines(trial, engine, self._folder, tell)
+        except Exception as err:  # the version is right, whatever became of this
+            warn(f"other engines were not tried: {type(err).__name__}: {err}")
+            return None
 
 
 def try_version(

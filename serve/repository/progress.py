@@ -32,6 +32,22 @@ def tell(phase: str, done: int = 0, total: int = 0) -> None:
         listener(phase, done, total)
 
 
+def counted(phase: str, total: int) -> Callable[[int], None]:
+    """Return what takes the bytes of each part of a phase that was done, and tells their sum.
+
+    The listener is that of the thread which asks for it; parts may come from others.
+    """
+    done, listener = 0, _listener.get()
+
+    def part(size: int) -> None:
+        nonlocal done
+        done += size
+        if listener is not None:
+            listener(phase, done, max(done, total))
+
+    return part
+
+
 def amount(done: int, total: int) -> str:
     """Return how many bytes of how many are done, in the unit that fits all of them."""
     unit, size = ("GB", 10**9) if total >= 10**9 else ("MB", 10**6)

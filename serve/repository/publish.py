@@ -35,6 +35,7 @@ from serve.repository.layout import (
 )
 from serve.repository.locks import locked
 from serve.repository.manifest import FileRecord, Manifest, record
+from serve.repository.progress import counted, tell
 from serve.repository.repository import Repository
 from serve.repository.store import FULL, Store, reason
 from serve.repository.upload import upload
@@ -145,7 +146,8 @@ def _stage(source: Path, staging: Path) -> dict[str, FileRecord]:
         files = _source_files(source)
         if find_model(files) is None:
             raise RepositoryError(f"'{source}' cannot be published: it holds {no_model(files)}")
-        records = {path: copy_file(file, staging / path) for path, file in files.items()}
+        told = counted("copying", sum(file.stat().st_size for file in files.values()))
+        records = {path: copy_file(file, staging / path, told) for path, file in files.items()}
     except OSError as err:
         if err.errno in FULL:
             raise
@@ -163,6 +165,7 @@ def _validated(
     validate: Callable[[Path], Sequence[Signature]], staging: Path, source: Path
 ) -> Sequence[Signature]:
     """Return what `validate` does; what it raises becomes a sentence about the source."""
+    tell("trying")
     try:
         return validate(staging)
     except ServeError as err:
@@ -177,11 +180,13 @@ def _validated(
         ) from err
 
 
-def copy_file(source: Path, target: Path) -> FileRecord:
-    """Copy one file, making its folder, and return what was copied."""
+def copy_file(
+    source: Path, target: Path, told: Callable[[int], None] = lambda size: None
+) -> FileRecord:
+    """Copy one file, making its folder, and return what was copied; `told` gets parts' bytes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as read, target.open("xb") as written:
-        return manifests.copy(read, written)
+        return manifests.copy(read, written, told)
 
 
 def _source_files(source: Path) -> dict[str, Path]:

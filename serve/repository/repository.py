@@ -25,6 +25,7 @@ from serve.repository.manifest import (
     small_and_large,
     verify,
 )
+from serve.repository.progress import counted
 from serve.repository.store import Store, reason
 
 
@@ -326,8 +327,9 @@ class Repository:
         paths = sorted(files.keys() & {*manifest.files, MANIFEST, BASELINE} if manifest else files)
 
         def fill(staging: Path) -> None:
+            told = counted("fetching", sum(files[path] or 0 for path in paths))
             for path in paths:
-                self.store.download(f"{found.path}/{path}", staging / path, files[path])
+                self.store.download(f"{found.path}/{path}", staging / path, files[path], told)
             self._verify(staging, manifest)
             if self._version(model, version).revision != found.revision:
                 raise RepositoryError(

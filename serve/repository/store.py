@@ -7,7 +7,7 @@ becomes a RepositoryError that names the root and the reason. Paths are relative
 
 import errno
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -84,15 +84,22 @@ class Store:
         with self._translated(), self._fs.open(self._full(path), "rb") as file:
             yield file
 
-    def download(self, path: str, target: Path, size: int | None = None) -> None:
+    def download(
+        self,
+        path: str,
+        target: Path,
+        size: int | None = None,
+        told: Callable[[int], None] = lambda size: None,
+    ) -> None:
         """Copy a file to the disk; `size` are the bytes that it has, None if that is unknown.
 
-        Raises RepositoryError, and OSError if the disk is full.
+        `told` gets the bytes of parts that have come. Raises RepositoryError, and OSError if the
+        disk is full.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self._translated():
-                self._fs.get_file(self._full(path), str(target))
+                self._fs.get_file(self._full(path), str(target), callback=_Parts(told))
         except RepositoryError as err:
             if isinstance(err.__cause__, OSError) and err.__cause__.errno in FULL:
                 raise err.__cause__ from None  # the disk's error, and none of the store
@@ -104,9 +111,11 @@ class Store:
                 f"'{self.url(path)}' came"
             )
 
-    def upload(self, source: Path, path: str) -> None:
+    def upload(
+        self, source: Path, path: str, told: Callable[[int], None] = lambda size: None
+    ) -> None:
         with self._translated():
-            self._fs.put_file(str(source), self._full(path))
+            self._fs.put_file(str(source), self._full(path), callback=_Parts(told))
 
     def create(self, path: str) -> bool:
         """Make a file and tell whether it was this call that made it.
@@ -234,6 +243,17 @@ class Store:
             raise RepositoryError(
                 f"repository '{self.root}' cannot be used: {reason(err)}"
             ) from err
+
+
+class _Parts(fsspec.Callback):  # type: ignore[misc]  # fsspec has no types
+    """Tells the bytes of parts as a store moves them."""
+
+    def __init__(self, told: Callable[[int], None]) -> None:
+        super().__init__()
+        self._told = told
+
+    def relative_update(self, inc: int = 1) -> None:
+        self._told(inc)
 
 
 def _stamp(info: Mapping[str, Any]) -> str:

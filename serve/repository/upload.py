@@ -11,6 +11,7 @@ from pathlib import Path
 from serve.errors import RepositoryError
 from serve.repository.layout import MANIFEST, PUBLISHING
 from serve.repository.manifest import Manifest
+from serve.repository.progress import counted
 from serve.repository.store import Store
 
 
@@ -24,9 +25,10 @@ def upload(staging: Path, store: Store, manifest: Manifest) -> bool:
     if not _claim(store, folder):
         return False
     paths = [*manifest.files, MANIFEST]
+    told = counted("uploading", manifest.size_bytes)
     try:
         for path in paths:
-            store.upload(staging / path, f"{folder}/{path}")
+            store.upload(staging / path, f"{folder}/{path}", told)
     except BaseException:
         _undo(store, folder, [MANIFEST, *manifest.files])
         raise

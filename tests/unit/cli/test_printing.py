@@ -1,11 +1,21 @@
 """What commands print is plain where the output is no terminal."""
 
+import io
 import os
 from contextlib import suppress
 
 import pytest
+from rich.console import Console
 
-from serve.cli.printing import bytes_text, elapsed, print_table, progress_bar, quiet_tensorflow
+from serve.cli import printing
+from serve.cli.printing import (
+    bytes_text,
+    elapsed,
+    print_table,
+    progress_bar,
+    quiet_tensorflow,
+    slow_progress,
+)
 
 
 def test_a_table_folds_its_last_column_rather_than_run_off_the_screen(capsys):
@@ -27,6 +37,34 @@ def test_progress_is_a_line_whenever_it_says_something_new(capsys):
         ["training", "digits", "10%", "epoch", "1"],
         ["training", "digits", "100%", "epoch", "2"],
     ]
+
+
+class _Clock:
+    """The time that a bar sees: a second later each time that it looks."""
+
+    def __init__(self, step_s):
+        self._now, self._step_s = 0.0, step_s
+
+    def monotonic(self):
+        self._now += self._step_s
+        return self._now
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "step_s", "is_shown"),
+    [(True, 1.0, True), (True, 0.1, False), (False, 1.0, False)],
+)
+def test_only_what_takes_longer_than_a_second_shows_a_bar_and_only_on_a_terminal(
+    is_terminal, step_s, is_shown, monkeypatch
+):
+    file = io.StringIO()
+    monkeypatch.setattr(printing, "err", Console(file=file, force_terminal=is_terminal, width=80))
+    monkeypatch.setattr(printing, "time", _Clock(step_s))
+    with slow_progress() as heard:
+        heard("copying", 1_200_000_000, 2_100_000_000)
+        heard("trying", 0, 0)
+    assert ("copying 1.2 of 2.1 GB" in file.getvalue()) == is_shown
+    assert ("trying" in file.getvalue()) == is_shown
 
 
 def test_only_what_is_written_while_tensorflow_is_imported_is_hidden(capfd):

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from serve.repository.progress import amount, heard_by, tell
+from serve.repository.progress import amount, counted, heard_by, tell
 
 
 def test_who_listens_hears_what_its_own_thread_tells_and_nobody_else():
@@ -19,6 +19,17 @@ def test_who_listens_hears_what_its_own_thread_tells_and_nobody_else():
     tell("late")
     assert heard == [("copying", 1, 2), ("copying", 2, 2)]
     assert others == [("loading", 0, 0)]
+
+
+def test_parts_are_counted_whichever_thread_they_come_from():
+    heard = []
+    with heard_by(lambda *told: heard.append(told)):
+        part = counted("fetching", 10)
+    for size in (4, 6, 1):
+        thread = threading.Thread(target=part, args=(size,))
+        thread.start()
+        thread.join()
+    assert heard == [("fetching", 4, 10), ("fetching", 10, 10), ("fetching", 11, 11)]
 
 
 @pytest.mark.parametrize(

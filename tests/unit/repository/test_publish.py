@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from serve.errors import ConfigError, RepositoryError
 from serve.repository import publish as publishing
+from serve.repository.progress import heard_by
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.repository.store import Store
@@ -32,6 +33,21 @@ def test_a_published_version_is_fetched_as_it_was(repository, saved_model):
         assert (fetched / path).read_bytes() == (saved_model / path).read_bytes()
     assert repository.manifest("digits", 1) == published.manifest
     assert repository.manifest("digits", 1).metadata == {"accuracy": 0.97}
+
+
+def test_progress_of_each_step_is_told_up_to_the_last_byte(repository, saved_model):
+    heard = []
+    with heard_by(lambda *told: heard.append(told)):
+        manifest = publish(saved_model, repository, "digits", validate=lambda staging: []).manifest
+        repository.fetch("digits", 1)
+    size = manifest.size_bytes
+    phases = list(dict.fromkeys(phase for phase, *_ in heard))
+    assert phases[:2] == ["copying", "trying"]
+    assert ("copying", size, size) in heard
+    if not repository.is_local:
+        assert phases[2:4] == ["uploading", "fetching"]
+        *_, (_, done, total) = (each for each in heard if each[0] == "uploading")
+        assert done == total > size
 
 
 def test_files_beside_the_model_are_kept_and_hidden_ones_left_out(repository, make, tmp_path):
@@ -106,7 +122,7 @@ def test_metadata_that_is_not_json_is_refused(repository, keras_file):
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(local, keras_file, monkeypatch):
-    def full(source, target):
+    def full(source, target, told):
         raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
     monkeypatch.setattr(publishing, "copy_file", full)
@@ -200,8 +216,8 @@ def test_a_replica_sees_nothing_of_an_upload_before_its_manifest(make, tmp_path,
     repository = Repository(f"memory://{uuid.uuid4().hex}", tmp_path / "cache")
     upload, seen = Store.upload, []
 
-    def watched(store, source, path):
-        upload(store, source, path)
+    def watched(store, source, path, told):
+        upload(store, source, path, told)
         seen.append((path.rpartition("/")[2], Repository(repository.root, tmp_path).versions("d")))
 
     monkeypatch.setattr(Store, "upload", watched)

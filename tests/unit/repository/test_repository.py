@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from serve.errors import RepositoryError
+from serve.repository import manifest as manifests
 from serve.repository.layout import MANIFEST, NO_NUMBER
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
@@ -262,8 +263,8 @@ def test_an_object_that_changes_while_it_is_copied_is_not_kept(keras_file, make,
     repository.store.upload(keras_file, "digits/1/model.keras")
     download = repository.store.download
 
-    def overtaken(path, target, size):
-        download(path, target, size)
+    def overtaken(path, target, *rest):
+        download(path, target, *rest)
         repository.store.upload(make.keras(tmp_path / "b.keras"), "digits/1/model.keras")
 
     repository.store.download = overtaken
@@ -272,6 +273,42 @@ def test_an_object_that_changes_while_it_is_copied_is_not_kept(keras_file, make,
     repository.store.download = download
     fetched = repository.fetch("digits", 1) / "model.keras"
     assert fetched.read_bytes() == (tmp_path / "b.keras").read_bytes()
+
+
+def _harm(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("large_bytes", [0, 10**9])
+def test_a_file_that_is_not_what_was_published_is_told_before_or_once_it_was_read(
+    large_bytes, local, saved_model, monkeypatch
+):
+    monkeypatch.setattr(manifests, "LARGE_BYTES", large_bytes)
+    publish(saved_model, local, "digits")
+    shard = next(local.store.local_path("digits/1").glob("variables/*.data-*"))
+    _harm(shard)
+    entered = []
+    with (
+        pytest.raises(RepositoryError, match=f"{shard.name}' is not the file that was published"),
+        local.reading("digits", 1),
+    ):
+        entered.append("its engine is loaded")
+    assert bool(entered) == (large_bytes == 0)
+    with pytest.raises(RepositoryError, match="is not the file that was published"):
+        local.fetch("digits", 1)
+
+
+def test_a_large_file_that_cannot_be_loaded_is_told_by_its_hash(local, saved_model, monkeypatch):
+    monkeypatch.setattr(manifests, "LARGE_BYTES", 0)
+    publish(saved_model, local, "digits")
+    _harm(next(local.store.local_path("digits/1").glob("variables/*.data-*")))
+    with (
+        pytest.raises(RepositoryError, match="is not the file that was published"),
+        local.reading("digits", 1),
+    ):
+        raise RepositoryError("cannot be loaded as a SavedModel")
 
 
 def test_a_published_version_that_was_overwritten_says_so_and_not_that_it_is_missing(

@@ -52,7 +52,7 @@ def test_names_that_leave_the_folder_and_circles_of_links_are_not_followed(tmp_p
 def test_a_file_that_comes_shorter_than_it_is_listed_is_an_error(store, tmp_path, monkeypatch):
     store._fs.pipe_file(store._full("a/file"), b"whole")
 
-    def cut(path, target):
+    def cut(path, target, callback):
         Path(target).write_bytes(b"who")
 
     monkeypatch.setattr(store._fs, "get_file", cut)
@@ -61,7 +61,7 @@ def test_a_file_that_comes_shorter_than_it_is_listed_is_an_error(store, tmp_path
 
 
 def test_a_disk_that_is_full_is_no_error_of_the_store(store, tmp_path, monkeypatch):
-    def full(path, target):
+    def full(path, target, callback):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(store._fs, "get_file", full)
