@@ -59,10 +59,13 @@ def _defaults() -> dict[str, Any]:
     """Return the deploy config without models, a model's application, and their defaults."""
     skeleton = deploy_config(Config())
     model, pooled = Model(name="model"), Model(name="model", pool="pool")
+    served = model.model_dump(mode="json", exclude_none=True)
+    # As applications hands it on: one of its keys alone says that it is the default.
+    served["version_policy"] = model.version_policy.model_dump(mode="json", exclude_unset=True)
     return {
         "ray_version": _ray_version(),
         "config": Config().model_dump(mode="json", exclude_none=True),
-        "served": model.model_dump(mode="json", exclude_none=True),
+        "served": served,
         "deploy": skeleton,
         "application": deploy_config(Config(models=(model,)))["applications"][-1],
         "pool_application": deploy_config(Config(models=(pooled,)))["applications"][-1],

@@ -30,9 +30,7 @@ def pools() -> list[Row]:
                     to_dashboard("cost"),
                     "About what each model of a pool took when it was loaded; 0 while it is not.",
                     Query(
-                        or_zero(
-                            f"sum by (model) (max by (model, version) ({_MEMORY}{of_model()}))"
-                        ),
+                        or_zero(f"sum by (model) (max by (model, version) ({_BYTES}{of_model()}))"),
                         "{{model}}",
                     ),
                 ),
