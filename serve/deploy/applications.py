@@ -9,15 +9,15 @@ that did not change are not touched.
 """
 
 from collections.abc import Collection
-from typing import Any
-
-from ray import serve as ray_serve
-from ray.serve import Application
+from typing import TYPE_CHECKING, Any
 
 from serve.config.pipelines import Pipeline, members_of, nested_in
 from serve.config.schema import Config, Model
 from serve.config.sections import Pool, Process, Served
 from serve.deploy.capacity import GATEWAY_CPUS
+
+if TYPE_CHECKING:  # seconds to import, and only what is built needs it
+    from ray.serve import Application
 
 # Requests that may be in a replica beyond those that wait: two batches, one computed, one encoded,
 # and some to be told that the queue is full. Whatever Ray holds back in front of the replica has
@@ -250,8 +250,10 @@ def _for_gateway(served: Served) -> dict[str, Any]:
     }
 
 
-def build_model(args: dict[str, Any]) -> Application:
+def build_model(args: dict[str, Any]) -> "Application":
     """Build a model's application; Ray calls it in the cluster."""
+    from ray import serve as ray_serve
+
     from serve.replica.deployments import ModelDeployment
 
     deployment = ray_serve.deployment(name="model")(ModelDeployment)
@@ -260,16 +262,20 @@ def build_model(args: dict[str, Any]) -> Application:
     )
 
 
-def build_pool(args: dict[str, Any]) -> Application:
+def build_pool(args: dict[str, Any]) -> "Application":
     """Build a pool's application; Ray calls it in the cluster."""
+    from ray import serve as ray_serve
+
     from serve.replica.deployments import PoolDeployment
 
     deployment = ray_serve.deployment(name="model")(PoolDeployment)
     return deployment.bind(args["pool"], args["repository"])
 
 
-def build_gateway(args: dict[str, Any]) -> Application:
+def build_gateway(args: dict[str, Any]) -> "Application":
     """Build the gateway's application; Ray calls it in the cluster."""
+    from ray import serve as ray_serve
+
     from serve.replica.deployments import GatewayDeployment
 
     return ray_serve.deployment(name="gateway")(GatewayDeployment).bind()

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from serve.datatypes import DATATYPES
 from serve.errors import InvalidRequest
@@ -17,13 +16,15 @@ def load_image(path: Path, spec: TensorSpec) -> Array:
 
     Values are 0..1 for floating point inputs and 0..255 for integers. Raises InvalidRequest.
     """
+    from PIL import Image
+
     height, width, channels = _image_shape(spec)
     try:
         with Image.open(path) as file:
             picture = file.convert(_MODES[channels])
     except FileNotFoundError as err:
         raise InvalidRequest(f"{path}: no such file") from err
-    except (OSError, UnidentifiedImageError) as err:
+    except OSError as err:
         raise InvalidRequest(f"{path}: not a picture that can be read: {err}") from err
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
@@ -44,5 +45,7 @@ def _image_shape(spec: TensorSpec) -> tuple[int, int, int]:
 
 def save_image(pixels: Array, path: Path) -> None:
     """Write a float image [height, width, 1] with values 0..1 as a greyscale PNG."""
+    from PIL import Image
+
     levels = np.clip(np.rint(pixels[..., 0] * 255), 0, 255).astype(np.uint8)
     Image.fromarray(levels).save(path)

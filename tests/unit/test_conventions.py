@@ -4,6 +4,8 @@ import ast
 import inspect
 import pickle
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -23,6 +25,12 @@ _TESTED_ELSEWHERE = {
     "serve/edge/asgi.py": "tests/unit/edge/test_presence.py",
     "serve/types.py": "tests/unit/protocols/test_rest_v2.py",  # values, which do nothing
 }
+# What a process imports it pays for in seconds and megabytes, once for each process.
+_ENGINES = {"tensorflow", "keras", "tf_keras", "h5py", "openvino", "onnxruntime"}
+_STORES = {"s3fs", "gcsfs", "botocore", "aiobotocore", "google.cloud"}
+_TOOLS = {"typer", "rich", "kubernetes", "matplotlib", "pytest", "PIL"}
+_RAYS = {"ray.data", "ray.train", "ray.tune", "ray.dashboard"}
+_EXPORTERS = {"opentelemetry.exporter.otlp"}
 _ERRORS = [
     value
     for value in vars(errors).values()
@@ -143,3 +151,41 @@ def test_no_file_names_a_place_of_this_machine():
         text = path.read_text()
         assert "/work/" not in text
         assert "/root/" not in text
+
+
+def _imported_by(statement):
+    """Return the modules that a new process has after a statement."""
+    program = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=240
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "without"),
+    [
+        pytest.param(
+            "import serve.replica.deployments, serve.replica.gateway",
+            _ENGINES | _STORES | _TOOLS | _RAYS | _EXPORTERS,
+            id="a replica and the gateway",
+        ),
+        pytest.param(
+            "import serve.deploy.applications",
+            _ENGINES | _STORES | _TOOLS | _EXPORTERS | {"ray", "serve.replica"},
+            id="what Ray Serve calls to build an application",
+        ),
+        pytest.param(
+            "import serve.deploy.local_platform",
+            _ENGINES | _STORES | _EXPORTERS | {"ray", "kubernetes", "matplotlib", "PIL"},
+            id="what starts a platform",
+        ),
+        pytest.param(
+            "import serve.cli.main",
+            _ENGINES | _STORES | _EXPORTERS | {"ray", "kubernetes", "matplotlib", "PIL"},
+            id="the command line",
+        ),
+    ],
+)
+def test_nothing_is_imported_that_is_not_needed(statement, without):
+    assert not _imported_by(statement) & without
