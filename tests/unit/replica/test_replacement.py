@@ -13,7 +13,7 @@ from serve.config.sections import VersionPolicy
 from serve.edge.http import HttpRequest
 from serve.errors import ModelNotFound, ModelNotReady, QueueFull, RepositoryError
 from serve.replica import model as versions
-from serve.replica import version_failures
+from serve.replica import replacement, version_failures
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.model import Model
 from serve.telemetry.request_metrics import RequestMetrics
@@ -118,8 +118,16 @@ def test_no_more_requests_wait_than_may_be_queued():
     assert asyncio.run(scenario()) == [[2], [2]]
 
 
-def test_requests_that_are_in_the_old_version_are_computed_by_it_first():
+def test_requests_that_are_in_the_old_version_are_computed_by_it_first(monkeypatch):
     old = Held("infer", factor=3)
+    closed_at_release = []
+    release = replacement.release
+
+    def noted():
+        closed_at_release.append(old.is_closed)
+        release()
+
+    monkeypatch.setattr(replacement, "release", noted)
     source = _Order({1: old})
     model = _model(source)
 
@@ -131,12 +139,15 @@ def test_requests_that_are_in_the_old_version_are_computed_by_it_first():
         refreshing = asyncio.create_task(model.refresh())
         await until(lambda: model.is_replacing)
         late = asyncio.create_task(_y(model, 1))
+        for _ in range(1_000):  # turns in which it would go on if it did not wait
+            await asyncio.sleep(0)
         loads = list(source.loads)
         old.goes_on.set()
         await refreshing
         return loads, await asyncio.gather(*asked), await late
 
     assert asyncio.run(scenario()) == ([1], [[3], [6]], [5])
+    assert closed_at_release == [True]
     assert source.closed_at_load == [(1, False), (2, True)]
 
 
@@ -191,6 +202,19 @@ def test_a_version_that_fails_brings_the_old_one_back_and_takes_nothing_down_aga
     assert loads == [1, 2, 1]
     assert after == [{2}, [5], {"stable": 2}]
     assert "the version before it comes back, and it is not tried again until its" in caplog.text
+
+
+def test_a_label_that_was_to_move_to_the_version_that_failed_means_what_it_did():
+    source = Versions({1: Doubler()})
+    model = _model(source)
+
+    async def scenario():
+        await model.apply(_BEFORE, {"stable": 1})
+        source.put(2, _BROKEN)
+        await model.apply(_BEFORE, {"stable": 2})
+        return dict(model.labels), set(model.versions)
+
+    assert asyncio.run(scenario()) == ({"stable": 1}, {1})
 
 
 def test_a_version_that_failed_is_tried_beside_the_old_one_once_that_is_allowed(monkeypatch):
