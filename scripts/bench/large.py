@@ -25,7 +25,7 @@ import requests
 import typer
 
 from bench.command import run
-from bench.peers.processes import descendants
+from bench.peers.processes import command_of
 from serve.cli.printing import err, print_table
 from serve.errors import ServeError
 
@@ -93,10 +93,10 @@ def _measured(place: Path, mb: int) -> list[tuple[str, ...]]:
     config = _config(place, "after_load")
     rows = [_published(config, model)]
     began = time.monotonic()
-    with _platform(config) as replica_of:
+    with _platform(config):
         _until_served(1)
         ready_s = time.monotonic() - began
-        replica = replica_of()
+        replica = _replica()
         rows.append(("strata up, ready", f"{ready_s:.1f}", *_memory(replica), "", ""))
         rows.append(_replaced("after_load", config, model, replica, 2))
         config = _config(place, "before_load")
@@ -137,14 +137,11 @@ def _published(config: Path, model: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def _platform(config: Path) -> Iterator[Any]:
-    """Start a platform, and yield what finds its replica: the process that holds the most."""
+def _platform(config: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "serve", "up", "--config", str(config)]
     process = subprocess.Popen(command, stdout=sys.stderr)
     try:
-        yield lambda: max(
-            (each.pid for each in descendants(process.pid)), key=lambda pid: _status(pid, "VmRSS")
-        )
+        yield
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(120)
@@ -173,6 +170,15 @@ def _replaced(way: str, config: Path, model: Path, replica: int, version: int) -
         f"{client.longest_s:.1f}",
         str(failed),
     )
+
+
+def _replica() -> int:
+    """Return the process that Ray calls the model's replica."""
+    pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+    found = [pid for pid in pids if "ServeReplica:large" in command_of(pid)]
+    if not found:
+        raise ServeError("no process of this machine is a replica of the model 'large'")
+    return max(found, key=lambda pid: _status(pid, "VmRSS"))
 
 
 def _until_served(version: int) -> None:
