@@ -11,11 +11,13 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config.file import load
 from serve.config.schema import Config
+from serve.config.sections import pool_application
 from serve.deploy.application_status import ApplicationState
 from serve.deploy.capacity import require_room
 from serve.deploy.ray_api import RayServeApi
+from serve.deploy.repository_index import unserved_members
 from serve.deploy.rollout import failed_for_good, wait_until_running
-from serve.errors import ConfigError
+from serve.errors import ConfigError, RepositoryError
 
 if TYPE_CHECKING:  # it brings Ray
     from serve.deploy.changes import Change
@@ -82,16 +84,28 @@ def _apply_here(tree: Config, timeout_s: float | None, dry_run: bool) -> None:
     if dry_run:
         out.print(_NOTHING_CHANGED)
         return
-    stays = {each.name for each in found if each.word in ("changed", "unchanged")}
+    # The models of a pool have its application.
+    places = {each.name: pool_application(each.pool) for each in tree.models if each.pool}
+    stays = {
+        places.get(each.name, each.name) for each in found if each.word in ("changed", "unchanged")
+    }
     before = api.states()
     failed = failed_for_good(before, stays - {each.name for each in found if each.restarts})
     for name, reason in failed.items():
         out.print(f"{name}: is started again, it had failed: {reason}", markup=False)
     api.deploy(new, anew=failed)
     if timeout_s is not None:
-        touched = {each.name for each in found if each.word in ("added", "changed")} | {*failed}
+        changed = {each.name for each in found if each.word in ("added", "changed")}
+        touched = {places.get(name, name) for name in changed} | {*failed}
         _wait(api, {GATEWAY, *touched}, stays - touched, timeout_s)
-        ill = [name for name in sorted(stays - touched) if before[name].status != "RUNNING"]
+        unserved = unserved_members(tree, api.states)
+        for name in sorted(changed & unserved.keys()):
+            raise RepositoryError(f"model '{name}': {unserved[name]}")
+        ill = [
+            name
+            for name in sorted((stays - touched) & before.keys())
+            if before[name].status != "RUNNING"
+        ]
         more = f" but for what was not touched and did not: {', '.join(ill)}" if ill else ""
         out.print(f"the platform runs as configured{more}", markup=False)
 

@@ -5,20 +5,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import requests
 import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, print_table
 from serve.config.file import load
-from serve.deploy.application_status import ApplicationState, member_states
+from serve.deploy.application_status import ApplicationState
 from serve.deploy.ray_api import RayServeApi
+from serve.deploy.repository_index import Index, read_index, states_of_members
 from serve.protocols.metadata_v2 import RESTING
 
 if TYPE_CHECKING:
     from serve.cluster.status import ReleaseStatus
 
-Index = dict[str, list[dict[str, Any]]]
 # What a version with a reason is, by its state in the index.
 _WHAT = {"READY": "served as it was loaded", "LOADING": "being loaded"}
 _COLUMNS = ("MODEL", "STATE", "REPLICAS", "VERSIONS", "LABELS")
@@ -52,11 +51,10 @@ def status(
         return
     tree = load(config)
     states = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}").states()
-    index = _index(f"http://127.0.0.1:{tree.http.port}")
+    index = read_index(f"http://127.0.0.1:{tree.http.port}")
     states |= _waiting(states, index)
     labels = {model.name: model.version_labels for model in tree.models}
-    pools = {model.name: model.pool for model in tree.models if model.pool is not None}
-    states |= member_states(states, pools, index)
+    states |= states_of_members(tree, states, index)
     if as_json:
         typer.echo(json.dumps(_trees(states, index, labels), indent=2))
         return
@@ -202,15 +200,3 @@ def _notes(states: Mapping[str, ApplicationState], index: Index) -> Iterator[str
 def _is_told(state: ApplicationState, entries: list[dict[str, Any]]) -> bool:
     """Tell whether a note on a version says why a model in a pool is not served."""
     return bool(state.pool) and any("version" in each and "reason" in each for each in entries)
-
-
-def _index(url: str) -> Index:
-    """Return the repository index by model; empty where the gateway does not answer."""
-    try:
-        entries = requests.post(f"{url}/v2/repository/index", json={}, timeout=10).json()
-    except requests.RequestException:
-        return {}
-    found: Index = {}
-    for entry in entries if isinstance(entries, list) else []:
-        found.setdefault(entry["name"], []).append(entry)
-    return found

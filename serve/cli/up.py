@@ -20,6 +20,7 @@ from serve.config.file import load
 from serve.config.schema import Config, Model
 from serve.config.sections import Pool
 from serve.deploy.application_status import ApplicationState
+from serve.deploy.repository_index import unserved_members
 from serve.deploy.rollout import failed_for_good
 from serve.errors import ServeError
 from serve.learn.recipes import recipes_for
@@ -87,6 +88,8 @@ def _run(
         watcher.start(platform.haproxy_metrics_port)
     failed = platform.settle(_READY_TIMEOUT_S, _Progress(stopped))
     platform.require_ingress(failed=failed)
+    for name, reason in unserved_members(tree, platform.api.states).items():
+        err.print(f"{name} is not served, and tried again: {reason}", markup=False)
     retries = _Retries(platform.api, failed)
     url = f"http://127.0.0.1:{tree.http.port}"
     joining = Joining(platform.api, url, tree.repository.poll_interval_s, awaited)

@@ -100,23 +100,23 @@ def pools(tmp_path_factory, graphs, eventually):
         process.wait(60)
 
 
-def _apply(pools, change):
+def _apply(pools, change, code=0):
     """Change the file and apply it as the command does; return what it says."""
     tree = yaml.safe_load(pools.path.read_text())
     change(tree)
     pools.path.write_text(yaml.safe_dump(tree))
-    return _strata(pools, "apply")
+    return _strata(pools, "apply", code)
 
 
-def _strata(pools, command):
+def _strata(pools, command, code=0):
     done = subprocess.run(
         [sys.executable, "-m", "serve", command, "-c", pools.path],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 def _replicas(pools):
@@ -240,14 +240,14 @@ def loaded(pools):
     assert _replicas(pools)["pool-small"] == before["pool-small"]
 
 
-def _change(pools, name, **keys):
+def _change(pools, name, code=0, **keys):
     """Have a model in the file with these keys, in place of the one of its name."""
 
     def change(tree):
         kept = [each for each in tree["models"] if each["name"] != name]
         tree["models"] = [*kept, *([{"name": name, **keys}] if keys else [])]
 
-    return _apply(pools, change)
+    return _apply(pools, change, code)
 
 
 def test_a_model_comes_changes_moves_and_goes_beside_others_under_load(pools, loaded):
@@ -275,7 +275,9 @@ def test_a_model_that_cannot_be_loaded_concerns_no_other(pools, graphs, loaded):
     shutil.copytree(graphs / "twice", broken)
     weights = broken / "variables" / "variables.data-00000-of-00001"
     weights.write_bytes(b"\xff" * len(weights.read_bytes()))
-    _change(pools, "broken", pool="small")
+    said = _change(pools, "broken", code=1, pool="small")
+    assert "model 'broken': " in said
+    assert "cannot be loaded" in said
     answer = _infer(pools, "broken", _numbers(1))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "version 1" in answer.json()["error"]

@@ -7,7 +7,7 @@ import pytest
 
 from serve.config.file import load
 from serve.deploy.applications import deploy_config
-from tests.unit.cli.fakes import APPLICATIONS, NODES, applications, deployed, nodes
+from tests.unit.cli.fakes import APPLICATIONS, INDEX, NODES, applications, deployed, nodes
 from tests.unit.cluster.releases import captured_applications, event, ray_service, running
 from tests.unit.deploy.fakes import application
 
@@ -119,6 +119,17 @@ def test_apply_gives_the_file_to_ray_serve_and_tells_first_what_becomes_of_each(
     (sent,) = dashboard.sent_to(_PUT)
     assert [each["name"] for each in sent["applications"]] == ["gateway", "digits", "parity"]
     assert len(dashboard.sent_to(_GET)) == 4, "it waits until the platform is what the file says"
+
+
+def test_a_model_in_a_pool_that_is_not_served_is_told_though_its_pool_runs(
+    refused, platform, dashboard, ingress
+):
+    config = platform(models=[{"name": "digits", "pool": "p"}])
+    pool = applications(**{"gateway": application(), "pool-p": application()})
+    dashboard.pages = {_GET: pool, _PUT: {}}
+    entry = {"name": "digits", "version": "1", "state": "UNAVAILABLE", "reason": "no graph"}
+    ingress.pages[f"POST {INDEX}"] = [[entry]]
+    assert refused("apply", "-c", config).endswith("model 'digits': no graph")
 
 
 def test_unchanged_is_what_ray_serve_has_already(strata, platform, dashboard):

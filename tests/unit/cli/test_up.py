@@ -237,6 +237,17 @@ def test_nothing_is_trained_where_nothing_is_missing(strata, platform, local, mo
     assert strata("up", "--train", "-c", platform(models=[{"name": "digits"}]))[0] == 0
 
 
+def test_a_model_in_a_pool_that_cannot_be_loaded_is_told_though_its_pool_runs(
+    strata, platform, local, ingress, monkeypatch
+):
+    local.states = ["RUNNING"]
+    monkeypatch.setattr(local, "api", FakeApi(**{"pool-p": "RUNNING"}))
+    entry = {"name": "digits", "version": "1", "state": "UNAVAILABLE", "reason": "no graph"}
+    ingress.pages["POST /v2/repository/index"] = [[entry]]
+    _, _, error = strata("up", "-c", platform(models=[{"name": "digits", "pool": "p"}]))
+    assert "digits is not served, and tried again: no graph" in error
+
+
 def test_a_model_that_cannot_be_loaded_is_told_and_the_others_serve(
     strata, platform, local, ingress, monkeypatch, put
 ):
