@@ -55,6 +55,7 @@ _SAMPLE_PERIOD_S = 1.0
 _MODEL_SAMPLE_PERIOD_S = 2.0
 _CATCH_UP_PERIOD_S = 10.0
 _ROOM_PERIOD_S = 0.5  # between looks whether there is room for what a request waits for
+_LEAVE_PERIOD_S = 0.05  # between looks whether a model that goes has answered all
 # A replica is ready once each of its models was tried, or after this long: the rest follows.
 _LONGEST_START_S = 120.0
 # The gateway may hear of a model before its pool does.
@@ -319,6 +320,10 @@ class Pool:
         closing.add_done_callback(self._closing.discard)
 
     async def _closed(self, member: Member) -> None:
+        # No new request comes to it; those that are here may still be sending their bodies.
+        until = time.monotonic() + member.servable.limits.request_timeout_s
+        while member.is_busy and time.monotonic() < until:
+            await asyncio.sleep(_LEAVE_PERIOD_S)
         with self.faults.noted():
             await member.servable.close()
             await asyncio.to_thread(memory.release)

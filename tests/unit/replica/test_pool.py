@@ -16,7 +16,7 @@ from serve.replica import pool as pool_module
 from serve.replica import pool_memory, watched_model
 from serve.replica.pool import Pool
 from serve.types import InferRequest
-from tests.unit.replica.fakes import Held, fetch, infer_request, until, x
+from tests.unit.replica.fakes import Held, fetch, infer_request, scope_of, until, x
 from tests.unit.replica.test_deployments import Flushed
 
 
@@ -465,3 +465,33 @@ def test_who_waits_for_a_model_that_goes_is_told_at_once(models, run, rss, monke
         return (await asyncio.wait_for(asked, 10))[0]
 
     assert run(use, max_memory_bytes=1) == 503
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
+def test_a_request_that_is_still_being_sent_is_answered_by_the_model_that_goes(models, run, change):
+    models.put("a", 1)
+    request = infer_request(1, path="/v2/models/a/infer")
+
+    async def use(running):
+        await running.take("a")
+        before = running.model("a")
+        arrives, sent = asyncio.Event(), []
+
+        async def receive():
+            await arrives.wait()
+            return {"type": "http.request", "body": request.body, "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        asked = asyncio.create_task(running.pool(scope_of(request), receive, send))
+        await until(lambda: running.pool.members["a"].is_busy)
+        changed = {"name": "a", "limits": {"max_body_bytes": 10}}
+        await running.take("b" if change == "removed" else changed)
+        await asyncio.sleep(0.01)
+        arrives.set()
+        await asked
+        await until(lambda: not before.versions)
+        return sent[0]["status"]
+
+    assert run(use) == 200
