@@ -133,8 +133,7 @@ class PoolDeployment:
     ) -> None:
         config = PoolConfig.model_validate(pool)
         where = RepositoryConfig.model_validate(repository)
-        recorder = Recorder(config.application)
-        self.pool = Pool(config, where, recorder, Recorder, _ask_gateway)
+        self.pool = Pool(config, where, Recorder, _ask_gateway)
         self._reporter: Reporter | None = None
 
     def __serve_build_asgi_app__(self) -> Pool:
@@ -147,7 +146,7 @@ class PoolDeployment:
 
         Returns once each of them was tried to be loaded, whatever came of it, or after a bound.
         """
-        await self.pool.take(user_config, partial(self._take_reporter, user_config))
+        await self.pool.members.take(user_config, partial(self._take_reporter, user_config))
         _begin_serving()
 
     async def _take_reporter(self, user_config: dict[str, Any]) -> Reporter | None:
@@ -156,7 +155,7 @@ class PoolDeployment:
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose health check raises."""
-        self.pool.require_healthy()
+        self.pool.members.require_healthy()
 
     async def handle_http(self, model: str, request: HttpRequest) -> HttpResponse:
         """Return the response to a request that the gateway passes on."""
@@ -172,7 +171,7 @@ class PoolDeployment:
 
     async def describe_all(self, model: str) -> dict[str, dict[str, Any]]:
         """Return what Servable says of each model of the pool that one is in, by name."""
-        return self.pool.describe()
+        return self.pool.members.describe()
 
     def __del__(self) -> None:
         """Ray Serve calls this once a stopping replica has handled its last request."""

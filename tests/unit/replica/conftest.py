@@ -1,3 +1,4 @@
+import asyncio
 import json
 import zipfile
 
@@ -47,3 +48,24 @@ def models(tmp_path, monkeypatch):
     models = Models(tmp_path)
     monkeypatch.setattr(watched_model, "load", models.load)
     return models
+
+
+@pytest.fixture
+def run(models, tmp_path):
+    """Start a pool with these keys, use it, and stop what it does; return what `use` did."""
+
+    def run(use, **keys):
+        async def scenario():
+            from tests.unit.replica.pools import Running  # which imports what tests change
+
+            running = Running(tmp_path, models.root, **keys)
+            try:
+                return await use(running)
+            finally:
+                running.members.tasks.stop()
+                for member in running.members.by_name.values():
+                    member.servable.tasks.stop()
+
+        return asyncio.run(scenario())
+
+    return run
