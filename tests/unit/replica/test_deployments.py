@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
+from ray.serve.exceptions import RayServeException
 
 from serve.batching.batcher import Batcher
 from serve.config.schema import Config
 from serve.deploy.applications import deploy_config
-from serve.edge.http import HttpRequest
+from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import (
     InferenceFailed,
     InvalidRequest,
@@ -26,7 +27,7 @@ from serve.errors import (
 )
 from serve.pipelines import remote
 from serve.replica import deployments, model, servable, tasks, version_failures, version_labels
-from serve.replica.deployments import GatewayDeployment, ModelDeployment
+from serve.replica.deployments import GatewayDeployment, ModelDeployment, PoolDeployment
 from serve.telemetry import request_reporter
 from serve.types import InferRequest, InferResponse, Signature
 from tests.receiver import Receiver
@@ -41,7 +42,7 @@ _STEPS = {"name": "p", "kind": "sequence", "steps": [{"model": "digits"}]}
 class Flushed(FakeRecorder):
     """A recorder that notes what it held each time that it was flushed."""
 
-    def __init__(self, model):
+    def __init__(self, model, beside=None):
         super().__init__()
         self.flushes = []
 
@@ -711,6 +712,59 @@ def test_a_replica_whose_init_raised_ends_without_another_error(platform):
     replica.__del__()
     gateway = _undecorated(GatewayDeployment)
     gateway.__new__(gateway).__del__()
+
+
+async def _pool(args):
+    plain = _undecorated(PoolDeployment)
+    replica = plain.__new__(plain)
+    await plain.__init__(replica, **args)
+    return replica
+
+
+def test_a_pools_replica_serves_the_models_of_its_user_config(models, platform, ray, tmp_path):
+    models.put("digits", 3)
+    args, user_config = platform("pool-p", model={"pool": "p"}, access_log=True)
+    ray.get_deployment_handle = lambda deployment, app_name: SimpleNamespace(
+        handle_http=SimpleNamespace(remote=lambda it: asyncio.sleep(0, HttpResponse(404, b"{}")))
+    )
+
+    async def scenario():
+        replica = await _pool(args)
+        assert await replica.check_health() is None
+        await replica.reconfigure(user_config)
+        app = replica.__serve_build_asgi_app__()
+        response = await replica.handle_http("digits", infer_request(1))
+        assert json.loads(response.body)["outputs"][0]["data"] == [2]
+        assert (await call(app, infer_request(2)))[0] == 200
+        elsewhere = infer_request(1, path="/v2/models/other/infer")
+        status, headers = await call(app, elsewhere)
+        assert (status, headers[b"x-strata-pool"]) == (404, b"-")
+        outputs = (await replica.infer("digits", InferRequest(x(4)))).outputs
+        assert outputs["y"].tolist() == [8]
+        assert (await replica.signature("digits", None)).inputs == (X,)
+        described = await replica.describe_all("digits")
+        assert await replica.check_health() is None
+        members = replica.pool.members
+        for each in (members.tasks, members.by_name["digits"].servable.tasks):
+            each.stop()
+        replica.__del__()
+        return described["digits"]["versions"]
+
+    assert asyncio.run(scenario()) == [3]
+    (path,) = (tmp_path / "logs").iterdir()
+    assert len(path.read_text().splitlines()) == 2
+    assert sys.getswitchinterval() < 0.001
+
+
+def test_a_pool_whose_gateway_is_away_says_so(ray):
+    async def away(request):
+        raise RayServeException("gone")
+
+    ray.get_deployment_handle = lambda deployment, app_name: SimpleNamespace(
+        handle_http=SimpleNamespace(remote=away)
+    )
+    with pytest.raises(ModelNotReady, match="the gateway does not answer"):
+        asyncio.run(deployments._ask_gateway(infer_request(1)))
 
 
 def _gateway(use, **config):
