@@ -19,19 +19,24 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False)
 
 _SLOW_S = 1.0
+_LEAST_WORDS = 24  # characters of a table's last column
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their columns; the last column is folded to what room is left.
 
-    Nothing in them is taken for markup.
+    All of the others is printed, where that takes more than the terminal's width, too. Nothing in
+    them is taken for markup.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(escape(column), overflow="fold", no_wrap=column is not columns[-1])
     for row in rows:
         table.add_row(*map(escape, row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    widths = [max(map(len, cells)) + 1 for cells in zip(columns, *rows, strict=True)]
+    console.width = max(console.width, sum(widths[:-1]) + _LEAST_WORDS)
+    console.print(table)
 
 
 @contextmanager

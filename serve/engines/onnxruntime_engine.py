@@ -119,8 +119,9 @@ def _caller(session: Any, signature: Signature) -> Infer:
     run = session.run
 
     def infer(tensors: Tensors) -> Tensors:
+        given = _texts(tensors) if has_texts else tensors
         try:
-            got = run(names, _texts(tensors) if has_texts else tensors)
+            got = run(names, given)
         except Exception as err:  # its exceptions have no class in common
             if type(err).__name__ == "InvalidArgument":
                 raise InvalidRequest(f"the model refused these inputs: {_words(err)}") from err

@@ -81,14 +81,6 @@ class EngineFolders:
             return str(kept)
         return self._store.url(place)
 
-    def drop_others(self, model: str, contents: set[str]) -> None:
-        """Remove the engines of a local repository that no version's files are named by."""
-        if not self._store.is_local:
-            return
-        for name in self._store.children(f"{model}/{_FOLDER}"):
-            if name not in contents and not name.startswith("."):
-                shutil.rmtree(self._store.local_path(f"{model}/{_FOLDER}/{name}"), True)
-
     def _put(self, made: Path, place: str) -> None:
         if self._store.is_http:
             raise RepositoryError("read-only over HTTP")

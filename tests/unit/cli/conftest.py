@@ -42,6 +42,48 @@ def refused(strata):
     return run
 
 
+class Trials:
+    """Trials of engines that take no time; `verdict` is what they find, `tried` the versions."""
+
+    def __init__(self):
+        self.tried = []
+        self.verdict = None
+
+    def __call__(self, trial, engine, target, say=lambda _: None):
+        from serve.selection.hardware import hardware
+        from serve.selection.verdict import Verdict
+
+        self.tried.append(trial)
+        say("trying openvino 1.0")
+        verdict = self.verdict or Verdict(
+            chosen="tensorflow",
+            reason="openvino: it lies",
+            native="tensorflow",
+            platform=engine.platform,
+            hardware=hardware(0),
+            num_threads=1,
+            created="2026-01-01T00:00:00+00:00",
+            candidates=(),
+            default_signature=engine.default_signature,
+            signatures=tuple(engine.signatures.values()),
+        )
+        target.mkdir(parents=True)
+        (target / "verdict.json").write_bytes(verdict.to_json())
+        return verdict
+
+
+@pytest.fixture(autouse=True)
+def trials(monkeypatch):
+    """What tries engines in these tests; that which does is tested in selection."""
+    from serve.cli import publish
+    from serve.selection import version_trial
+
+    fake = Trials()
+    monkeypatch.setattr(publish, "try_engines", fake)
+    monkeypatch.setattr(version_trial, "try_engines", fake)
+    return fake
+
+
 @pytest.fixture
 def config(tmp_path):
     """A strata.yaml with an empty repository beside it, of a platform that does not run."""

@@ -9,8 +9,8 @@ from serve import __version__
 from serve.cli.main import app
 from serve.errors import ConfigError
 
-_COMMANDS = ["up", "apply", "status", "doctor", "train", "publish", "models", "predict"]
-_COMMANDS += ["compare", "tune", "schema"]
+_COMMANDS = ["up", "apply", "status", "doctor", "train", "publish", "models", "engines"]
+_COMMANDS += ["predict", "compare", "tune", "schema"]
 
 
 def test_help_lists_every_command_without_loading_tensorflow_ray_or_kubernetes():

@@ -27,6 +27,13 @@ def test_a_table_folds_its_last_column_rather_than_run_off_the_screen(capsys):
     assert lines[-1].split() == ["parity", "ok"]
 
 
+def test_a_table_with_many_columns_is_printed_whole_however_narrow_the_terminal(capsys):
+    cells = [f"{'cell' * 4}{column}" for column in range(9)]
+    print_table(cells, [cells])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:8] == lines[2].split()[:8] == cells[:8]
+
+
 def test_progress_is_a_line_whenever_it_says_something_new(capsys):
     with progress_bar("training digits") as progress:
         for done, text in ((0.1, "epoch 1"), (0.2, "epoch 1"), (1.0, "epoch 2")):

@@ -17,7 +17,7 @@ def test_publish_and_models_go_together(strata, config, keras_file):
     assert code == 0
     assert "published tiny version 1 (keras" in printed
     _, printed, _ = strata("models", "-c", config)
-    assert printed.splitlines()[-1].split()[:3] == ["tiny", "1", "keras"]
+    assert printed.splitlines()[2].split()[:3] == ["tiny", "1", "keras"]
 
 
 def test_a_baseline_is_published_with_the_model_or_nothing_is(
@@ -50,6 +50,46 @@ def test_a_model_that_does_not_load_is_not_published(refused, config, keras_file
     error = refused("publish", broken, "--name", "broken", "-c", config)
     assert "There is no item named 'config.json' in the archive" in error
     assert not (config.parent / "models" / "broken").exists()
+
+
+def test_what_computes_it_is_found_out_and_kept_beside_the_version(
+    strata, config, keras_file, trials, tmp_path
+):
+    code, printed, said = strata("publish", keras_file, "--name", "tiny", "-c", config)
+    assert code == 0
+    assert "computed by tensorflow: openvino: it lies" in printed
+    assert "engines: trying openvino 1.0" in said
+    (kept,) = (config.parent / "models/tiny/.engines").glob("*/*/verdict.json")
+    repository = Repository(str(config.parent / "models"), tmp_path / "cache")
+    assert kept.parents[1].name == repository.content("tiny", 1)
+    assert [trial.options.rows for trial in trials.tried] == ["auto"]
+
+
+def test_engines_are_not_tried_where_that_is_not_wanted(strata, config, keras_file, trials):
+    publish = ["publish", keras_file, "--name", "tiny", "-c", config]
+    _, printed, _ = strata(*publish, "--no-try-engines")
+    assert "computed by" not in printed
+    config.write_text(
+        json.dumps(
+            {"repository": {"root": "models"}, "models": [{"name": "tiny", "engine": "tensorflow"}]}
+        )
+    )
+    strata(*publish)
+    assert trials.tried == []
+    assert not (config.parent / "models/tiny/.engines").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyError("whatever")])
+def test_a_trial_that_fails_is_a_warning_and_the_version_is_published(
+    strata, config, keras_file, monkeypatch, error
+):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("serve.cli.publish.try_engines", fails)
+    code, printed, said = strata("publish", keras_file, "--name", "tiny", "-c", config)
+    assert (code, "published tiny version 1" in printed) == (0, True)
+    assert f"warning: other engines were not tried: {type(error).__name__}: " in said
 
 
 @pytest.mark.parametrize(

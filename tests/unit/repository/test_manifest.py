@@ -79,7 +79,7 @@ def test_a_manifest_of_a_later_release_is_read_as_far_as_it_is_known():
     ("tree", "said"),
     [
         ({"model": "digits"}, "manifest.json is broken: version: field required"),
-        (_tree(format="onnx"), "manifest.json is broken: format: input should be 'savedmodel'"),
+        (_tree(format="pickle"), "manifest.json is broken: format: input should be 'savedmodel'"),
         (_tree(files={"a": {"sha256": "0"}}), r"broken: files\.a\.bytes: field required"),
         ([], "manifest.json is broken: "),
     ],
