@@ -5,7 +5,8 @@ import pytest
 from serve.engines.error_words import words
 
 _ROOTS = (
-    "2 root error(s) found.\n  (0) INVALID_ARGUMENT: indices[0] = 9 is not in [0, 5)\n\t [[{{node a}}]]"
+    "2 root error(s) found.\n  (0) INVALID_ARGUMENT: indices[0] = 9 is not in [0, 5)\n"
+    "\t [[{{node a}}]]"
     "\n\t [[b]]\n  (1) INVALID_ARGUMENT: indices[0] = 9\n0 successful operations."
 )
 

@@ -1,6 +1,7 @@
 """A version is tried once beside the replica, in what time that leaves, or not at all."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ class Processes:
         self.ended = threading.Event()
 
     def __call__(self, command, bounds, log):
-        self.jobs.append(JOB.validate_json(open(command[-1], "rb").read()))
+        self.jobs.append(JOB.validate_json(Path(command[-1]).read_bytes()))
         self.bounds.append(bounds)
         self.ended.set()
         return self.problem

@@ -99,7 +99,7 @@ def test_what_cannot_be_written_to_keeps_its_engines_in_the_cache(readable_root,
         os.chmod(cache / ".engines", 0o555)
         repository.release(_fetched(repository))
         os.chmod(cache / ".engines" / "digits", 0o555)
-        with pytest.raises(RepositoryError, match="can be kept neither in '.*' nor in '.*'"):
+        with pytest.raises(RepositoryError, match=r"can be kept neither in '.*' nor in '.*'"):
             repository.engines.put(made, "digits", "more", "cpu")
 
 

@@ -1,8 +1,9 @@
-"""Whatever a candidate does, the version is served: by what computes its numbers, with the reason."""
+"""Whatever a candidate does, the version is served, by what is right, with the reason."""
 
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ class Workshop:
             write_ir(file.with_suffix(".xml"))  # only OpenVINO's is loaded here
             file.touch()
             return ""
-        self.job = JOB.validate_json(open(command[-1], "rb").read())
+        self.job = JOB.validate_json(Path(command[-1]).read_bytes())
         script = self.scripts.get(self.job.library)
         if script:
             name = str(self.job.report)
