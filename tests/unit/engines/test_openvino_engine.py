@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.engines.engine import EngineOptions
+from serve.engines.loading import load
 from serve.engines.openvino_engine import convert, open_function, version
 from serve.errors import InferenceFailed, RepositoryError
 from serve.types import Signature, TensorSpec
@@ -133,3 +134,78 @@ def test_what_openvino_cannot_read_is_not_converted(tmp_path):
     with pytest.raises(RuntimeError):
         convert(tmp_path, tmp_path / "0.xml")
     assert version()[:2] == "20"
+
+
+def _openvino(engine, folder):
+    """Return functions of OpenVINO for every signature of TensorFlow's engine, by name."""
+    functions = {}
+    for number, (name, signature) in enumerate(engine.signatures.items()):
+        engine.export(name, folder / str(number))
+        convert(folder / str(number), folder / f"{number}.xml")
+        functions[name] = open_function(folder / f"{number}.xml", signature, EngineOptions())
+    return functions
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_keras_files_compute_as_tensorflow_does(tmp_path, ending):
+    import keras
+
+    x = keras.Input((None, 2), name="x")
+    y = keras.layers.Conv1D(4, 3, padding="same", activation="relu", name="y")(x)
+    z = keras.layers.GlobalMaxPooling1D(name="z")(y)
+    keras.Model(x, [z, y]).save(tmp_path / f"model.{ending}")
+    engine = load(tmp_path / f"model.{ending}", EngineOptions())
+    (infer,) = _openvino(engine, tmp_path).values()
+    rng = np.random.default_rng(0)
+    for rows, length in ((1, 8), (5, 3), (2, 40)):
+        given_rows = {"x": rng.normal(size=(rows, length, 2)).astype(np.float32)}
+        right = engine.infer(engine.default_signature, given_rows)
+        got = infer(given_rows)
+        assert list(got) == list(right)
+        for name, array in right.items():
+            assert got[name].dtype == array.dtype
+            np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-5)
+
+
+def test_every_signature_of_a_saved_model_computes_as_tensorflow_does(tmp_path):
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, 2], tf.float64, name="x"),
+                tf.TensorSpec([None], tf.int32, name="n"),
+            ]
+        )
+        def mixed(self, x, n):
+            return {"z": x * 2, "a": n - 3, "is_large": x[:, 0] > 0.5}
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.bool, name="b"),
+                tf.TensorSpec([None], tf.uint8, name="u"),
+                tf.TensorSpec([], tf.float32, name="s"),
+            ]
+        )
+        def scaled(self, b, u, s):
+            return {"y": tf.where(b, tf.cast(u, tf.float32) * s, -s)}
+
+    module = Module()
+    signatures = {"serving_default": module.mixed, "scaled": module.scaled}
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures)
+    engine = load(tmp_path / "model", EngineOptions())
+    functions = _openvino(engine, tmp_path)
+    given_inputs = {
+        "serving_default": {"x": np.array([[0.1, -2], [0.7, 3]]), "n": np.array([-5, 9], np.int32)},
+        "scaled": {
+            "b": np.array([True, False]),
+            "u": np.array([255, 3], np.uint8),
+            "s": np.array(0.5, np.float32),
+        },
+    }
+    for name, inputs in given_inputs.items():
+        right, got = engine.infer(name, inputs), functions[name](inputs)
+        assert list(got) == list(right)
+        for key, array in right.items():
+            assert got[key].dtype == array.dtype
+            np.testing.assert_allclose(got[key], array, rtol=1e-6)

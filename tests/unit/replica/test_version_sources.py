@@ -44,6 +44,14 @@ def test_an_engine_may_bring_what_its_section_says():
     assert (options.imports, options.allowed_code) == (("tensorflow_text",), (allowed,))
 
 
+def test_a_models_config_says_which_library_computes_in_a_word_or_by_a_key():
+    for section in ("openvino", {"use": "openvino"}):
+        options = engine_options(Model(name="m", engine=section, batching={"max_batch_size": 8}))
+        assert options.library == "openvino"
+        assert max(options.sizes) == 8
+    assert engine_options(Model(name="m")).library == "auto"
+
+
 def test_a_models_config_says_which_signature_answers_and_what_its_rows_are():
     options = engine_options(Model(name="m", signature="score", batching={"rows": "together"}))
     assert (options.signature, options.rows) == ("score", "together")

@@ -12,6 +12,8 @@ from serve.replica import watched_model
 from serve.replica.watched_model import WatchedModel, chosen
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
+from serve.selection import loading
+from serve.selection.hardware import folder_of, hardware
 from tests.unit.replica.fakes import Doubler
 
 OPTIONS = EngineOptions()
@@ -161,3 +163,85 @@ def test_a_cache_that_fails_keeps_nobody_from_seeing_new_versions(models, monkey
     monkeypatch.setattr(models.repository, "drop_copies", fail)
     models.put("digits", 2)
     assert list(watched.look()) == [1, 2]
+
+
+class Trials:
+    """What was asked to be tried in the background."""
+
+    def __init__(self, repository):
+        self.asked = []
+
+    def start(self, model, version, revision, options):
+        self.asked.append((model, version))
+
+
+@pytest.fixture
+def tried(models, monkeypatch):
+    """A version as a replica watches it, with what it loads: the folders of the verdicts."""
+    folders = []
+
+    def load(folder, options, tried):
+        folders.append(tried)
+        engine = Doubler()
+        engine.reason = loading.NOT_TRIED if tried is None else "tried"
+        return engine
+
+    monkeypatch.setattr(watched_model, "load", load)
+    monkeypatch.setattr(watched_model, "BackgroundTrials", Trials)
+    models.put("digits", 1)
+    watched = _watch(models)
+    watched.look()
+    return watched, folders
+
+
+def _put_verdict(models, tmp_path):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "verdict.json").write_text("{}")
+    content = models.repository.content("digits", 1)
+    models.repository.engines.put(
+        tmp_path / "made", "digits", content, folder_of(hardware(OPTIONS.num_gpus))
+    )
+
+
+def test_a_version_without_a_verdict_is_tried_in_the_background(tried):
+    watched, folders = tried
+    watched.load(1)
+    assert folders == [None]
+    assert watched._trials.asked == [("digits", 1)]
+
+
+def test_a_verdict_that_appears_is_another_revision_and_is_loaded(models, tried, tmp_path):
+    watched, folders = tried
+    assert watched.verdict_stamp(1) is None
+    _put_verdict(models, tmp_path)
+    assert watched.verdict_stamp(1) is not None
+    watched.load(1)
+    assert (folders[0] / "verdict.json").is_file()
+    assert watched._trials.asked == []
+    watched._options = EngineOptions(library="tensorflow")
+    assert watched.verdict_stamp(1) is None
+    watched.load(1)
+    assert folders[1] is None
+
+
+def test_a_verdict_on_other_files_is_none(models, tried, tmp_path):
+    watched, folders = tried
+    _put_verdict(models, tmp_path)
+    models.put("digits", 1, factor=3)
+    watched.look()
+    assert watched.verdict_stamp(1) is None
+    watched.load(1)
+    assert folders == [None]
+
+
+def test_a_version_is_served_where_its_verdict_cannot_be_read(tried, monkeypatch):
+    watched, folders = tried
+
+    def away(*_):
+        raise RepositoryError("the store is away")
+
+    monkeypatch.setattr(watched._repository, "fetch_engines", away)
+    monkeypatch.setattr(watched._repository.engines, "stamp", away)
+    assert watched.verdict_stamp(1) is None
+    assert watched.load(1) is not None
+    assert folders == [None]

@@ -138,7 +138,9 @@ _LIES = {
     "at one batch size": lambda i: _wrong(i, 0) if len(i["x"]) == 2 else double(i),
     "in another row order": lambda i: _wrong(i, 0) if i["x"][0, 0] < i["x"][-1, 0] else double(i),
     "for large values": lambda i: _wrong(i, 0) if abs(i["x"]).max() > 1_000 else double(i),
-    "for NaN": lambda i: {"y": np.nan_to_num(i["x"]) * np.float32(2) + np.float32(1)},
+    "for NaN": lambda i: {
+        "y": np.nan_to_num(i["x"], posinf=0, neginf=0) * np.float32(2) + np.float32(1)
+    },
     "in the type": lambda i: {"y": double(i)["y"].astype(np.float64)},
     "in the shape": lambda i: {"y": double(i)["y"][:, :1]},
     "by a name": lambda i: {"z": double(i)["y"]},
@@ -259,3 +261,28 @@ def test_the_fastest_at_one_row_and_at_many_is_chosen(others, is_set, chosen, sa
     found, reason = choose("tensorflow", _candidates((10, 10), **others), is_set=is_set)
     assert found == chosen
     assert said in reason
+
+
+def test_a_real_version_is_tried_by_real_processes_and_computed_as_before(tmp_path):
+    import keras
+
+    from serve.engines import loading
+
+    x = keras.Input((4,), name="x")
+    y = keras.layers.Dense(3, activation="softmax", name="y")(x)
+    (tmp_path / "1").mkdir()
+    keras.Model(x, y).save(tmp_path / "1" / "model.keras")
+    options = replace(_OPTIONS, library="openvino")
+    native = loading.load(tmp_path / "1", options)
+    native.warmup((1,))
+    verdict = try_engines(Trial(tmp_path / "1", options, _SIZES), native, tmp_path / "made")
+    assert verdict.chosen == "openvino", verdict.reason
+    own, other = verdict.candidates
+    assert list(own.measured.rows_per_s) == list(other.measured.rows_per_s) == [1, 4]
+    assert other.measured.memory_bytes < own.measured.memory_bytes
+    assert verdict.parameters == 15
+    engine = load(tmp_path / "1", options, tmp_path / "made")
+    assert engine.name == "openvino"
+    rows = {"x": np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)}
+    right = native.infer(NAME, rows)["y"]
+    np.testing.assert_allclose(engine.infer(NAME, rows)["y"], right, rtol=1e-4, atol=1e-6)
