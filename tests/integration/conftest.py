@@ -131,7 +131,7 @@ def served(
     publish(trained / "model.h5", repository, "digits-h5")
     small = {"num_cpus": 0.1}
     tree = {
-        "repository": {"root": "models", "poll_interval_s": 0.5},
+        "repository": {"root": "models", "poll_interval_s": 0.5, "try_engines": False},
         "http": {"port": free_port()},
         "ports": {"metrics": free_port(), "dashboard": free_port()},
         # Traced is what asks for it, so that no other test pays for spans.
