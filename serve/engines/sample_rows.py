@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from serve.datatypes import DATATYPES, is_float
 from serve.types import Array, Signature, Tensors, TensorSpec
@@ -65,6 +64,8 @@ def _pictures(file_format: str) -> _Values:
 
 
 def _picture(rng: np.random.Generator, file_format: str) -> bytes:
+    from PIL import Image  # for models of texts alone
+
     file = io.BytesIO()
     pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(file, file_format)
