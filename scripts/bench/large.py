@@ -108,7 +108,11 @@ def _measured(place: Path, mb: int) -> list[tuple[str, ...]]:
 
 def _config(place: Path, replace: str) -> Path:
     tree: dict[str, Any] = {
-        "repository": {"root": str(place / "models"), "poll_interval_s": 1},
+        "repository": {
+            "root": str(place / "models"),
+            "poll_interval_s": 1,
+            "try_engines": False,
+        },
         "http": {"port": _PORT},
         "ports": _PORTS,
         "models": [

@@ -26,6 +26,7 @@ from serve.cli.printing import err, out, print_table
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.errors import ServeError
+from serve.repository.engine_folders import ENGINES
 from serve.repository.layout import version_number
 
 _POOL, _REPLICA = "many", "pool-many"
@@ -75,7 +76,8 @@ def bench(
 def publish_copies(model: Path, folder: Path, count: int) -> list[str]:
     """Put copies of a model's newest version into a folder, and one that keeps its name.
 
-    Returns the copies' names. The files are linked, as nobody writes them.
+    Returns the copies' names. The files are linked, as nobody writes them, and those of the engines
+    that were tried go with them.
     """
     versions = [v for path in model.glob("*") if (v := version_number(path.name)) is not None]
     if not versions:
@@ -84,6 +86,8 @@ def publish_copies(model: Path, folder: Path, count: int) -> list[str]:
     names = [f"{MODEL}-{index:03d}" for index in range(count)]
     for name in (MODEL, *names):
         shutil.copytree(newest, folder / name / newest.name, copy_function=_link)
+        if (model / ENGINES).is_dir():
+            shutil.copytree(model / ENGINES, folder / name / ENGINES, copy_function=_link)
     return names
 
 
@@ -100,7 +104,7 @@ def pool_config(repository: Path, names: Sequence[str], cpus: int) -> Config:
     pooled = [{"name": name, "pool": _POOL} for name in names]
     return Config.model_validate(
         {
-            "repository": {"root": str(repository)},
+            "repository": {"root": str(repository), "try_engines": False},
             "http": {"port": PORTS["http"]},
             "ports": {"metrics": PORTS["metrics"], "dashboard": PORTS["dashboard"]},
             "models": [{"name": MODEL, "ray_actor_options": options}, *pooled],

@@ -17,7 +17,7 @@ from serve.repository.layout import BASELINE
 from serve.repository.manifest import Manifest
 from serve.repository.store import Store, reason
 
-_FOLDER = ".engines"
+ENGINES = ".engines"
 VERDICT = "verdict.json"  # written last: where it is, the folder is whole
 
 
@@ -35,7 +35,7 @@ class EngineFolders:
 
     def __init__(self, store: Store, kept: Path) -> None:
         self._store = store
-        self._kept = kept / _FOLDER
+        self._kept = kept / ENGINES
 
     def stamp(self, model: str, content: str, hardware: str) -> str | None:
         """Return a text that changes with the verdict, None if there is none.
@@ -96,7 +96,7 @@ class EngineFolders:
 
 
 def _place(model: str, content: str, hardware: str) -> str:
-    return f"{model}/{_FOLDER}/{content}/{hardware}"
+    return f"{model}/{ENGINES}/{content}/{hardware}"
 
 
 def _replace(made: Path, target: Path) -> None:

@@ -56,7 +56,7 @@ def pools(tmp_path_factory, graphs, eventually):
     for name in ("a", "b", "c"):
         publish(graphs / "thrice", repository, name)
     tree = {
-        "repository": {"root": "models", "poll_interval_s": 0.5},
+        "repository": {"root": "models", "poll_interval_s": 0.5, "try_engines": False},
         "http": {"port": free_port()},
         "ports": {"metrics": free_port(), "dashboard": free_port()},
         "models": [

@@ -26,7 +26,7 @@ def config(tmp_path, graphs):
     tree = {
         "http": {"port": free_port(), "haproxy": False},
         "ports": {"metrics": free_port(), "dashboard": free_port()},
-        "repository": {"root": "models", "poll_interval_s": 0.5},
+        "repository": {"root": "models", "poll_interval_s": 0.5, "try_engines": False},
         "models": [
             *({"name": name, "ray_actor_options": small} for name in ("twice", "high")),
             {"name": "pooled", "pool": "p"},
