@@ -124,6 +124,7 @@ def served(
     publish(trained, repository, "digits")
     for name in ("text", "calc", "busy", "low", "high"):
         publish(graphs / name, repository, name, validate=try_version)
+    publish(graphs / "high", repository, "pooled", validate=try_version)
     # As if twice were an autoencoder and y its error: it is watched for drift.
     usual = Examples({"x": np.arange(600, dtype=np.float32)}, "the test", "y")
     watched = partial(try_version, examples=usual, model="twice")
@@ -158,7 +159,9 @@ def served(
                 "ray_actor_options": small,
                 "autoscaling": {"max_replicas": 2, "target_ongoing_requests": 1000},
             },
+            {"name": "pooled", "pool": "shared"},
         ],
+        "pools": [{"name": "shared", "ray_actor_options": small, "max_memory_bytes": 10**12}],
         "pipelines": [
             {"name": f"{kind}-{placement}", "placement": placement, "ray_actor_options": small}
             | pipeline

@@ -90,7 +90,7 @@ def _load(served: Served) -> None:
     many = {**_NUMBER, "shape": [64], "data": list(range(0, 640, 10))}
     for pipeline in served.platform.config.pipelines:
         assert _ask(served, pipeline.name, numbers).ok
-    for model in ("low", "high"):
+    for model in ("low", "high", "pooled"):
         assert _ask(served, model, numbers, **{"x-tenant": "blue"}).ok
     assert _ask(served, "twice", many).ok
     for model in ("digits", "digits-h5"):
