@@ -152,10 +152,6 @@ def test_a_colocated_pipeline_takes_up_a_members_new_version(served, graphs, eve
             r"steps\[1\]\.inputs\.x: low\.p is 'p' FP32 \[-1, 3\], which does not fit",
         ),
         (
-            {"kind": "ensemble", "members": [{"model": "low"}, {"model": "missing"}]},
-            r"there is no model or pipeline 'missing' to serve: .*there are: .*low",
-        ),
-        (
             {"kind": "ensemble", "members": [{"model": "low", "version": 9}]},
             r"model 'low' has no version 9 \(available: 1\)",
         ),
