@@ -247,6 +247,9 @@ def _haproxy_files(folder: Path, metrics_port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "STRATA_HAPROXY_METRICS_HOST": "127.0.0.1",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+        # Where HAProxy sends what has no replica: of the same models another platform has others.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(_free_port()),
     }
 
 
