@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import bytes_text, out, print_table, quiet_tensorflow, slow_progress
+from serve.cli.printing import bytes_text, out, print_table, quiet_tensorflow, slow_progress, steps
 from serve.cli.publish import options_of
 from serve.config.file import load
 from serve.errors import ConfigError
-from serve.repository.progress import heard_by, tell
+from serve.repository.progress import heard_by
 from serve.repository.repository import configured
 from serve.selection.verdict import Candidate, Verdict
 from serve.selection.version_trial import try_version
@@ -36,7 +36,9 @@ def engines(
     with quiet_tensorflow():
         from serve.engines import keras_model, saved_model  # noqa: F401
     with slow_progress() as listener, heard_by(listener):
-        verdict = try_version(repository, model, number, options, say=tell)
+        verdict = try_version(
+            repository, model, number, options, say=steps(f"{model} version {number}")
+        )
     print_verdict(verdict)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from serve.learn.recipes import Progress as Report
-from serve.repository.progress import Listener, amount
+from serve.repository.progress import Listener, amount, tell
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False)
@@ -34,7 +34,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(escape, row))
     console = Console(highlight=False)
-    widths = [max(map(len, cells)) + 1 for cells in zip(columns, *rows, strict=True)]
+    widths = [max(map(len, cells)) + 2 for cells in zip(columns, *rows, strict=True)]
     console.width = max(console.width, sum(widths[:-1]) + _LEAST_WORDS)
     console.print(table)
 
@@ -86,6 +86,16 @@ def slow_progress() -> Iterator[Listener]:
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+def steps(title: str) -> Callable[[str], None]:
+    """Return what says on stderr what is being done.
+
+    It says so in the bar of `slow_progress` on a terminal, in a line each elsewhere.
+    """
+    if err.is_terminal:
+        return tell
+    return lambda text: err.print(f"{title}: {text}", markup=False)
 
 
 def warn(text: str) -> None:

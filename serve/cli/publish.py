@@ -11,7 +11,7 @@ from typing import Annotated, Self
 import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import bytes_text, out, quiet_tensorflow, slow_progress, warn
+from serve.cli.printing import bytes_text, out, quiet_tensorflow, slow_progress, steps, warn
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.engines.engine import EngineOptions
@@ -24,7 +24,7 @@ from serve.replica.version_sources import engine_options
 from serve.repository.engine_folders import content_of
 from serve.repository.layout import BASELINE, SAMPLE
 from serve.repository.manifest import Manifest
-from serve.repository.progress import heard_by, tell
+from serve.repository.progress import heard_by
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
 from serve.repository.repository import Repository, configured
@@ -146,7 +146,7 @@ class VersionTrial:
     def _tried(self, path: Path, engine: FunctionEngine) -> Verdict | None:
         trial = Trial(path, self._options, self._options.sizes)
         try:
-            return try_engines(trial, engine, self._folder, tell)
+            return try_engines(trial, engine, self._folder, steps("engines"))
         except Exception as err:  # the version is right, whatever became of this
             warn(f"other engines were not tried: {type(err).__name__}: {err}")
             return None

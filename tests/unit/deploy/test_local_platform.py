@@ -78,6 +78,13 @@ def test_two_platforms_share_no_file_of_haproxy(tmp_path):
     assert all(Path(one[key]).is_relative_to(tmp_path / "one") for key in paths)
 
 
+def test_two_platforms_share_no_port_at_which_one_would_answer_for_the_other(tmp_path):
+    one, other = (local_platform._haproxy_files(tmp_path / name, 1) for name in ("one", "other"))
+    for protocol in ("HTTP", "GRPC"):
+        key = f"RAY_SERVE_FALLBACK_PROXY_{protocol}_PORT"
+        assert one[key] != other[key]
+
+
 @pytest.mark.parametrize("is_long", [False, True])
 def test_haproxys_sockets_have_paths_that_are_short_enough(monkeypatch, tmp_path, is_long):
     long = tmp_path / ("long" * 50)
