@@ -20,11 +20,7 @@ ENDING = ".xml"
 class OpenVinoEngine(FunctionEngine):
     """Runs compiled models of OpenVINO, one a signature."""
 
-    name: EngineName = "openvino"
-
-    def close(self) -> None:
-        super().close()
-        # Its C++ objects go with the last reference, at once.
+    name: EngineName = "openvino"  # its C++ objects go with the last reference, at once
 
 
 def version() -> str:

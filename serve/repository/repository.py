@@ -159,9 +159,11 @@ class Repository:
         The copy of a remote one is kept until `release`, or until this process ends.
         """
         found = self.engines.find(model, content, hardware)
-        if found is None or found[1] is not None:
-            return None if found is None else found[1]
-        place, _ = found
+        if found is None:
+            return None
+        place, here = found
+        if here is not None:
+            return here
         files = self.store.children(place)
         stamps = "\n".join(f"{name} {entry.stamp}" for name, entry in sorted(files.items()))
         key = hashlib.sha256(f"{self.root}\n{place}\n{stamps}".encode()).hexdigest()[:16]

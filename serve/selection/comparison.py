@@ -16,8 +16,8 @@ def first_difference(infer: Infer, cases: Sequence[Case], tolerance: float = TOL
     """Return in words what a function computes other than it must, empty if nothing.
 
     Numbers may differ by what kernels round differently. What the model refuses must be refused.
-    Where inputs are NaN or infinite an output
-    may be so, too, although the model's own engine made a number of it.
+    Where inputs are NaN or infinite an output may be so, too, although the model's own engine made
+    a number of it.
     """
     for case in cases:
         found = _difference(infer, case, tolerance)

@@ -30,12 +30,7 @@ _DISTRIBUTIONS: Mapping[Library, tuple[str, ...]] = {
 
 def release(library: Library) -> str:
     """Return the release of a library that is installed, "" if it is not; imports nothing."""
-    for distribution in _DISTRIBUTIONS[library]:
-        try:
-            return f"{metadata.version(distribution)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return ""
+    return _installed(library)[1]
 
 
 def why_not_here(library: Library, num_gpus: float) -> str:
@@ -44,7 +39,7 @@ def why_not_here(library: Library, num_gpus: float) -> str:
         return "it is not installed; pip install 'strata-serve[engines]'"
     if library == "openvino" and num_gpus:
         return "it computes on processors, not on NVIDIA's cards"
-    if library == "onnxruntime" and num_gpus and "gpu" not in _distribution(library):
+    if library == "onnxruntime" and num_gpus and "gpu" not in _installed(library)[0]:
         return "its build for cards is not installed; pip install onnxruntime-gpu in its place"
     return ""
 
@@ -104,14 +99,14 @@ def _kind(library: Library) -> type[FunctionEngine]:
     return OnnxRuntimeEngine
 
 
-def _distribution(library: Library) -> str:
+def _installed(library: Library) -> tuple[str, str]:
+    """Return the distribution of a library that is installed and its release, or two times ""."""
     for distribution in _DISTRIBUTIONS[library]:
         try:
-            metadata.version(distribution)
+            return distribution, str(metadata.version(distribution))
         except metadata.PackageNotFoundError:
             continue
-        return distribution
-    return ""
+    return "", ""
 
 
 def _has(module: str) -> bool:

@@ -65,8 +65,7 @@ def try_engines(
     is done. Raises OSError if the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="strata-engines-") as work:
-        found = _Round(trial, engine, Path(work), say).verdict()
-        verdict, files, samples = found
+        verdict, files, samples = _Round(trial, engine, Path(work), say).verdict()
         target.mkdir(parents=True)
         for name, file in files.items():
             _copy(file, target / verdict.files[name])

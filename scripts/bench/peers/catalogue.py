@@ -107,25 +107,22 @@ _ECHOED = {
     "binary": Way(_V2, v2_binary, wire.echoed),
 }
 
+
+def _strata_peer(name: str, engine: str, ports: Mapping[str, int]) -> Peer:
+    return Peer(
+        name,
+        f"Strata, `engine: {engine}`",
+        tuple(ports.values()),
+        _strata(engine, ports),
+        {"JSON": _V2_JSON, "binary": _V2_BINARY, "V1": _V1_JSON},
+        model_process="replica",
+        metrics_url=f"http://127.0.0.1:{ports['metrics']}/metrics",
+    )
+
+
 PEERS = (
-    Peer(
-        "strata",
-        "Strata, `engine: auto`",
-        tuple(PORTS.values()),
-        _strata("auto", PORTS),
-        {"JSON": _V2_JSON, "binary": _V2_BINARY, "V1": _V1_JSON},
-        model_process="replica",
-        metrics_url=f"http://127.0.0.1:{PORTS['metrics']}/metrics",
-    ),
-    Peer(
-        "strata-tensorflow",
-        "Strata, `engine: tensorflow`",
-        tuple(_TENSORFLOW_PORTS.values()),
-        _strata("tensorflow", _TENSORFLOW_PORTS),
-        {"JSON": _V2_JSON, "binary": _V2_BINARY, "V1": _V1_JSON},
-        model_process="replica",
-        metrics_url=f"http://127.0.0.1:{_TENSORFLOW_PORTS['metrics']}/metrics",
-    ),
+    _strata_peer("strata", "auto", PORTS),
+    _strata_peer("strata-tensorflow", "tensorflow", _TENSORFLOW_PORTS),
     Peer(
         "triton",
         "Triton (pytriton), dynamic batching, 1 ms",
