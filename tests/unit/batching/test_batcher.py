@@ -15,6 +15,7 @@ from serve.batching.deadline import left_s
 from serve.config.sections import Batching
 from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull
 from serve.telemetry.trace_context import following
+from tests.reached import Reached
 
 _TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 
@@ -27,7 +28,7 @@ class Doubler:
         self.threads: set[int] = set()
         self.gate = threading.Event()
         self.gate.set()
-        self.entered = threading.Event()
+        self.entered = Reached()
 
     def __call__(self, signature, inputs):
         self.entered.set()

@@ -15,6 +15,7 @@ from serve.replica.endpoint import ModelEndpoint
 from serve.replica.model import Model
 from serve.telemetry.request_metrics import RequestMetrics
 from serve.types import Signature, TensorSpec
+from tests.reached import Reached
 from tests.unit.telemetry.fakes import FakeRecorder
 
 X = TensorSpec("x", "FP32", (-1,))
@@ -61,7 +62,7 @@ class Held(Doubler):
 
     def __init__(self, at, factor=2):
         super().__init__(factor)
-        self.entered, self.goes_on = threading.Event(), threading.Event()
+        self.entered, self.goes_on = Reached(), Reached()
         self.thread = None
         self._at = at
 
@@ -77,7 +78,7 @@ class Held(Doubler):
         if place == self._at:
             self.thread = threading.current_thread()
             self.entered.set()
-            assert self.goes_on.wait(30)
+            self.goes_on.wait()
 
 
 class Versions:

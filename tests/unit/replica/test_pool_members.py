@@ -111,7 +111,7 @@ def test_a_changed_model_serves_as_it_was_until_it_is_loaded_anew(models, run, m
     async def use(running):
         await running.take("a")
         before = running.model("a")
-        monkeypatch.setattr(watched_model, "load", lambda folder, options: held)
+        monkeypatch.setattr(watched_model, "load", lambda folder, options, tried: held)
         change = {"name": "a", "limits": {"max_body_bytes": 10}}
         taking = asyncio.create_task(running.take(change))
         await asyncio.to_thread(held.entered.wait)
@@ -256,7 +256,7 @@ def test_a_task_that_has_ended_makes_the_replica_unhealthy(models, run):
 def test_a_start_that_takes_too_long_is_gone_on_with_behind_the_requests(models, run, monkeypatch):
     monkeypatch.setattr(pool_members, "_LONGEST_START_S", 0.01)
     held = Held("warmup")
-    monkeypatch.setattr(watched_model, "load", lambda folder, options: held)
+    monkeypatch.setattr(watched_model, "load", lambda folder, options, tried: held)
     models.put("a", 1)
 
     async def use(running):
