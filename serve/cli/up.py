@@ -44,6 +44,10 @@ def up(
         bool,
         typer.Option("--train", help="Also train the reference models that are missing."),
     ] = False,
+    ray_dashboard: Annotated[
+        bool,
+        typer.Option("--ray-dashboard", help="Also serve the pages of Ray's own dashboard."),
+    ] = False,
 ) -> None:
     """Start the platform on this machine; Ctrl-C stops it.
 
@@ -63,7 +67,7 @@ def up(
     with ExitStack() as stack:
         if recipes:
             stack.enter_context(Training(recipes, config)).start()
-        _run(stack, tree, awaited, stopped, watch=watch)
+        _run(stack, tree, awaited, stopped, watch=watch, ray_dashboard=ray_dashboard)
 
 
 def _run(
@@ -73,6 +77,7 @@ def _run(
     stopped: threading.Event,
     *,
     watch: bool,
+    ray_dashboard: bool,
 ) -> None:
     """Start the platform and look after it until it is stopped; the stack ends what was started."""
     from serve.deploy.applications import deploy_config  # brings Ray
@@ -80,7 +85,8 @@ def _run(
     from serve.deploy.monitoring import Monitoring
 
     watcher = stack.enter_context(Monitoring(tree.ports)) if watch else None
-    platform = LocalPlatform(tree, partial(deploy_config, awaited=awaited))
+    applications = partial(deploy_config, awaited=awaited)
+    platform = LocalPlatform(tree, applications, has_dashboard=ray_dashboard)
     stack.enter_context(platform)
     platform.start(lambda line: err.print(f"[dim]{line}[/dim]"))
     _stop_by_signal(stopped)  # again: Ray takes SIGTERM for itself when it starts
@@ -93,7 +99,7 @@ def _run(
     retries = _Retries(platform.api, failed)
     url = f"http://127.0.0.1:{tree.http.port}"
     joining = Joining(platform.api, url, tree.repository.poll_interval_s, awaited)
-    _print_ready(tree, url, watcher, failed, awaited)
+    _print_ready(tree, url, watcher, failed, awaited, ray_dashboard=ray_dashboard)
     while not stopped.wait(_CHECK_PERIOD_S):
         now = time.monotonic()
         retries.look(now)
@@ -191,10 +197,13 @@ def _print_ready(
     watcher: "Monitoring | None",
     failed: Collection[str],
     awaited: Collection[str],
+    *,
+    ray_dashboard: bool,
 ) -> None:
     out.print(f"\n[bold]Strata is ready[/bold] at {url}, {elapsed()} after the start")
     out.print(f"  metrics    http://127.0.0.1:{config.ports.metrics}/metrics")
-    out.print(f"  dashboard  http://127.0.0.1:{config.ports.dashboard}")
+    if ray_dashboard:
+        out.print(f"  dashboard  http://127.0.0.1:{config.ports.dashboard}")
     if watcher:
         _print_watched(watcher)
     # One that sleeps would be woken by the question what it takes.

@@ -118,7 +118,9 @@ class Ports(Section):
     """Ports of a local platform besides the ingress."""
 
     metrics: int = Field(9100, ge=1, le=65535, description="Prometheus metrics at /metrics")
-    dashboard: int = Field(8265, ge=1, le=65535, description="Ray's dashboard and control API")
+    dashboard: int = Field(
+        8265, ge=1, le=65535, description="Ray's control API; its dashboard too, if asked for"
+    )
     prometheus: int = Field(9090, ge=1, le=65535, description="Prometheus of `strata up --watch`")
     grafana: int = Field(3000, ge=1, le=65535, description="Grafana of `strata up --watch`")
 

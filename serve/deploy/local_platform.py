@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from serve.deploy.capacity import Nodes, require_room
 from serve.deploy.edge_check import require_edge
 from serve.deploy.environment import ray_environment
 from serve.deploy.ray_api import RayServeApi
+from serve.deploy.ray_dashboard import only_control_api
 from serve.deploy.rollout import wait_until_running, wait_until_settled
 from serve.errors import ConfigError, RepositoryError
 
@@ -41,12 +42,20 @@ _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
 
 class LocalPlatform(AbstractContextManager["LocalPlatform"]):
-    """Ray on this machine, from `start` to `stop`; also a context manager that stops it."""
+    """Ray on this machine, from `start` to `stop`; also a context manager that stops it.
+
+    `has_dashboard` has Ray serve the pages of its dashboard, too.
+    """
 
     def __init__(
-        self, config: Config, applications: Callable[[Config], dict[str, Any]] = deploy_config
+        self,
+        config: Config,
+        applications: Callable[[Config], dict[str, Any]] = deploy_config,
+        *,
+        has_dashboard: bool = False,
     ) -> None:
         self.config = config
+        self._has_dashboard = has_dashboard
         self._deploy_config = applications(config)
         self._names = frozenset(each["name"] for each in self._deploy_config["applications"])
         self.api = RayServeApi(f"http://127.0.0.1:{config.ports.dashboard}")
@@ -79,16 +88,17 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         report("starting Ray")
         import ray
 
-        ray.init(
-            num_cpus=max(os.cpu_count() or 1, _cpus_wanted(self.config)),
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=self.config.ports.dashboard,
-            _metrics_export_port=self.config.ports.metrics,
-            log_to_driver=False,
-            logging_level="ERROR",
-            configure_logging=True,
-        )
+        with nullcontext() if self._has_dashboard else only_control_api():
+            ray.init(
+                num_cpus=max(os.cpu_count() or 1, _cpus_wanted(self.config)),
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                dashboard_port=self.config.ports.dashboard,
+                _metrics_export_port=self.config.ports.metrics,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=True,
+            )
         require_room(self.config, _nodes(ray.nodes()))
         report("deploying")
         self.api.deploy(self._deploy_config)

@@ -53,6 +53,16 @@ def _require_answers(url, name, body):
     assert answer.json() == {"predictions": [6.0]}
 
 
+def _require_no_pages_of_rays_dashboard(config):
+    """They are processes of their own; what `strata apply` asks has to be there without them."""
+    port = yaml.safe_load(config.read_text())["ports"]["dashboard"]
+    pages = {
+        path: requests.get(f"http://127.0.0.1:{port}{path}", timeout=30).status_code
+        for path in ("/api/serve/applications/", "/api/v0/nodes", "/nodes?view=summary")
+    }
+    assert list(pages.values()) == [200, 200, 404]
+
+
 def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_to(
     config, graphs, eventually
 ):
@@ -68,6 +78,7 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
         answer = requests.post(f"{url}/v2/pools/p/models/pooled/infer", json=body, timeout=30)
         assert answer.status_code == 404
         replica = _replica_of("twice", process.pid)
+        _require_no_pages_of_rays_dashboard(config)
         answer = requests.post(f"{url}/v2/models/both/infer", json=body, timeout=30)
         assert answer.status_code == 503
         assert "waits for its first version" in answer.json()["error"]

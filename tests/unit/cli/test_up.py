@@ -45,8 +45,8 @@ class FakePlatform:
 
     haproxy_metrics_port = 9101
 
-    def __init__(self, config, applications):
-        self.config = config
+    def __init__(self, config, applications, *, has_dashboard):
+        self.config, self.has_dashboard = config, has_dashboard
         names = [each["name"] for each in applications(config)["applications"]]
         self.calls.append(f"for {', '.join(names)}")
 
@@ -57,7 +57,7 @@ class FakePlatform:
         self.calls.append("stop")
 
     def start(self, report):
-        self.calls.append("start")
+        self.calls.append("start with a dashboard" if self.has_dashboard else "start")
         report("starting Ray")
 
     def settle(self, timeout_s, progress):
@@ -145,6 +145,13 @@ def test_up_says_where_everything_is_and_stops_when_told_to(strata, platform, lo
         "stopping",
     ]
     assert local.calls == ["for gateway, digits", "start", "ingress", "stop"]
+
+
+def test_the_pages_of_rays_dashboard_are_there_for_who_asks(strata, platform, local, dashboard):
+    code, printed, _ = strata("up", "-c", platform(), "--ray-dashboard")
+    assert code == 0
+    assert f"  dashboard  http://127.0.0.1:{dashboard.port}" in printed.splitlines()
+    assert "start with a dashboard" in local.calls
 
 
 def test_ctrl_c_while_it_starts_ends_what_was_started(strata, platform, local, monkeypatch):
