@@ -163,9 +163,10 @@ def test_above_the_bound_the_model_that_was_not_asked_for_longest_rests(models, 
         assert running.members.describe()["b"]["resting"] == [1]
         await running.members._sample()
         assert running.counted("pool_unloads") == 1
+        gauges = dict(running.members._recorder.gauges)  # before the next one is taken
         assert await running.y("b", 2) == [4]
         assert _loaded(running) == {"a", "b"}  # c was not asked for longest
-        return running.members._recorder.gauges
+        return gauges
 
     gauges = run(use)
     assert gauges[("pool_memory_limit_bytes",)] == 125

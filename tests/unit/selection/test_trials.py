@@ -109,7 +109,11 @@ _DEEDS = {
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("deed", _DEEDS)
 @pytest.mark.parametrize("when", ["", "convert "])
-def test_a_candidate_that_crashes_hangs_or_eats_memory_is_refused(workshop, deed, when):
+def test_a_candidate_that_crashes_hangs_or_eats_memory_is_refused(
+    workshop, deed, when, monkeypatch
+):
+    if "had not ended" not in _DEEDS[deed]:  # a busy machine is given its time
+        monkeypatch.setattr(trials, "_LEAST_S", 300.0)
     workshop.scripts[f"{when}openvino"] = deed
     said = workshop.refused()
     assert _DEEDS[deed] in said

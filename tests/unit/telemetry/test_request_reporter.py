@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from serve.edge.http import HttpRequest
+from serve.pipelines import remote as replicas
 from serve.replica import application_states
 from serve.replica.gateway import Gateway
 from serve.telemetry.metrics_recorder import Recorder
@@ -54,7 +55,7 @@ def through(monkeypatch, tmp_path):
             fake = SimpleNamespace(
                 status=lambda: status, get_deployment_handle=lambda *args, **kwargs: handle
             )
-            monkeypatch.setattr(remote, "ray_serve", fake)
+            monkeypatch.setattr(replicas, "ray_serve", fake)
             monkeypatch.setattr(application_states, "ray_serve", fake)
             answer = await call(gateway, request)
             for reporter in reporters:
