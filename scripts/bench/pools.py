@@ -21,6 +21,7 @@ import typer
 
 from bench.command import run
 from bench.load import Body, Measured, measure
+from bench.peers.processes import command_of, descendants, memory_mb
 from bench.workload import MODEL, PORTS, blank_images, v2_binary
 from serve.cli.printing import err, out, print_table
 from serve.config.file import load
@@ -187,16 +188,12 @@ def _quiet_beside(
 
 
 def resident_bytes(application: str) -> int:
-    """Return the memory of an application's replica on this machine. Raises ServeError."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes()
-            if command.startswith(f"ray::ServeReplica:{application}:".encode()):
-                pages = int((process / "statm").read_text().split()[1])
-                return pages * os.sysconf("SC_PAGE_SIZE")
-        except OSError:  # it has ended
-            continue
-    raise ServeError(f"no replica of '{application}' runs on this machine")
+    """Return the memory of an application's replica of this platform. Raises ServeError."""
+    for process in descendants(os.getpid()):
+        if command_of(process.pid).startswith(f"ray::ServeReplica:{application}:"):
+            resident_mb, _ = memory_mb([process])
+            return int(resident_mb * 1e6)
+    raise ServeError(f"no replica of '{application}' runs")
 
 
 def _rows(figures: Figures) -> list[tuple[str, str]]:

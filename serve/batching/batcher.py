@@ -21,7 +21,7 @@ Whatever is raised around the engine, by what observes it or traces it, ends her
 an error, the thread counts as free again and the next batch runs (`faults`).
 
 Where several batchers share a process' cores, each waits for its turn (turns) before it forms a
-batch, and none runs ahead.
+batch, and none runs ahead. A short call for one request then runs on the event loop.
 
 A batch is formed in one place, `_run_next`, of the request whose turn it is and those that may
 share a call with it; queue says whose turn it is. A request is counted as queued, however large it
@@ -103,7 +103,6 @@ class Batcher:
         self._sizes = policy.sizes
         self._queue = Queue()
         self._turn = None if turns is None else Turn(turns, self._run_next)
-        self._owns_thread = turns is None
         self._thread = (
             turns.threads if turns else ThreadPoolExecutor(1, thread_name_prefix="engine")
         )
@@ -190,8 +189,10 @@ class Batcher:
             return
         then, self._when_idle = self._when_idle, None
         self._is_closed = True
-        if self._owns_thread:
+        if self._turn is None:
             self._thread.shutdown(wait=False)
+        else:
+            self._turn.leave()
         try:
             then()
         except Exception as err:
@@ -240,6 +241,10 @@ class Batcher:
             return False
         if entry.rows > self._sizes[-1] or (self._turn is not None and not self._turn.is_alone):
             return False
+        return self._is_short(entry)
+
+    def _is_short(self, entry: Entry) -> bool:
+        """Tell whether a call for an entry alone may block the event loop."""
         seconds = self._estimates.seconds(entry)
         return seconds is not None and seconds < INLINE_LIMIT_S
 
@@ -286,11 +291,24 @@ class Batcher:
             return
         entries = self._queue.take(largest)
         self._begin()
+        if self._is_better_done_here(entries):
+            self._finish(entries, *self._run(entries))
+            return
         try:
             self._thread.submit(self._run_in_thread, asyncio.get_running_loop(), entries)
         except RuntimeError as err:  # the thread is gone
             self._end()
             self._fail(entries, err)
+
+    def _is_better_done_here(self, entries: Sequence[Entry]) -> bool:
+        """Tell whether to compute on the event loop, among others that share the cores.
+
+        Where many models are asked in turn a batch is mostly one request, and two thread switches
+        for each cost more than the call.
+        """
+        if self._turn is None or not self._turn.has_core or not self._policy.may_block_loop:
+            return False
+        return len(entries) == 1 and self._is_short(entries[0])
 
     def _begin(self) -> None:
         if not self._running:

@@ -14,13 +14,21 @@ _AHEAD = 1  # calls in front of the threads, so that these need not wait for the
 
 
 class Turns:
-    """The turns of all who share the cores; `threads` run their calls."""
+    """The turns of all who share the cores, `sharers`; `threads` run their calls."""
 
     def __init__(self, cores: int) -> None:
         self.threads = ThreadPoolExecutor(cores, thread_name_prefix="engine")
+        self._cores = cores
         self._most = cores + _AHEAD
         self._taken = 0
         self._waiting: OrderedDict[Turn, None] = OrderedDict()
+        self._is_calling = False
+        self.sharers = 0
+
+    @property
+    def has_core(self) -> bool:
+        """Tell whether each that has a turn now, the asking one too, has a core for it."""
+        return self._taken <= self._cores
 
     @property
     def is_idle(self) -> bool:
@@ -41,6 +49,15 @@ class Turns:
     def give_back(self) -> None:
         """End a turn, and call whose turn it is next."""
         self._taken -= 1
+        if self._is_calling:  # one that was called has computed already: who called it goes on
+            return
+        self._is_calling = True
+        try:
+            self._call_next()
+        finally:
+            self._is_calling = False
+
+    def _call_next(self) -> None:
         while self._waiting and self._taken < self._most:
             turn, _ = self._waiting.popitem(last=False)
             self._taken += 1
@@ -58,15 +75,25 @@ class Turn:
         self.call = call
         self.is_here = False
         self._turns = turns
+        turns.sharers += 1
 
     @property
     def is_alone(self) -> bool:
         """Tell whether nobody computes or waits."""
         return self._turns.is_idle
 
+    @property
+    def has_core(self) -> bool:
+        """Tell of a turn that has come whether there is a core for it now."""
+        return self._turns.has_core
+
     def has_come(self) -> bool:
         """Tell whether to compute now; if not, `call` tells when."""
         return self._turns.ask(self)
+
+    def leave(self) -> None:
+        """Count no more among those who share."""
+        self._turns.sharers -= 1
 
     def begin(self) -> None:
         """Use the turn that has come: a call of the engine begins."""

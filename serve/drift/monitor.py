@@ -3,7 +3,7 @@
 Built by replica.model for a version that has a baseline. The batcher calls `look` on the event loop
 once the futures of a batch have their outputs. A look counts some rows of the batch; then the
 monitor rests for so long that looking takes half a per cent of the time at most, whatever the
-tensors. All methods run on that loop.
+tensors; the models of a pool have that together. All methods run on that loop.
 """
 
 import time
@@ -52,14 +52,23 @@ class _Bucket:
 
 
 class Monitor:
-    """Scores of a version's recent rows against its baseline, kept as counts in two buckets."""
+    """Scores of a version's recent rows against its baseline, kept as counts in two buckets.
 
-    def __init__(self, baseline: Baseline, clock: Callable[[], float] = time.perf_counter) -> None:
+    `sharers` tells how many monitors have to do with `SHARE` together.
+    """
+
+    def __init__(
+        self,
+        baseline: Baseline,
+        clock: Callable[[], float] = time.perf_counter,
+        sharers: Callable[[], int] = lambda: 1,
+    ) -> None:
         self._signature = baseline.signature
         self._error = baseline.reconstruction_error
         self._inputs = [_watched("input", *item) for item in baseline.inputs.items()]
         self._outputs = [_watched("output", *item) for item in baseline.outputs.items()]
         self._clock = clock
+        self._sharers = sharers
         self._next_look = clock()
         self._before = _Bucket(self._next_look)
         self._now = _Bucket(self._next_look)
@@ -87,7 +96,7 @@ class Monitor:
         self._now.rows += rows
         self._unreported_rows += rows
         ended = self._clock()
-        self._next_look = ended + (ended - started) * (1 / SHARE - 1)
+        self._next_look = ended + (ended - started) * (self._sharers() / SHARE - 1)
 
     def scores(self) -> dict[str, float]:
         """Return each tensor's stability index by its label; empty until enough rows were seen.

@@ -112,7 +112,7 @@ def load_version(
     try:
         tell("warming up")
         engine.warmup(config.batching.sizes)
-        monitor = _monitor(config.name, source, number, engine)
+        monitor = _monitor(config.name, source, number, engine, turns)
         observe = partial(version_metrics.observe, recorder, str(number))
         batcher = Batcher(engine.infer, _policy(config, engine), observe, monitor, turns)
     except BaseException:
@@ -132,7 +132,9 @@ def _policy(config: Served, engine: Engine) -> BatchPolicy:
     )
 
 
-def _monitor(model: str, source: Source, number: int, engine: Engine) -> Monitor | None:
+def _monitor(
+    model: str, source: Source, number: int, engine: Engine, turns: Turns | None
+) -> Monitor | None:
     try:
         baseline = source.baseline(number, engine.signatures)
     except OSError:  # the disk is away: the version is tried again, as a whole
@@ -140,4 +142,6 @@ def _monitor(model: str, source: Source, number: int, engine: Engine) -> Monitor
     except Exception as err:  # a model that is whole is served without statistics, too
         log.warning("model '%s' version %d is not watched: %s", model, number, err)
         return None
-    return Monitor(baseline) if baseline else None
+    if baseline is None:
+        return None
+    return Monitor(baseline, sharers=lambda: turns.sharers if turns else 1)

@@ -34,8 +34,8 @@ from serve.telemetry.request_reporter import Reporter
 log = logging.getLogger("ray.serve")
 
 _SAMPLE_PERIOD_S = 1.0
-# Of each model: to tell Ray of a hundred every second would take a twentieth of a core.
-_MODEL_SAMPLE_PERIOD_S = 2.0
+# Of each model: to tell Ray of a hundred that are at work every second would take half a core.
+_MODEL_SAMPLE_PERIOD_S = 5.0
 _CATCH_UP_PERIOD_S = 10.0
 _ROOM_PERIOD_S = 0.5  # between looks whether there is room for what a request waits for
 _LEAVE_PERIOD_S = 0.05  # between looks whether a model that goes has answered all

@@ -23,8 +23,10 @@ from serve.telemetry.metrics import METRICS, Metric
 log = logging.getLogger("ray.serve")
 
 # Ray's agent drops a gauge that it has not heard of for two of its periods of 10 s. So each series
-# is told again in one of so many flushes, of one a second, though it has not changed.
+# is told again in one of so many flushes though it has not changed: of one a second, or, for the
+# models of a pool, of one in five.
 _REFRESH_EVERY = 5
+_REFRESH_EVERY_IN_POOL = 2
 # What a version that went keeps its series for: scrapes see its last values.
 _LEAVES_AFTER_S = 60.0
 
@@ -92,6 +94,7 @@ class Recorder:
         self._distributions: dict[Key, Distribution] = {}
         # Those of a recorder in the same process will do: what they are of, tags tell.
         self._instruments: dict[str, Any] = beside._instruments if beside else _all_instruments()
+        self._refresh_every = _REFRESH_EVERY_IN_POOL if beside else _REFRESH_EVERY
         self._flushes = 0
         self._leaving: dict[str, float] = {}  # versions that went, and when
         self._has_complained = False
@@ -127,13 +130,13 @@ class Recorder:
         self._tell(name, {"model": self._model, **tags}, value)
 
     def flush(self) -> None:
-        """Tell Ray what has changed, and a part of what has not; called every second.
+        """Tell Ray what has changed, and a part of what has not; called every second, or five.
 
         It may run in a thread. What Ray does not take is told again the next time.
         """
         self._flushes += 1
         for index, summed in enumerate(self._summed()):
-            is_its_turn = (index + self._flushes) % _REFRESH_EVERY == 0
+            is_its_turn = (index + self._flushes) % self._refresh_every == 0
             self._tell_all(summed, is_its_turn)
 
     def retain(self, versions: Collection[str]) -> None:

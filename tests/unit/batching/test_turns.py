@@ -65,6 +65,28 @@ def test_a_turn_that_nobody_needs_any_more_goes_to_the_next():
     assert calls == [*members[:2], members[3]]
 
 
+class Quick(Member):
+    """A member whose calls end as they begin: on the event loop."""
+
+    def go_on(self):
+        super().go_on()
+        if self.running:
+            self.finish()
+
+
+def test_those_who_compute_at_once_when_they_are_called_are_called_one_after_the_other():
+    turns, calls = Turns(1), []
+    busy = [Member(name, turns, calls, 1) for name in "ab"]  # one computes, one is ahead
+    waiting = [Quick(number, turns, calls, 3) for number in range(2000)]
+    for member in (*busy, *waiting):
+        member.go_on()
+    assert calls == busy
+    busy[0].finish()
+    assert [calls.count(member) for member in waiting] == [3] * len(waiting)
+    busy[1].finish()
+    assert turns.is_idle
+
+
 class Engine:
     """Doubles x; each call waits until the test lets it go on, and tells whose it is."""
 
@@ -178,11 +200,33 @@ def test_a_lone_request_blocks_the_loop_only_while_nobody_computes(log, gate):
     assert asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(("takes_s", "is_here"), [(0.0, True), (1.0, False), (None, False)])
+def test_a_short_call_for_one_request_is_made_on_the_loop(log, gate, takes_s, is_here):
+    async def scenario():
+        turns = Turns(1)
+        mine = _batcher("mine", turns, log, gate)
+        mine._estimates.seconds = lambda entry: takes_s
+        threads = []
+        mine._compute = lambda signature, inputs: threads.append(threading.get_ident()) or inputs
+        asked = [{"x": np.zeros(1)}] * 2
+        for x in asked:
+            await mine.infer("serve", x, batched=True, timeout_s=30)
+        together = (mine.infer("serve", x, batched=True, timeout_s=30) for x in asked)
+        await asyncio.gather(*together)
+        here = [thread == threading.get_ident() for thread in threads]
+        assert here == [is_here, is_here, False]  # those that come together share a batch
+        assert turns.is_idle
+
+    asyncio.run(scenario())
+
+
 def test_one_that_is_closed_leaves_the_threads_to_the_others(log, gate):
     async def scenario():
         turns = Turns(1)
         one, other = (_batcher(name, turns, log, gate) for name in "ab")
+        assert turns.sharers == 2
         one.close()
+        assert turns.sharers == 1
         gate.release()
         return await _infer(other, 1)
 

@@ -119,13 +119,14 @@ def test_slow_traffic_is_not_forgotten_before_there_is_enough_of_it():
     assert monitor.scores()
 
 
-def test_it_rests_so_long_that_looking_takes_its_share_of_the_time():
+@pytest.mark.parametrize("sharers", [1, 100])
+def test_it_rests_so_long_that_looking_takes_its_share_of_the_time(sharers):
     clock = Clock(step=0.001)
-    monitor = Monitor(_baseline(), clock)
+    monitor = Monitor(_baseline(), clock, lambda: sharers)
     assert monitor.is_due()
     _look(monitor, _rows(10))  # which takes one step
     ended, clock.step = clock.now, 0.0
-    clock.now = ended + 0.001 * (1 / SHARE - 1) - 1e-6
+    clock.now = ended + 0.001 * (sharers / SHARE - 1) - 1e-6
     assert not monitor.is_due()
     clock.now += 2e-6
     assert monitor.is_due()

@@ -105,8 +105,11 @@ def test_nothing_is_lost_while_ray_comes_and_goes(steps):
         assert ray.latest("model_batch_rows_count") == {None: len(steps)}
 
 
-def test_what_does_not_change_is_told_again_before_ray_drops_it_and_not_each_second(ray):
-    recorder = Recorder("m")
+@pytest.mark.parametrize(("in_pool", "times"), [(False, 2), (True, 5)])
+def test_what_does_not_change_is_told_again_before_ray_drops_it_and_not_each_second(
+    ray, in_pool, times
+):
+    recorder = Recorder("m", Recorder("another") if in_pool else None)
     for version in "123":
         recorder.count("model_rows", 7, version=version)
         recorder.observe("model_batch_rows", 4, version=version)
@@ -114,7 +117,7 @@ def test_what_does_not_change_is_told_again_before_ray_drops_it_and_not_each_sec
     first = {key: len(told) for key, told in ray.values.items()}
     for _ in range(10):
         recorder.flush()
-    assert {len(told) - first[key] for key, told in ray.values.items()} == {2}
+    assert {len(told) - first[key] for key, told in ray.values.items()} == {times}
 
 
 def test_a_version_that_went_keeps_its_last_values_a_minute_and_then_has_no_series(ray):
