@@ -2,7 +2,8 @@
 
 Run as `scripts/bench/run start [--config FILE]`; figures are in docs/performance.md. CPU seconds
 bend least with what else the machine does; memory is the share of each process (PSS), a while
-after the start, when what ran for it alone has gone.
+after the start, when what ran for it alone has gone. `--replica` also has a second replica of
+digits start while the first one is under load.
 """
 
 import os
@@ -15,21 +16,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import requests
 import typer
 
 from bench.command import run
+from bench.load import measure
 from bench.peers.processes import command_of, descendants, memory_mb, name_of
+from bench.workload import MODEL, blank_images, v2_binary
 from serve.cli.printing import out, print_table
 from serve.config.file import load
 from serve.config.schema import Config
+from serve.deploy.ray_api import RayServeApi
 from serve.errors import ServeError
 
 _LOOK_S = 0.2
 _TIMEOUT_S = 300.0
 _REST_S = 8.0
+_CONNECTIONS = 16
+_LOAD_S = 60
 
 
 @dataclass
@@ -43,6 +50,7 @@ class Start:
     names: dict[tuple[int, int], str] = field(default_factory=dict)
     cpu_ready_s: float = 0.0
     pss_mb: dict[str, float] = field(default_factory=dict)
+    replica_s: float | None = None  # a second replica under load, from being asked for
 
     def look(self, root: int) -> None:
         """Note the CPU time of every process that comes of another one."""
@@ -66,12 +74,15 @@ def bench(
     config: Annotated[Path, typer.Option("--config", "-c")] = Path("strata.yaml"),
     rounds: int = 1,
     details: bool = True,
+    replica: Annotated[
+        bool, typer.Option("--replica", help="Also start a second replica of digits under load.")
+    ] = False,
 ) -> None:
     """Start the platform and tell what each second, core and megabyte went to."""
     tree = load(config)
     rows = []
     for _ in range(rounds):
-        start = _measured(config, tree)
+        start = _measured(config, tree, replica=replica)
         if details:
             _show(start)
         first = min(start.answered.values(), default=0.0)
@@ -82,12 +93,14 @@ def bench(
                 f"{start.cpu_ready_s:.1f}",
                 f"{sum(start.pss_mb.values()):.0f}",
                 str(len(start.cpu_s)),
+                "-" if start.replica_s is None else f"{start.replica_s:.1f}",
             )
         )
-    print_table(("FIRST ANSWER S", "READY S", "CPU S", "MEMORY MB", "PROCESSES"), rows)
+    columns = ("FIRST ANSWER S", "READY S", "CPU S", "MEMORY MB", "PROCESSES", "NEW REPLICA S")
+    print_table(columns, rows)
 
 
-def _measured(config: Path, tree: Config) -> Start:
+def _measured(config: Path, tree: Config, *, replica: bool) -> Start:
     start = Start()
     began = time.monotonic()
     with _platform(config) as (process, log):
@@ -111,7 +124,31 @@ def _measured(config: Path, tree: Config) -> Start:
         for each in descendants(os.getpid()):
             name = name_of(command_of(each.pid))
             start.pss_mb[name] = start.pss_mb.get(name, 0.0) + memory_mb([each])[1]
+        if replica:
+            start.replica_s = _new_replica_s(tree)
     return start
+
+
+def _new_replica_s(tree: Config) -> float:
+    """Return how long a second replica of digits takes that is asked for under load."""
+    from serve.deploy.applications import deploy_config  # brings Ray
+
+    document = tree.model_dump(mode="json")
+    for model in document["models"]:
+        if model["name"] == MODEL:
+            model["autoscaling"] |= {"min_replicas": 2, "max_replicas": 2}
+    api = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}")
+    url = f"http://127.0.0.1:{tree.http.port}/v2/models/{MODEL}/infer"
+    load = (url, [v2_binary(blank_images(1))], _CONNECTIONS, _LOAD_S)
+    Thread(target=measure, args=load, daemon=True).start()
+    time.sleep(1)
+    asked = time.monotonic()
+    api.deploy(deploy_config(Config.model_validate(document)))
+    while api.states()[MODEL].running_replicas < 2:
+        if time.monotonic() - asked > _LOAD_S:
+            raise ServeError(f"no second replica within {_LOAD_S} s")
+        time.sleep(0.1)
+    return time.monotonic() - asked
 
 
 @contextmanager
