@@ -17,8 +17,10 @@ from serve.evaluation.quality import Asked
 from serve.repository.repository import configured
 
 _COLUMNS = (
-    "ROWS/S", "P50\nMS", "P99\nMS", "PARAMS", "FLOPS\n/ROW", "MB", "COST\n/M",
+    "ENGINE", "ROWS/S", "P50\nMS", "P99\nMS", "PARAMS", "FLOPS\n/ROW", "MB", "COST\n/M",
 )  # fmt: skip
+_SHORT = {"onnxruntime": "onnx"}
+_WORTH = 0.02  # savings below that are chance
 
 
 def compare(
@@ -42,9 +44,10 @@ def compare(
     What is measured is told from the outputs and the labels, and printed below the table: binary,
     classes, several labels (a row is right if all are), or regression (MAE and RMSE).
 
-    Each one computes in a process of its own, with the threads that a replica has. ROWS/S is at 32
-    rows a call, the percentiles are of calls of one row, COST/M is a million requests of one row on
-    a busy replica at the prices of the file. Versions that learned from different numbers of labels
+    Each one computes in a process of its own, with the engine and the threads that a replica on
+    this machine has. ROWS/S is at 32 rows a call, the percentiles are of calls of one row, COST/M
+    is a million requests of one row on a busy replica at the prices of the file. Below the table:
+    what another engine or a pool would save. Versions that learned from different numbers of labels
     (strata train digits-layerwise) are also drawn against these.
 
     \b
@@ -63,7 +66,7 @@ def compare(
     print_table(
         ("MODEL", figure, *_COLUMNS), [_row(row, is_named=len(names) > 1) for row in compared]
     )
-    for line in _measures(compared):
+    for line in (*_measures(compared), *filter(None, map(_moves, compared))):
         out.print(line, markup=False)
     output.mkdir(parents=True, exist_ok=True)
     document = {"data": data, "compared": [row.to_json() for row in compared]}
@@ -82,6 +85,24 @@ def _measures(compared: Sequence[Compared]) -> list[str]:
     return [f"{', '.join(names)}: {said}" for said, names in by_line.items()]
 
 
+def _moves(row: Compared) -> str:
+    """Say what a million requests cost by each engine, and what a model would take in a pool."""
+    figures, said = row.figures, []
+    serves = "+".join(figures.engines)
+    if serves in row.by_engine and len(row.by_engine) > 1:
+        costs = ", ".join(f"{name} {cost:.4f}" for name, cost in sorted(row.by_engine.items()))
+        cheapest = min(row.by_engine, key=row.by_engine.__getitem__)
+        saved = 1 - row.by_engine[cheapest] / row.by_engine[serves]
+        less = f"; engine: {cheapest} would save {saved:.0%}" if saved >= _WORTH else ""
+        said.append(f"a million requests in full batches cost by {costs}{less}")
+    if figures.added_mb is not None:
+        said.append(
+            f"in a pool it would add {max(figures.added_mb, 1):.0f} MB to the others instead of "
+            f"{figures.memory_mb:.0f} of its own"
+        )
+    return f"{row.reference.text}: {'; '.join(said)}" if said else ""
+
+
 def _value(name: str, value: float) -> str:
     return f"{value:.4g}" if name in {"MAE", "RMSE"} else f"{value:.1%}"
 
@@ -94,6 +115,7 @@ def _row(row: Compared, *, is_named: bool) -> tuple[str, ...]:
     return (
         row.reference.text,
         f"{name} {shown}" if is_named and name else shown,
+        "+".join(_SHORT.get(each, each) for each in figures.engines) or "-",
         f"{figures.rows_per_s:,.0f}",
         _ms(figures.median_ms, 2),
         _ms(figures.p99_ms, 1),

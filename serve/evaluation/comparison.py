@@ -6,17 +6,19 @@ Called by `strata compare`. Each one is measured in a process of its own, one af
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from serve.config.schema import Config
+from serve.config.schema import Config, Model
 from serve.config.sections import Prices, RayActorOptions
 from serve.errors import InvalidRequest, ServeError
 from serve.evaluation.measure import Figures, Task
 from serve.evaluation.quality import Asked
 from serve.evaluation.subject import Reference, find_served
-from serve.repository.repository import Repository
+from serve.replica.version_sources import engine_options
+from serve.repository.repository import Repository, configured
+from serve.selection.version_trial import verdict_of
 
 _ALL = "all"
 _MILLION = 1_000_000
@@ -24,16 +26,25 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One row of the comparison; `cost` is for a million requests of one row, in batches."""
+    """One row of the comparison; `cost` is for a million requests of one row, in batches.
+
+    `by_engine` has the same for every library that computes the model's numbers, in its largest
+    batches when they were tried: empty for a pipeline, and where they were not.
+    """
 
     reference: Reference
     figures: Figures
     cost: float
+    by_engine: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Return the row as JSON, units in the names."""
         own = {"name": self.reference.name, "version": self.reference.version}
-        return {**own, **asdict(self.figures), "cost_per_million_requests": self.cost}
+        costs = {
+            "cost_per_million_requests": self.cost,
+            "cost_per_million_requests_by_engine": dict(self.by_engine),
+        }
+        return {**own, **asdict(self.figures), **costs}
 
 
 def parse_references(texts: Sequence[str], repository: Repository) -> list[Reference]:
@@ -68,7 +79,7 @@ def compare(
         figures = _in_own_process(task)
         options = find_served(config, reference.name).ray_actor_options
         cost = cost_of_a_million(1 / figures.rows_per_s, options, config.prices)
-        compared.append(Compared(reference, figures, cost))
+        compared.append(Compared(reference, figures, cost, _by_engine(config, reference)))
     progress(1.0, "done")
     return compared
 
@@ -77,6 +88,25 @@ def cost_of_a_million(seconds_a_row: float, options: RayActorOptions, prices: Pr
     """Return what a million rows cost on a replica that is never idle."""
     an_hour = options.num_cpus * prices.cpu_hour + options.num_gpus * prices.gpu_hour
     return seconds_a_row * _MILLION / 3600 * an_hour
+
+
+def _by_engine(config: Config, reference: Reference) -> dict[str, float]:
+    """Return the cost of a million requests by each library that computes a model's numbers."""
+    served = find_served(config, reference.name)
+    if not isinstance(served, Model):
+        return {}
+    repository = configured(config.repository)
+    version = repository.choose(reference.name, reference.version)
+    verdict = verdict_of(repository, reference.name, version, engine_options(served))
+    rates = {
+        each.library: each.measured.rows_per_s[max(each.measured.rows_per_s)]
+        for each in (verdict.candidates if verdict else ())
+        if each.measured and not each.refused
+    }
+    return {
+        library: cost_of_a_million(1 / rate, served.ray_actor_options, config.prices)
+        for library, rate in rates.items()
+    }
 
 
 def _in_own_process(task: Task) -> Figures:

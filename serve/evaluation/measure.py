@@ -8,7 +8,7 @@ number of threads, on real rows: what a cascade costs depends on them.
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,18 @@ import numpy.typing as npt
 
 from serve.batching.merging import chunks, join
 from serve.config.file import load
+from serve.config.schema import Config, Model
 from serve.errors import ConfigError, ServeError
 from serve.evaluation.dataset import HELD_OUT, Dataset, held_out, read_npz
 from serve.evaluation.quality import Asked, Kind, NothingToCompare, tell
-from serve.evaluation.subject import Reference, Subject, load_subject
+from serve.evaluation.subject import Reference, Subject, find_served, load_subject
 from serve.pipelines.rows import choose
-from serve.repository.repository import configured
+from serve.repository.repository import Repository, configured
 from serve.types import Array, Tensors
 
 BATCH_ROWS = 32
 _SECONDS = 2.0
+_MOST_BYTES = 100_000_000  # of a model that is loaded twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ class Figures:
     `accuracy` is the part of the rows that are right, where a row can be; `measure` says what was
     compared with the labels, or why nothing could be, `figure` names the first of `figures`.
     `rows_per_s` at 32 rows a call, `median_ms` and `p99_ms` of calls of one row, `flops` of the
-    average row of the data, `labels` the number of labels the model was trained with.
+    average row of the data, `labels` the number of labels the model was trained with. `engines` are
+    the libraries that compute, `added_mb` what one more model like this takes in a process that has
+    one: in a pool. It is not known of pipelines and of models of more than 100 MB.
     """
 
     accuracy: float | None
@@ -67,6 +71,8 @@ class Figures:
     measure: str = "classes"
     figure: str | None = "accuracy"
     figures: Mapping[str, float] = field(default_factory=dict)
+    engines: Sequence[str] = ()
+    added_mb: float | None = None
 
 
 def measure(task: Task) -> Figures:
@@ -82,6 +88,7 @@ def measure(task: Task) -> Figures:
         )
     inputs = data.inputs_of(signature, task.name)
     memory = rss_mb()
+    added = _added_mb(config, repository, task, memory)
     outputs = compute_all(subject.member.compute, inputs)
     compared = _compared(Asked(task.kind, task.tensor, task.yes_above), task, outputs, data.labels)
     flops = _flops_of_a_row(subject, len(data))
@@ -95,8 +102,24 @@ def measure(task: Task) -> Figures:
         flops=flops,
         memory_mb=memory,
         labels=labels if isinstance(labels, int) else None,
+        engines=tuple(dict.fromkeys(model.library for model in subject.models)),
+        added_mb=added,
         **compared,
     )
+
+
+def _added_mb(config: Config, repository: Repository, task: Task, before_mb: float) -> float | None:
+    """Load a model once more, and return by how much that has the process grow."""
+    if not isinstance(find_served(config, task.name), Model):
+        return None
+    number = repository.choose(task.name, task.version)
+    manifest = repository.manifest(task.name, number)
+    if manifest is None or manifest.size_bytes > _MOST_BYTES:
+        return None
+    again = load_subject(config, repository, Reference(task.name, number))  # kept until it is told
+    grown = max(rss_mb() - before_mb, 0.0)
+    del again
+    return grown
 
 
 def _compared(asked: Asked, task: Task, outputs: Tensors, labels: Array) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from serve.batching.merging import rows_of
 from serve.config.schema import Config, Model, is_name, no_name
 from serve.config.sections import Served
 from serve.engines.engine import Complexity
-from serve.engines.loading import load
 from serve.errors import ConfigError
 from serve.pipelines.build import build
 from serve.pipelines.member import ColocatedMember, Member
 from serve.pipelines.pipeline_engine import Kind
 from serve.replica.version_sources import engine_options
 from serve.repository.repository import Repository
+from serve.selection.version_trial import load_chosen
 from serve.types import Tensors
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class CountedMember(ColocatedMember):
 
     def __init__(self, label: str, engine: "FunctionEngine", served: Served) -> None:
         super().__init__(label, engine, served.batching.sizes)
+        self.library = engine.name
         self._function_engine = engine
         self.rows = 0
 
@@ -93,7 +94,7 @@ def load_subject(config: Config, repository: Repository, reference: Reference) -
         number = repository.choose(model, version)
         manifest = repository.manifest(model, number)
         found.append(manifest.metadata if manifest else {})
-        engine = load(repository.fetch(model, number), options)
+        engine = load_chosen(repository, model, number, options)
         models.append(CountedMember(label, engine, served))
         return models[-1]
 

@@ -1,7 +1,8 @@
 """Try the engines of a version that is in a repository, and keep the verdict beside it.
 
-Called by `strata engines`; and `python -m serve.selection.version_trial JOB.json` is what a replica
-runs in the background for a version that nobody has tried on its hardware.
+Called by `strata engines`, and by `strata compare`, which loads what was chosen. A replica runs
+`python -m serve.selection.version_trial JOB.json` in the background for a version that nobody has
+tried on its hardware.
 """
 
 import sys
@@ -14,9 +15,11 @@ from pydantic import TypeAdapter
 
 from serve.engines import loading
 from serve.engines.engine import EngineOptions
+from serve.engines.function_engine import FunctionEngine
 from serve.errors import RepositoryError
 from serve.repository.locks import locked
 from serve.repository.repository import Repository
+from serve.selection import loading as chosen
 from serve.selection.bounded_process import end_with_parent, free_bytes
 from serve.selection.hardware import folder_of, hardware
 from serve.selection.trials import Trial, try_engines
@@ -83,6 +86,20 @@ def verdict_of(
     finally:
         if folder:
             repository.release(folder)
+
+
+def load_chosen(
+    repository: Repository, model: str, version: int, options: EngineOptions
+) -> FunctionEngine:
+    """Return the engine that a replica on this machine has for a version, not yet warm.
+
+    Raises RepositoryError.
+    """
+    tried = None
+    if options.library != "tensorflow":
+        content = repository.content(model, version)
+        tried = repository.fetch_engines(model, version, content, here(options))
+    return chosen.load(repository.fetch(model, version), options, tried)
 
 
 def here(options: EngineOptions) -> str:

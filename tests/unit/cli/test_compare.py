@@ -10,7 +10,12 @@ from serve.evaluation.measure import Figures
 from serve.evaluation.quality import Asked
 from serve.evaluation.subject import Reference
 
-_CHEAP = Figures(0.98125, 41_234.6, 0.0241, 0.31, 8_120, 1_250, 301.4, 100)
+_CHEAP = Figures(
+    *(0.98125, 41_234.6, 0.0241, 0.31, 8_120, 1_250, 301.4, 100),
+    engines=["onnxruntime"],
+    added_mb=0.2,
+)
+_BY_ENGINE = {"tensorflow": 0.02, "onnxruntime": 0.0123, "openvino": 0.0121}
 _DEAR = Figures(None, 1_012.0, 12.41, 35.6, 2_500_000, None, 612.0, 1000, "not measured", None)
 _ERRORS = {"measure": "regression: 'y'", "figure": "MAE", "figures": {"MAE": 0.31, "RMSE": 0.5}}
 _SIGMOID = {"measure": "binary: 'p' > 0.5 is yes", "figures": {"accuracy": 0.98125}}
@@ -28,7 +33,8 @@ def measured(monkeypatch, measured_figures):
 
     def compare(config, path, references, data, measure, progress):
         asked.append((references, data, measure))
-        rows = zip(references, measured_figures, (0.0123, 1.5), strict=True)
+        costs = (0.0123, 1.5), (_BY_ENGINE, {})
+        rows = zip(references, measured_figures, *costs, strict=True)
         return [Compared(*row) for row in rows]
 
     monkeypatch.setattr("serve.cli.compare.compare_all", compare)
@@ -46,14 +52,25 @@ def test_figures_are_rounded_to_what_they_are_worth(compare, measured):
     code, printed, _ = compare("cheap", "dear@2")
     assert code == 0
     rows = [line.split() for line in printed.splitlines()]
-    assert ["cheap", "98.1%", "41,235", "0.02", "0.3", "8.12k", "1.25k", "301", "0.0123"] in rows
-    assert ["dear@2", "-", "1,012", "12", "36", "2.5M", "-", "612", "1.5000"] in rows
+    assert [
+        "cheap",
+        "98.1%",
+        "onnx",
+        "41,235",
+        "0.02",
+        "0.3",
+        "8.12k",
+        "1.25k",
+        "301",
+        "0.0123",
+    ] in rows
+    assert ["dear@2", "-", "-", "1,012", "12", "36", "2.5M", "-", "612", "1.5000"] in rows
     assert measured == [([Reference("cheap"), Reference("dear", 2)], "labelled.npz", Asked())]
 
 
 def test_the_table_fits_a_terminal_of_80_columns(compare):
     _, printed, _ = compare("cheap", "dear@2")
-    table = printed.splitlines()[:-1]
+    table = printed.splitlines()[:5]
     assert "dear: not measured" in printed.replace("@2", "")
     assert max(map(len, table)) <= 80
     words = set(" ".join(table).split())
@@ -76,7 +93,22 @@ def test_what_was_measured_is_named_and_a_figure_that_is_no_accuracy_too(compare
     assert "MEASURED" in printed
     assert "accuracy 98.1%" in printed
     assert "MAE 0.31 " in printed
-    assert max(map(len, lines[:-1])) <= 80
+    assert max(map(len, lines[:5])) <= 80
+
+
+def test_what_another_engine_or_a_pool_would_save_is_said(compare, measured_figures):
+    costs = "a million requests in full batches cost by onnxruntime 0.0123, openvino 0.0121, "
+    pool = "in a pool it would add 1 MB to the others instead of 301 of its own"
+    _, printed, _ = compare("cheap", "dear")
+    assert f"cheap: {costs}tensorflow 0.0200; {pool}" in printed.splitlines()
+    assert "dear: a million" not in printed
+    measured_figures[0] = replace(_CHEAP, engines=["tensorflow"], added_mb=None)
+    _, printed, _ = compare("cheap", "dear")
+    saved = "engine: openvino would save 40%"
+    assert f"cheap: {costs}tensorflow 0.0200; {saved}" in printed.splitlines()
+    measured_figures[0] = replace(_CHEAP, engines=["openvino", "tensorflow"])  # a pipeline's
+    _, printed, _ = compare("cheap", "dear")
+    assert f"cheap: {pool}" in printed.splitlines()
 
 
 def test_a_figure_that_all_have_heads_the_column(compare, measured_figures):
@@ -97,6 +129,7 @@ def test_figures_and_pictures_are_saved(compare, measured_figures, tmp_path):
     assert tree["data"] == "labelled.npz"
     assert [row["name"] for row in tree["compared"]] == ["cheap", "dear"]
     assert tree["compared"][0]["accuracy"] == 0.98125
+    assert tree["compared"][0]["cost_per_million_requests_by_engine"] == _BY_ENGINE
 
 
 @pytest.mark.parametrize(

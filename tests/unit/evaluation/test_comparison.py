@@ -3,16 +3,21 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 
+from serve.config.schema import Config
 from serve.config.sections import Prices, RayActorOptions
+from serve.engines.engine import EngineOptions
 from serve.errors import InvalidRequest, RepositoryError
-from serve.evaluation.comparison import cost_of_a_million, parse_references
+from serve.evaluation.comparison import _by_engine, cost_of_a_million, parse_references
 from serve.evaluation.subject import Reference
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
+from serve.selection.version_trial import here
+from tests.unit.selection.fakes import write_engines
 
 _FILE = """\
 # Three models.
@@ -108,6 +113,10 @@ def test_compare_prints_a_table_and_leaves_figures_and_pictures(folder, tmp_path
     assert dear["flops"] == pytest.approx(2 * 2_000 * 2_002, rel=0.01)
     assert rows[0]["flops"] < dear["flops"]
     assert dear["cost_per_million_requests"] == pytest.approx(1e6 / dear["rows_per_s"])
+    assert [row["engines"] for row in rows] == [["tensorflow"]] * 3  # nothing else was tried
+    assert rows[0]["added_mb"] is None
+    assert dear["added_mb"] < dear["memory_mb"] / 2  # the library is there already
+    assert "dear@1: in a pool it would add " in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "compare.json",
         "compare.png",
@@ -172,6 +181,24 @@ def test_what_cannot_be_done_is_one_line(folder, arguments, said):
     assert code == 1
     assert said in stderr
     assert "Traceback" not in stderr
+
+
+def test_what_other_engines_would_cost_is_told_by_the_verdict_on_a_version(tmp_path):
+    repository = Repository(str(tmp_path / "models"), tmp_path / "cache")
+    (tmp_path / "models" / "m" / "1").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "models" / "m" / "1" / "model.keras", "w") as file:
+        file.writestr("config.json", "{}")
+    tree = {"repository": {"root": repository.root, "cache_dir": str(tmp_path / "cache")}}
+    config = Config.model_validate({**tree, "prices": {"cpu_hour": 3600}})
+    assert _by_engine(config, Reference("m")) == {}
+    write_engines(tmp_path / "made")
+    content = repository.content("m", 1)
+    repository.engines.put(tmp_path / "made", "m", content, here(EngineOptions()))
+    costs = {"tensorflow": 1e6 / 200, "openvino": 1e6 / 600}  # at its full batch
+    assert _by_engine(config, Reference("m")) == pytest.approx(costs)
+    pipeline = {"name": "p", "kind": "sequence", "steps": [{"model": "m"}]}
+    config = Config.model_validate({**tree, "pipelines": [pipeline]})
+    assert _by_engine(config, Reference("p")) == {}
 
 
 def test_references_name_versions(folder):

@@ -7,6 +7,7 @@ from serve.config.schema import Config
 from serve.errors import RepositoryError
 from serve.evaluation import subject as subject_module
 from serve.evaluation.subject import Reference, find_served, load_subject
+from serve.selection import version_trial
 from tests.unit.replica.conftest import Models
 
 SEQUENCE = {"name": "both", "kind": "sequence", "steps": [{"model": "a"}, {"model": "b"}]}
@@ -19,7 +20,7 @@ CONFIG = {
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     models = Models(tmp_path)
-    monkeypatch.setattr(subject_module, "load", models.load)
+    monkeypatch.setattr(version_trial.chosen, "load", models.load)
     return models
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -12,11 +13,13 @@ from serve.errors import RepositoryError
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.selection import version_trial
+from serve.selection.loading import NOT_TRIED
 from serve.selection.version_trial import (
     JOB,
     Job,
     here,
     in_background,
+    load_chosen,
     try_version,
     verdict_of,
 )
@@ -52,6 +55,14 @@ def test_the_verdict_on_a_version_is_kept_and_found(repository):
     assert verdict_of(repository, "digits", 1, _OPTIONS) is None
     verdict = try_version(repository, "digits", 1, _OPTIONS)
     assert verdict_of(repository, "digits", 1, _OPTIONS) == verdict
+
+
+def test_what_was_chosen_is_loaded_as_a_replica_loads_it(repository):
+    assert load_chosen(repository, "digits", 1, _OPTIONS).reason == NOT_TRIED
+    try_version(repository, "digits", 1, _OPTIONS)
+    assert load_chosen(repository, "digits", 1, _OPTIONS).name == "openvino"
+    by_own = replace(_OPTIONS, library="tensorflow")
+    assert load_chosen(repository, "digits", 1, by_own).reason == "set by engine: tensorflow"
 
 
 def test_a_verdict_on_other_files_is_not_found(repository, tmp_path):
