@@ -1,4 +1,4 @@
-"""Cost: what models and tenants use and what that costs, and how much of it is idle."""
+"""Cost: what models, engines and tenants use and what that costs, and how much of it is idle."""
 
 from typing import Any
 
@@ -25,6 +25,9 @@ _COMPUTE = "ray_model_compute_seconds_total"
 _COST = f"sum by (model) (model:cost_per_hour:sum{_M})"
 _BUSY = f"avg by (model) (model:compute_busy:ratio_rate5m{_M})"
 _WEIGHTS = f"sum by (model) (model:replicas:count{_M})"
+# 1 for the library that computes a model; a part for each where its versions have several.
+_ENGINES = f"(max by (model, engine) (ray_model_engine{_V}) > 0)"
+_ENGINE = f"{_ENGINES} / on (model) group_left() count by (model) ({_ENGINES})"
 _IDLE = f"1 - sum({_BUSY} * {_WEIGHTS}) / sum({_WEIGHTS})"
 
 
@@ -42,6 +45,7 @@ def cost() -> dict[str, Any]:
         [
             Section("Now", [Row(4, _now())]),
             Section("By model", [Row(8, _by_model()), Row(8, _models())]),
+            Section("By engine and in pools", [Row(8, _by_engine()), Row(8, _moves())]),
             Section("By tenant", [Row(8, _by_tenant())]),
         ],
     )
@@ -132,6 +136,60 @@ def _models() -> list[Panel]:
             Column("engine seconds", engine, "s"),
             Column("cost", spent, MONEY),
             Column("idle", f"1 - {_BUSY}", "percentunit"),
+        ),
+    ]
+
+
+def _by_engine() -> list[Panel]:
+    seconds = (
+        f"{rate(_COMPUTE, _V, 'model')} / ({rate('ray_model_requests_total', _V, 'model')} > 0)"
+    )
+    replica = f"{_COST} / ({_WEIGHTS} > 0)"
+    busy = f"1e6 / 3600 * ({seconds}) * on (model) ({replica})"
+    return [
+        chart(
+            "Cost an hour by engine",
+            MONEY,
+            to_dashboard("model"),
+            "What the replicas cost an hour, by the library that computes in them.",
+            Query(
+                f"sum by (engine) ({_ENGINE} * on (model) group_left() {_COST})",
+                "{{engine}}",
+            ),
+            look="stacked",
+        ),
+        listing(
+            "Engines",
+            to_dashboard("model"),
+            "Which library computes each model, and what a million requests cost by its seconds a"
+            " request, were its replicas never idle. `strata compare` has the same by the other"
+            " libraries.",
+            ["model", "engine"],
+            Column("cost of a million", f"{_ENGINES} * on (model) group_left() ({busy})", MONEY),
+        ),
+    ]
+
+
+def _moves() -> list[Panel]:
+    memory = f"max by (model, version) (ray_model_memory_bytes{_V})"
+    return [
+        chart(
+            "Idle cost an hour",
+            MONEY,
+            to_dashboard("overview"),
+            "What reservations cost in which nothing is computed. Models that are mostly idle by"
+            " themselves share one reservation in a pool, which saves most of this.",
+            Query(f"{_COST} * on (model) (1 - {_BUSY})", "{{model}}"),
+            look="stacked",
+        ),
+        chart(
+            "Memory of models",
+            "bytes",
+            to_dashboard("cluster"),
+            "By how much a replica grew while it loaded each model: what it takes in a pool. By"
+            " itself a model takes the interpreter, Ray and the engine's library besides.",
+            Query(f"sum by (model) ({memory})", "{{model}}"),
+            look="stacked",
         ),
     ]
 
