@@ -38,6 +38,8 @@ _PART_OF_FREE = 0.8
 
 # A candidate that is this much slower is still taken: it spares most of the memory.
 _WORTH = 0.9
+# And none that has less than this part of the speed at one of the sizes, whatever it has at others.
+_LEAST_SPEED = 0.6
 # What only TensorFlow has: texts of bytes, and numbers that numpy has no type for.
 _FOREIGN = {"BYTES": "texts", "BF16": "BF16"}
 
@@ -225,12 +227,12 @@ def choose(
     """Return the library to take and why, in words.
 
     Of those that compute the model's numbers the fastest one, at one row and at a full batch alike
-    (the geometric mean of both ratios); the native one unless another is about as fast, or one was
-    set (`is_set`) and is right.
+    (the geometric mean of both ratios); the native one unless another is about as fast and at
+    neither much slower, or one was set (`is_set`) and is right.
     """
     own = next((each for each in candidates if each.library == native), None)
     best: Candidate | None = None
-    best_factor = 0.0 if is_set else _WORTH
+    best_factor, least = (0.0, 0.0) if is_set else (_WORTH, _LEAST_SPEED)
     reasons = []
     for each in candidates:
         if each is own:
@@ -238,8 +240,13 @@ def choose(
         if each.measured is None or own is None or own.measured is None:
             reasons.append(f"{each.library}: {each.refused}")
             continue
-        factor = _factor(each.measured, own.measured)
-        if factor >= best_factor:
+        ratios = _ratios(each.measured, own.measured)
+        factor = math.prod(ratios.values()) ** (1 / len(ratios))
+        slowest = min(ratios, key=ratios.__getitem__)
+        if ratios[slowest] < least:
+            at = f" at {slowest} rows a call" if slowest else ""
+            reasons.append(f"{each.library}: {ratios[slowest]:.2f} times as fast{at}")
+        elif factor >= best_factor:
             best, best_factor = each, factor
         else:
             reasons.append(f"{each.library}: {factor:.2f} times as fast")
@@ -255,9 +262,9 @@ def choose(
     return best.library, f"{speed} times as fast as {native}{at}, {spared:,.0f} MB less"
 
 
-def _factor(candidate: Measured, own: Measured) -> float:
-    ratios = [candidate.rows_per_s[size] / rate for size, rate in own.rows_per_s.items()]
-    return math.prod(ratios) ** (1 / len(ratios))
+def _ratios(candidate: Measured, own: Measured) -> dict[int, float]:
+    """Return how many times as fast a candidate is, by rows a call."""
+    return {size: candidate.rows_per_s[size] / rate for size, rate in own.rows_per_s.items()}
 
 
 def _report(file: Path) -> Report:
