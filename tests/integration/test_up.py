@@ -9,6 +9,7 @@ import pytest
 import requests
 import yaml
 
+from serve.deploy.ray_api import RayServeApi
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from tests.integration.conftest import free_port
@@ -55,12 +56,11 @@ def _require_answers(url, name, body):
 
 def _require_no_pages_of_rays_dashboard(config):
     """They are processes of their own; what `strata apply` asks has to be there without them."""
-    port = yaml.safe_load(config.read_text())["ports"]["dashboard"]
-    pages = {
-        path: requests.get(f"http://127.0.0.1:{port}{path}", timeout=30).status_code
-        for path in ("/api/serve/applications/", "/api/v0/nodes", "/nodes?view=summary")
-    }
-    assert list(pages.values()) == [200, 200, 404]
+    url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['ports']['dashboard']}"
+    api = RayServeApi(url)
+    assert "twice" in api.states()
+    assert api.nodes()
+    assert api._request("GET", url=f"{url}/nodes?view=summary").status_code == 404
 
 
 def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_to(
