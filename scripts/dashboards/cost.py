@@ -28,7 +28,10 @@ _WEIGHTS = f"sum by (model) (model:replicas:count{_M})"
 # 1 for the library that computes a model; a part for each where its versions have several.
 _ENGINES = f"(max by (model, engine) (ray_model_engine{_V}) > 0)"
 _ENGINE = f"{_ENGINES} / on (model) group_left() count by (model) ({_ENGINES})"
-_IDLE = f"1 - sum({_BUSY} * {_WEIGHTS}) / sum({_WEIGHTS})"
+# Of each replica once, which in a pool is that of many models; its calls go side by side.
+_REPLICAS = f"count(count by (namespace, replica) (ray_model_ready{_M} == 1))"
+_IDLE = f"clamp_min(1 - sum({_BUSY} * {_WEIGHTS}) / {_REPLICAS}, 0)"
+_POOLS = f"ray_pool_memory_bytes{everything()}"
 
 
 def cost() -> dict[str, Any]:
@@ -40,12 +43,13 @@ def cost() -> dict[str, Any]:
     )
     return board(
         "cost",
-        "CPU and GPU seconds and money, by model and by tenant, and what is idle.",
+        "CPU and GPU seconds and money, by model, engine and tenant, and what is idle.",
         [models, versions],
         [
             Section("Now", [Row(4, _now())]),
             Section("By model", [Row(8, _by_model()), Row(8, _models())]),
-            Section("By engine and in pools", [Row(8, _by_engine()), Row(8, _moves())]),
+            Section("By engine", [Row(8, _by_engine())]),
+            Section("By themselves and in pools", [Row(8, _alone()), Row(8, _pools())]),
             Section("By tenant", [Row(8, _by_tenant())]),
         ],
     )
@@ -141,11 +145,12 @@ def _models() -> list[Panel]:
 
 
 def _by_engine() -> list[Panel]:
-    seconds = (
-        f"{rate(_COMPUTE, _V, 'model')} / ({rate('ray_model_requests_total', _V, 'model')} > 0)"
+    by = "application, model"
+    seconds = f"{rate(_COMPUTE, _V, by)} / ({rate('ray_model_requests_total', _V, by)} > 0)"
+    million = (
+        "1e6 / 3600 * max by (model)"
+        f" ({seconds} * on (application) group_left () ({_price_of_a_call()}))"
     )
-    replica = f"{_COST} / ({_WEIGHTS} > 0)"
-    busy = f"1e6 / 3600 * ({seconds}) * on (model) ({replica})"
     return [
         chart(
             "Cost an hour by engine",
@@ -165,33 +170,83 @@ def _by_engine() -> list[Panel]:
             " request, were its replicas never idle. `strata compare` has the same by the other"
             " libraries.",
             ["model", "engine"],
-            Column("cost of a million", f"{_ENGINES} * on (model) group_left() ({busy})", MONEY),
+            Column("cost of a million", f"{_ENGINES} * on (model) group_left() ({million})", MONEY),
         ),
     ]
 
 
-def _moves() -> list[Panel]:
-    memory = f"max by (model, version) (ray_model_memory_bytes{_V})"
+def _price_of_a_call() -> str:
+    """Return what an hour of engine calls costs, by application.
+
+    A call takes all that a model's replica reserves, and one core of a pool's, whose models are
+    each put down for a part of the reservation.
+    """
+    cpus, cost = (f"ray_model_reserved_{what}{everything()}" for what in ("cpus", "cost_per_hour"))
+    cores = f"sum by (application, replica) ({_in_pools(cpus)})"
+    calls_of_pools = f"sum by (application) (clamp_min(ceil({cores} - 0.01), 1))"
+    calls = f"{calls_of_pools} or count by (application) ({cpus})"
+    return f"sum by (application) ({cost}) / ({calls})"
+
+
+def _alone() -> list[Panel]:
+    cost = f"sum by (model) ({_not_in_pools(f'ray_model_reserved_cost_per_hour{_M}')})"
+    memory = _not_in_pools(f"ray_model_memory_bytes{_V}")
     return [
         chart(
-            "Idle cost an hour",
+            "Idle cost an hour of models by themselves",
             MONEY,
             to_dashboard("overview"),
-            "What reservations cost in which nothing is computed. Models that are mostly idle by"
-            " themselves share one reservation in a pool, which saves most of this.",
-            Query(f"{_COST} * on (model) (1 - {_BUSY})", "{{model}}"),
+            "What their reservations cost in which nothing is computed. In a pool models share one"
+            " reservation, which saves most of this where they are mostly idle.",
+            Query(f"{cost} * on (model) (1 - {_BUSY})", "{{model}}"),
             look="stacked",
         ),
         chart(
-            "Memory of models",
+            "Memory of models by themselves",
             "bytes",
             to_dashboard("cluster"),
-            "By how much a replica grew while it loaded each model: what it takes in a pool. By"
-            " itself a model takes the interpreter, Ray and the engine's library besides.",
-            Query(f"sum by (model) ({memory})", "{{model}}"),
+            "By how much a replica grew while it loaded the model, its engine's library included:"
+            " the most that it would add to a pool. `strata compare` tells it without the library.",
+            Query(f"sum by (model) (max by (model, version) ({memory}))", "{{model}}"),
             look="stacked",
         ),
     ]
+
+
+def _pools() -> list[Panel]:
+    cost = _in_pools(f"ray_model_reserved_cost_per_hour{_M}")
+    memory = _in_pools(f"ray_model_memory_bytes{_V}")
+    by_model = f"sum by (application, model) (max by (application, model, version) ({memory}))"
+    return [
+        chart(
+            "Cost an hour of models in pools",
+            MONEY,
+            to_dashboard("cluster"),
+            "What the replicas of each pool cost an hour; each of its models is put down for an"
+            " equal part. 0 without a pool.",
+            Query(or_zero(f"sum by (application) ({cost})"), "{{application}}"),
+            look="stacked",
+        ),
+        chart(
+            "Memory of models in pools",
+            "bytes",
+            runbook("PoolTooSmall"),
+            "By how much a pool's replica grew while it loaded each model; 0 while a model rests,"
+            " and without a pool.",
+            Query(or_zero(by_model), "{{application}} {{model}}"),
+            look="stacked",
+        ),
+    ]
+
+
+def _in_pools(metric: str) -> str:
+    """Return the series of models that share a pool's replicas."""
+    return f"({metric} and on (namespace, application) {_POOLS})"
+
+
+def _not_in_pools(metric: str) -> str:
+    """Return the series of models that have replicas of their own."""
+    return f"({metric} unless on (namespace, application) {_POOLS})"
 
 
 def _by_tenant() -> list[Panel]:
