@@ -91,16 +91,26 @@ def _moves(row: Compared) -> str:
     serves = "+".join(figures.engines)
     if serves in row.by_engine and len(row.by_engine) > 1:
         costs = ", ".join(f"{name} {cost:.4f}" for name, cost in sorted(row.by_engine.items()))
-        cheapest = min(row.by_engine, key=row.by_engine.__getitem__)
-        saved = 1 - row.by_engine[cheapest] / row.by_engine[serves]
-        less = f"; engine: {cheapest} would save {saved:.0%}" if saved >= _WORTH else ""
-        said.append(f"a million requests in full batches cost by {costs}{less}")
+        said.append(f"a million requests in full batches cost by {costs}; {_move(row, serves)}")
     if figures.added_mb is not None:
+        added, own = f"{max(figures.added_mb, 1):.0f} MB to the others", f"{figures.memory_mb:.0f}"
         said.append(
-            f"in a pool it would add {max(figures.added_mb, 1):.0f} MB to the others instead of "
-            f"{figures.memory_mb:.0f} of its own"
+            f"in a pool it would add {added} instead of {own} of its own"
+            if row.pool is None
+            else f"in its pool '{row.pool}' it adds {added} instead of {own} of its own"
         )
     return f"{row.reference.text}: {'; '.join(said)}" if said else ""
+
+
+def _move(row: Compared, serves: str) -> str:
+    """Say what the cheapest engine would save, and how to have it."""
+    cheapest = min(row.by_engine, key=row.by_engine.__getitem__)
+    saved = 1 - row.by_engine[cheapest] / row.by_engine[serves]
+    if saved < _WORTH:
+        return f"no other is {_WORTH:.0%} cheaper"
+    # Only the files of the engine that was chosen are kept; TensorFlow needs none.
+    how = "" if cheapest == "tensorflow" else f" and strata engines {row.reference.name}"
+    return f"engine: {cheapest}{how} would save {saved:.0%}"
 
 
 def _value(name: str, value: float) -> str:

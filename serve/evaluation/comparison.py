@@ -29,17 +29,20 @@ class Compared:
     """One row of the comparison; `cost` is for a million requests of one row, in batches.
 
     `by_engine` has the same for every library that computes the model's numbers, in its largest
-    batches when they were tried: empty for a pipeline, and where they were not.
+    batches when they were tried: empty for a pipeline, and where they were not. `pool` is the pool
+    that a model is in.
     """
 
     reference: Reference
     figures: Figures
     cost: float
     by_engine: Mapping[str, float] = field(default_factory=dict)
+    pool: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the row as JSON, units in the names."""
-        own = {"name": self.reference.name, "version": self.reference.version}
+        named = {"name": self.reference.name, "version": self.reference.version}
+        own = {**named, "pool": self.pool}
         costs = {
             "cost_per_million_requests": self.cost,
             "cost_per_million_requests_by_engine": dict(self.by_engine),
@@ -77,9 +80,10 @@ def compare(
         named = (str(config_path), reference.name, reference.version, data)
         task = Task(*named, asked.kind, asked.tensor, asked.yes_above)
         figures = _in_own_process(task)
-        options = find_served(config, reference.name).ray_actor_options
-        cost = cost_of_a_million(1 / figures.rows_per_s, options, config.prices)
-        compared.append(Compared(reference, figures, cost, _by_engine(config, reference)))
+        served = find_served(config, reference.name)
+        cost = cost_of_a_million(1 / figures.rows_per_s, served.ray_actor_options, config.prices)
+        pool = served.pool if isinstance(served, Model) else None
+        compared.append(Compared(reference, figures, cost, _by_engine(config, reference), pool))
     progress(1.0, "done")
     return compared
 

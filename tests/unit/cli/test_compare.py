@@ -27,14 +27,24 @@ def measured_figures():
 
 
 @pytest.fixture
-def measured(monkeypatch, measured_figures):
+def by_engine():
+    return dict(_BY_ENGINE)
+
+
+@pytest.fixture
+def pools():
+    return [None, None]
+
+
+@pytest.fixture
+def measured(monkeypatch, measured_figures, by_engine, pools):
     """Give figures to what is compared, where each would be measured in a process of its own."""
     asked = []
 
     def compare(config, path, references, data, measure, progress):
         asked.append((references, data, measure))
-        costs = (0.0123, 1.5), (_BY_ENGINE, {})
-        rows = zip(references, measured_figures, *costs, strict=True)
+        costs = (0.0123, 1.5), (by_engine, {})
+        rows = zip(references, measured_figures, *costs, pools, strict=True)
         return [Compared(*row) for row in rows]
 
     monkeypatch.setattr("serve.cli.compare.compare_all", compare)
@@ -96,19 +106,40 @@ def test_what_was_measured_is_named_and_a_figure_that_is_no_accuracy_too(compare
     assert max(map(len, lines[:5])) <= 80
 
 
-def test_what_another_engine_or_a_pool_would_save_is_said(compare, measured_figures):
+def test_what_another_engine_would_save_is_said_and_how_to_have_it(compare, measured_figures):
     costs = "a million requests in full batches cost by onnxruntime 0.0123, openvino 0.0121, "
-    pool = "in a pool it would add 1 MB to the others instead of 301 of its own"
+    none = "no other is 2% cheaper"
     _, printed, _ = compare("cheap", "dear")
-    assert f"cheap: {costs}tensorflow 0.0200; {pool}" in printed.splitlines()
+    assert f"cheap: {costs}tensorflow 0.0200; {none}; in a pool" in printed
     assert "dear: a million" not in printed
     measured_figures[0] = replace(_CHEAP, engines=["tensorflow"], added_mb=None)
+    _, printed, _ = compare("cheap@2", "dear")
+    saved = "engine: openvino and strata engines cheap would save 40%"
+    assert f"cheap@2: {costs}tensorflow 0.0200; {saved}" in printed.splitlines()
+
+
+def test_the_engine_that_needs_no_files_is_had_by_the_config_alone(
+    compare, measured_figures, by_engine
+):
+    by_engine["tensorflow"] = 0.00615
     _, printed, _ = compare("cheap", "dear")
-    saved = "engine: openvino would save 40%"
-    assert f"cheap: {costs}tensorflow 0.0200; {saved}" in printed.splitlines()
+    assert "; engine: tensorflow would save 50%; " in printed
+
+
+def test_what_a_model_would_take_in_a_pool_is_said(compare, measured_figures):
+    pool = "in a pool it would add 1 MB to the others instead of 301 of its own"
     measured_figures[0] = replace(_CHEAP, engines=["openvino", "tensorflow"])  # a pipeline's
     _, printed, _ = compare("cheap", "dear")
     assert f"cheap: {pool}" in printed.splitlines()
+    assert "dear: in a pool" not in printed
+
+
+def test_a_model_that_is_in_a_pool_is_not_told_to_go_there(compare, measured_figures, pools):
+    pools[0] = "small"
+    measured_figures[0] = replace(_CHEAP, engines=[])
+    _, printed, _ = compare("cheap", "dear")
+    said = "in its pool 'small' it adds 1 MB to the others instead of 301 of its own"
+    assert f"cheap: {said}" in printed.splitlines()
 
 
 def test_a_figure_that_all_have_heads_the_column(compare, measured_figures):

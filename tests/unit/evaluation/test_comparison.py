@@ -12,7 +12,10 @@ from serve.config.schema import Config
 from serve.config.sections import Prices, RayActorOptions
 from serve.engines.engine import EngineOptions
 from serve.errors import InvalidRequest, RepositoryError
+from serve.evaluation import comparison
 from serve.evaluation.comparison import _by_engine, cost_of_a_million, parse_references
+from serve.evaluation.measure import Figures
+from serve.evaluation.quality import Asked
 from serve.evaluation.subject import Reference
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
@@ -199,6 +202,22 @@ def test_what_other_engines_would_cost_is_told_by_the_verdict_on_a_version(tmp_p
     pipeline = {"name": "p", "kind": "sequence", "steps": [{"model": "m"}]}
     config = Config.model_validate({**tree, "pipelines": [pipeline]})
     assert _by_engine(config, Reference("p")) == {}
+
+
+def test_a_models_pool_is_told_and_what_is_in_none_has_none(tmp_path, monkeypatch):
+    figures = Figures(1.0, 100.0, 1.0, 1.0, 3, None, 300.0, None)
+    monkeypatch.setattr(comparison, "_in_own_process", lambda task: figures)
+    monkeypatch.setattr(comparison, "_by_engine", lambda config, reference: {})
+    config = Config.model_validate(
+        {
+            "models": [{"name": "pooled", "pool": "small"}, {"name": "alone"}],
+            "pipelines": [{"name": "both", "kind": "sequence", "steps": [{"model": "alone"}]}],
+        }
+    )
+    names = [Reference(name) for name in ("pooled", "alone", "both", "elsewhere")]
+    compared = comparison.compare(config, tmp_path, names, "d", Asked(), lambda part, said: None)
+    assert [row.pool for row in compared] == ["small", None, None, None]
+    assert compared[0].to_json()["pool"] == "small"
 
 
 def test_references_name_versions(folder):
