@@ -50,19 +50,14 @@ class Trials:
         self.verdict = None
 
     def __call__(self, trial, engine, target, say=lambda _: None):
-        from serve.selection.hardware import hardware
-        from serve.selection.verdict import Verdict
+        from tests.unit.selection.fakes import verdict_with
 
         self.tried.append(trial)
         say("trying openvino 1.0")
-        verdict = self.verdict or Verdict(
+        verdict = self.verdict or verdict_with(
             chosen="tensorflow",
             reason="openvino: it lies",
-            native="tensorflow",
             platform=engine.platform,
-            hardware=hardware(0),
-            num_threads=1,
-            created="2026-01-01T00:00:00+00:00",
             candidates=(),
             default_signature=engine.default_signature,
             signatures=tuple(engine.signatures.values()),

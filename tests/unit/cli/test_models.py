@@ -6,9 +6,8 @@ import pytest
 
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
-from serve.selection import libraries
 from serve.selection.hardware import folder_of, hardware
-from serve.selection.verdict import Candidate, Measured, Verdict
+from tests.unit.selection.fakes import verdict_with
 
 _NOT_TRIED = ["ok;", "nothing", "else", "was", "tried", "yet"]
 
@@ -103,25 +102,9 @@ def test_a_verdict_that_does_not_count_any_more_is_listed_with_the_reason(
     assert " tensorflow 1.0x, 1.0x 600.0 MB ok; it was tried with openvino 1.0, and " in said
 
 
-def _put_verdict(repository, model_file, chosen, release=None):
+def _put_verdict(repository, model_file, chosen, **changes):
     publish(model_file, repository, "digits")
-    own = Measured({1: 10.0, 32: 20.0}, 9.0, 600_000_000)
-    other = Measured({1: 20.0, 32: 60.0}, 1.0, 100_000_000)
-    verdict = Verdict(
-        chosen=chosen,
-        reason="openvino: it lies",
-        native="tensorflow",
-        platform="keras",
-        hardware=hardware(0),
-        num_threads=1,
-        created="2026-01-01T00:00:00+00:00",
-        candidates=(
-            Candidate("tensorflow", "2", own),
-            Candidate("openvino", release or libraries.release("openvino"), other),
-        ),
-        default_signature="serving_default",
-        signatures=(),
-    )
+    verdict = verdict_with(chosen=chosen, reason="openvino: it lies", **changes)
     folder = repository.cache_dir.parent / "made"
     folder.mkdir()
     (folder / "verdict.json").write_bytes(verdict.to_json())

@@ -61,12 +61,8 @@ def write_ir(file, factor=2.0):
     openvino.save_model(openvino.Model([y], [x]), str(file), compress_to_fp16=False)
 
 
-def write_engines(folder, **changes):
-    """Write what a trial leaves that chose OpenVINO for `double`; return the verdict."""
-    folder.mkdir(parents=True)
-    write_ir(folder / "0.xml")
-    write_samples(make_samples(engine_of())[:1], folder)
-    rates = {1: 100.0, 4: 200.0}
+def verdict_with(release=None, **changes):
+    """Return the verdict of a trial that chose OpenVINO for `double`, in its `release`."""
     verdict = Verdict(
         chosen="openvino",
         reason="3.0 times as fast",
@@ -76,20 +72,27 @@ def write_engines(folder, **changes):
         num_threads=1,
         created="2026-01-01T00:00:00+00:00",
         candidates=(
-            Candidate("tensorflow", "2", Measured(rates, 9.0, 600_000_000)),
+            Candidate("tensorflow", "2", Measured({1: 100.0, 4: 200.0}, 9.0, 600_000_000)),
             Candidate(
                 "openvino",
-                libraries.release("openvino"),
-                Measured({1: 300.0, 4: 600.0}, 0.5, 100_000_000),
+                release or libraries.release("openvino"),
+                Measured({1: 200.0, 4: 600.0}, 0.5, 100_000_000),
             ),
             Candidate("onnxruntime", "1", refused="output 'y'[0, 0] is 1 instead of 2"),
         ),
         default_signature=NAME,
         signatures=(SIGNATURE,),
         parameters=3,
-        files={NAME: "0.xml"},
-        digests={file.name: record(file).sha256 for file in sorted(folder.iterdir())},
     )
-    verdict = replace(verdict, **changes)
+    return replace(verdict, **changes)
+
+
+def write_engines(folder, **changes):
+    """Write what such a trial leaves; return the verdict."""
+    folder.mkdir(parents=True)
+    write_ir(folder / "0.xml")
+    write_samples(make_samples(engine_of())[:1], folder)
+    digests = {file.name: record(file).sha256 for file in sorted(folder.iterdir())}
+    verdict = verdict_with(**{"files": {NAME: "0.xml"}, "digests": digests, **changes})
     (folder / "verdict.json").write_bytes(verdict.to_json())
     return verdict

@@ -16,7 +16,7 @@ def verdict(tmp_path):
 
 def test_a_verdict_is_read_as_it_was_written(tmp_path, verdict):
     assert read_verdict(tmp_path / "engines") == verdict
-    assert verdict.of("openvino").measured.rows_per_s == {1: 300.0, 4: 600.0}
+    assert verdict.of("openvino").measured.rows_per_s == {1: 200.0, 4: 600.0}
     assert replace(verdict, candidates=()).of("openvino") is None
 
 
