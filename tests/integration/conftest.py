@@ -65,15 +65,13 @@ class Served:
 
     def replicas(self) -> dict[str, dict[str, str]]:
         """Return the state of each replica by application and by its id, as Ray Serve has it."""
-        api = self.platform.api
-        answer = requests.get(api._url, headers=api._headers(), timeout=10).json()
         return {
             name: {
                 replica["replica_id"]: replica["state"]
                 for deployment in tree["deployments"].values()
                 for replica in deployment["replicas"]
             }
-            for name, tree in answer["applications"].items()
+            for name, tree in self.platform.api._applications().items()
         }
 
     def apply(self, change: Callable[[dict], None]) -> None:

@@ -274,6 +274,6 @@ def test_nothing_of_all_that_has_cost_a_replica(served):
     assert {state.status for state in states.values()} == {"RUNNING"}
     values = np.array([served.held_out[0]]).tolist()
     answer = requests.post(
-        f"{served.url}/v1/models/digits:predict", json={"instances": values}, timeout=10
+        f"{served.url}/v1/models/digits:predict", json={"instances": values}, timeout=60
     )
     assert answer.ok

@@ -121,10 +121,9 @@ def _strata(pools, command, code=0):
 
 def _replicas(pools):
     """Return the ids of the replicas that run, by application."""
-    tree = requests.get(pools.api._url, headers=pools.api._headers(), timeout=10).json()
     return {
         name: {each["replica_id"] for d in app["deployments"].values() for each in d["replicas"]}
-        for name, app in tree["applications"].items()
+        for name, app in pools.api._applications().items()
     }
 
 
