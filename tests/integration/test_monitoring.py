@@ -183,7 +183,7 @@ def test_a_model_that_fails_burns_its_error_budget_and_no_other_does(
 def test_a_model_that_is_slow_burns_its_latency_budget_and_no_other_does(
     served, prometheus, eventually
 ):
-    slow = {**_NUMBER, "name": "steps", "datatype": "INT32", "data": [100]}
+    slow = {**_NUMBER, "name": "steps", "datatype": "INT32", "data": [400]}
 
     def is_slow():
         assert _ask(served, "busy", slow).ok
