@@ -4,8 +4,6 @@ The behaviour of each rule is in the YAML files beside this one, which promtool 
 """
 
 import re
-import subprocess
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import yaml
 
 from serve.deploy.monitoring import HAPROXY_KEPT
 from serve.telemetry.metrics import METRICS, exported_names
+from tests.promtool import promtool
 
 _ROOT = Path(__file__).parents[2]
 _RULES = _ROOT / "helm" / "strata" / "files" / "rules.yaml"
@@ -48,30 +47,13 @@ _DECLARED = {exported for name in METRICS for exported in exported_names(name)}
 _RUNBOOK_URL = "https://github.com/strata-serve/strata/blob/main/docs/runbook.md#"
 
 
-@cache
-def _promtool() -> Path:
-    script = _ROOT / "scripts" / "prometheus"
-    done = subprocess.run([script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.strip()) / "promtool"
-
-
 def test_promtool_accepts_the_rules():
-    done = subprocess.run(
-        [_promtool(), "check", "rules", "--lint=all", "--lint-fatal", _RULES],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "rules", "--lint=all", "--lint-fatal", _RULES)
 
 
 @pytest.mark.parametrize("path", _TESTS, ids=lambda path: path.stem)
 def test_rules_do_what_their_tests_say(path):
-    done = subprocess.run(
-        [_promtool(), "test", "rules", path], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("test", "rules", path)
 
 
 @pytest.mark.parametrize("name", _ALERTS)
@@ -98,13 +80,7 @@ def test_the_queries_of_the_runbook_are_promql(tmp_path):
     assert len(rules) > len(_ALERTS)
     path = tmp_path / "queries.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "runbook", "rules": rules}]}))
-    done = subprocess.run(
-        [_promtool(), "check", "rules", "--lint=none", path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "rules", "--lint=none", path)
 
 
 def _queries():

@@ -1,11 +1,12 @@
 """What the cost dashboard tells of models by themselves and of those that share a pool."""
 
-import subprocess
 from pathlib import Path
 
 import yaml
 from dashboards.cost import cost
 from dashboards.query import expressions
+
+from tests.promtool import promtool
 
 _ROOT = Path(__file__).parents[3]
 # The first panel of a title: the big number of two.
@@ -54,16 +55,7 @@ def _tell(tmp_path, title, *samples):
     tree = {"rule_files": [str(rules)], "evaluation_interval": "15s", "tests": [test]}
     file = tmp_path / "cost.yaml"
     file.write_text(yaml.safe_dump(tree))
-    found = subprocess.run(
-        [_ROOT / "scripts" / "prometheus"], capture_output=True, text=True, check=True
-    )
-    done = subprocess.run(
-        [Path(found.stdout.strip()) / "promtool", "test", "rules", file],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("test", "rules", file)
 
 
 def test_a_million_requests_cost_their_seconds_of_what_a_call_takes(tmp_path):

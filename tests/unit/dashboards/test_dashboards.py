@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ from dashboards.query import DEFAULTS, expressions, panels
 from dashboards.units import written
 
 from serve.telemetry.metrics import METRICS, exported_names
+from tests.promtool import promtool
 
 _ROOT = Path(__file__).parents[3]
 _FOLDER = _ROOT / "helm" / "strata" / "files" / "dashboards"
@@ -169,16 +169,7 @@ def test_promtool_accepts_every_expression(tmp_path):
     ]
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    found = subprocess.run(
-        [_ROOT / "scripts" / "prometheus"], capture_output=True, text=True, check=True
-    )
-    done = subprocess.run(
-        [Path(found.stdout.strip()) / "promtool", "check", "rules", path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "rules", path)
 
 
 @pytest.mark.parametrize(
