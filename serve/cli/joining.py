@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import requests
 
 from serve.cli.example import example_call
-from serve.cli.printing import elapsed, out
-from serve.deploy.application_status import ApplicationState
+from serve.cli.printing import elapsed, err, out
+from serve.deploy.application_status import ApplicationState, member_states
+from serve.deploy.repository_index import has_failed, read_index
 from serve.errors import ServeError
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ class Joining:
         self._api = api
         self._url = url
         self._period_s = period_s
-        self._added: SimpleQueue[list[str]] = SimpleQueue()
+        self._added: SimpleQueue[dict[str, str | None]] = SimpleQueue()
         self._adding: Thread | None = None
-        self._starting: set[str] = set()
+        self._starting: dict[str, str | None] = {}  # in which pool, by name
+        self._ill: set[str] = set()
         self._awaited = set(awaited)
         self._next_look = self._next_answer = 0.0
 
@@ -51,9 +53,9 @@ class Joining:
             self._adding = Thread(target=self._add, daemon=True)
             self._adding.start()
         while not self._added.empty():
-            for name in self._added.get():
+            for name, pool in self._added.get().items():
                 out.print(f"[dim]{name}: has its first version, and is deployed[/dim]")
-                self._starting.add(name)
+                self._starting[name] = pool
         if self._starting and now >= self._next_answer:
             self._next_answer = now + _ANSWER_PERIOD_S
             with suppress(ServeError, requests.RequestException):  # asked again
@@ -67,13 +69,19 @@ class Joining:
 
     def _say_what_answers(self) -> None:
         states = self._api.states()
+        pools = {name: pool for name, pool in self._starting.items() if pool is not None}
+        index = read_index(self._url) if pools else {}
+        states |= member_states(states, pools, index)
         for name in sorted(self._starting):
             state = states.get(name)
             if state is None or state.status == "DEPLOY_FAILED":  # told by those who try it again
-                self._starting.remove(name)
-            elif state.status == "RUNNING" and self._answers(name, state):
-                self._starting.remove(name)
+                del self._starting[name]
+            elif state.status in ("RUNNING", "RESTING") and self._answers(name, state):
+                del self._starting[name]
                 self._note(name)
+            elif state.pool and name not in self._ill and has_failed(index.get(name, ())):
+                self._ill.add(name)
+                err.print(f"{name} is not served, and tried again: {state.reason}", markup=False)
 
     def _note(self, name: str) -> None:
         """Count one that has joined, and say so when it was the last."""
@@ -84,7 +92,7 @@ class Joining:
 
     def _answers(self, name: str, state: ApplicationState) -> bool:
         """Say that one answers, and how to call it; tell whether it does."""
-        if state.is_asleep:  # the question what it takes would wake it
+        if state.is_asleep or state.status == "RESTING":  # the question what it takes would wake it
             out.print(f"{name} is there, and sleeps until it is called")
             return True
         example = example_call(self._url, name)

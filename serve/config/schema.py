@@ -163,13 +163,13 @@ class Config(Section):
         return (*self.models, *self.pipelines)
 
     def models_needed(self) -> dict[str, list[str]]:
-        """Return the models of the repository that each application is made of, each once.
+        """Return the models of the repository that each model and pipeline is made of, each once.
 
-        A pool needs none of its models: it is there for those that have versions.
+        Pools have no say in it: one is there for those of its models that have versions.
         """
         pipelines = {pipeline.name: pipeline for pipeline in self.pipelines}
         return {
-            **{model.name: [model.name] for model in self.models if model.pool is None},
+            **{model.name: [model.name] for model in self.models},
             **{name: models_of(pipeline, pipelines) for name, pipeline in pipelines.items()},
         }
 

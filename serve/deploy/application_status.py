@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from serve.config.sections import pool_application
-from serve.protocols.metadata_v2 import RESTING
+from serve.protocols.metadata_v2 import AWAITED, RESTING
 from serve.replica.failure_reason import failure_reason
 
 
@@ -17,8 +17,8 @@ from serve.replica.failure_reason import failure_reason
 class ApplicationState:
     """The state of one application; `status` is Ray Serve's word: RUNNING once it answers.
 
-    Or of a model in a `pool`, whose replicas they are: RESTING until a request has it loaded,
-    UNAVAILABLE if it cannot be.
+    Or of a model in a `pool`, whose replicas they are: WAITING for its first version, RESTING until
+    a request has it loaded, UNAVAILABLE if it cannot be.
     """
 
     name: str
@@ -84,7 +84,13 @@ def _member_state(
     if status == "RUNNING" and entries is not None and not of_pool.is_asleep:
         reasons = [str(each.get("reason", "")) for each in entries if each["state"] != "READY"]
         if len(reasons) == len(entries):  # no version of it answers
-            is_resting = RESTING in reasons
-            status = "RESTING" if is_resting else "UNAVAILABLE"
-            message = "" if is_resting else "; ".join(filter(None, reasons))
+            status, message = _why_absent(reasons)
     return replace(of_pool, name=name, status=status, message=message, pool=pool)
+
+
+def _why_absent(reasons: Sequence[str]) -> tuple[str, str]:
+    """Return the status and message of a model in a pool none of whose versions answers."""
+    if RESTING in reasons:
+        return "RESTING", ""
+    awaited = any(reason.endswith(AWAITED) for reason in reasons)
+    return "WAITING" if awaited else "UNAVAILABLE", "; ".join(filter(None, reasons))

@@ -8,7 +8,7 @@ What stands in an application's `args` restarts its replicas when it changes; wh
 that did not change are not touched.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from serve.config.pipelines import Pipeline, members_of, nested_in
@@ -33,14 +33,14 @@ def deploy_config(config: Config, awaited: Collection[str] = ()) -> dict[str, An
     """Return the whole platform as a Ray Serve deploy config (ServeDeploySchema).
 
     What is `awaited`, since a model in it has no version yet, is no application: the gateway's
-    user_config has what it will be, for arrivals.
+    user_config has what it will be, for arrivals. A pool is there before its models.
     """
     applications = [
         *(_model_application(model, config) for model in config.models if model.pool is None),
         *(_pool_application(pool, config) for pool in config.used_pools),
         *(_pipeline_application(pipeline, config) for pipeline in config.pipelines),
     ]
-    waiting = [each for each in applications if each["name"] in awaited]
+    to_come = {each["name"]: each for each in applications if each["name"] in awaited}
     return {
         "proxy_location": "EveryNode",
         "http_options": {
@@ -50,10 +50,31 @@ def deploy_config(config: Config, awaited: Collection[str] = ()) -> dict[str, An
         },
         "logging_config": {"enable_access_log": False},
         "applications": [
-            _gateway_application(config, waiting),
-            *(each for each in applications if each["name"] not in awaited),
+            _gateway_application(config, _waiting(config, awaited, to_come)),
+            *(each for each in applications if each["name"] not in to_come),
         ],
     }
+
+
+def _waiting(
+    config: Config, awaited: Collection[str], to_come: Mapping[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what arrivals needs to know of all that waits, a tree each.
+
+    A model in a pool has no `application`: its pool's replicas load it once it has a version.
+    """
+    needed = config.models_needed()
+    repository = config.repository.model_dump(mode="json")
+    waiting: list[dict[str, Any]] = []
+    for served in config.served:
+        if served.name in awaited:
+            pool = served.pool if isinstance(served, Model) else None
+            place = {"pool": pool} if pool else {"application": to_come[served.name]}
+            models = needed[served.name]
+            waiting.append(
+                {"name": served.name, "models": models, "repository": repository, **place}
+            )
+    return waiting
 
 
 def _model_application(model: Model, config: Config) -> dict[str, Any]:
@@ -218,10 +239,7 @@ def _gateway_application(config: Config, waiting: list[dict[str, Any]]) -> dict[
         **_for_reporter(config),
     }
     if waiting:
-        needed = config.models_needed()
-        user_config["awaited"] = [
-            {"models": needed[each["name"]], "application": each} for each in waiting
-        ]
+        user_config["awaited"] = waiting
     return {
         "name": GATEWAY,
         "route_prefix": "/",

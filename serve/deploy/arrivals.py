@@ -9,31 +9,41 @@ from typing import Any
 
 from serve.config import schema
 from serve.deploy.applications import GATEWAY
+from serve.deploy.changes import members_in
 from serve.deploy.ray_api import RayServeApi
 from serve.errors import RepositoryError
 from serve.repository.repository import configured
 
 
-def put_in_place(api: RayServeApi) -> list[str]:
-    """Add to the running platform what it waited for and what has its versions by now; its names.
+def put_in_place(api: RayServeApi) -> dict[str, str | None]:
+    """Add to the running platform what it waited for and what has its versions by now.
 
-    What runs is not touched, and nothing is where Ray does not say how all of it is configured.
-    Raises what the API raises.
+    Returns in which pool each of it is, by its name. What runs is not touched, and nothing is where
+    Ray does not say how all of it is configured. Raises what the API raises.
     """
     configs = api.configs()
     waiting = waiting_in(configs)
     come = [each for each in waiting if _has_come(each)]
     if not come or not all(configs.values()):
-        return []
+        return {}
     stay = [each for each in waiting if each not in come]
     running = [_now_awaiting(each, stay) for each in configs.values() if each is not None]
-    added = [each["application"] for each in come]
+    added = [each["application"] for each in come if "application" in each]
     api.deploy({"applications": [*running, *added]})
-    return [each["name"] for each in added]
+    return {each["name"]: each.get("pool") for each in come}
+
+
+def served_in(configs: Mapping[str, Mapping[str, Any] | None]) -> set[str]:
+    """Return the names of what a platform serves by its applications' configs, not those it awaits.
+
+    Those of its applications are among them.
+    """
+    members = {member["served"]["name"] for each in configs.values() for member in members_in(each)}
+    return {*configs, *members} - {each["name"] for each in waiting_in(configs)}
 
 
 def waiting_in(configs: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, Any]]:
-    """Return what a platform waits for, of its applications' configs: `application`, `models`."""
+    """Return what a platform waits for by its applications' configs, as applications puts it."""
     gateway = configs.get(GATEWAY) or {}
     (deployment, *_) = gateway.get("deployments") or [{}]
     found: list[dict[str, Any]] = (deployment.get("user_config") or {}).get("awaited", [])
@@ -41,7 +51,7 @@ def waiting_in(configs: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str
 
 
 def _has_come(waiting: Mapping[str, Any]) -> bool:
-    section = schema.Repository.model_validate(waiting["application"]["args"]["repository"])
+    section = schema.Repository.model_validate(waiting["repository"])
     try:
         repository = configured(section)
         return not any(repository.look(model).absence for model in waiting["models"])

@@ -54,12 +54,19 @@ def _with_members(
     if application is None or pool is None:
         yield name, application
         return
-    (deployment, *_) = application["deployments"]
-    settings = dict(deployment.get("user_config") or {})
-    for member in settings.pop("members", ()):
+    for member in members_in(application):
         own = {"pool": pool["name"], **member["served"], **member}
         yield member["served"]["name"], {"deployments": [{"user_config": own}]}
+    (deployment, *_) = application["deployments"]
+    settings = {k: v for k, v in (deployment.get("user_config") or {}).items() if k != "members"}
     yield name, {**application, "deployments": [{**deployment, "user_config": settings}]}
+
+
+def members_in(application: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return what an application's config says of the models of its pool; none where it is none."""
+    (deployment, *_) = (application or {}).get("deployments") or [{}]
+    found: list[dict[str, Any]] = (deployment.get("user_config") or {}).get("members", [])
+    return found
 
 
 def _change(

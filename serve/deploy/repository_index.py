@@ -4,7 +4,7 @@ Asked by `strata status`, `apply` and `up` on this machine. A pool runs though o
 cannot be loaded, so its application's state says nothing of that.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -46,3 +46,8 @@ def unserved_members(
     index = read_index(f"http://127.0.0.1:{config.http.port}")
     found = states_of_members(config, states(), index)
     return {name: state.reason for name, state in found.items() if state.status == "UNAVAILABLE"}
+
+
+def has_failed(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a version of a model could not be loaded, by the model's entries of an index."""
+    return any("version" in each and each["state"] == "UNAVAILABLE" for each in entries)

@@ -8,6 +8,7 @@ from serve.types import Signature, TensorSpec
 # Why a model is not ready in the repository index when nothing is wrong.
 RESTING = "unloaded to make room in its pool: the next request loads it"
 ASLEEP = "asleep: no replica runs, and the next request starts one"
+AWAITED = "waits for its first version; publish one"  # the model's name stands before it
 # Only what is implemented: clients call what is listed here.
 EXTENSIONS = ["binary_tensor_data", "parameters"]
 

@@ -252,7 +252,7 @@ class GatewayDeployment:
             for model in models
             if "limits" in model
         }
-        awaited = {each["application"]["name"] for each in user_config.get("awaited", ())}
+        awaited = {each["name"] for each in user_config.get("awaited", ())}
         pools = {model["name"]: model["pool"] for model in models if "pool" in model}
         self._gateway.apply(tuple(model["name"] for model in models), limits, awaited, pools)
         with self._change_faults.noted():  # the models are reached without traces and log, too

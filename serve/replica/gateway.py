@@ -213,7 +213,7 @@ class Gateway:
 
     async def _ready(self) -> HttpResponse:
         states = await self.states.known() or {}
-        here = [name for name in self.models if name not in self._awaited]
+        here = [name for name in self.models if not self._has_yet_to_come(name)]
         applications = {self._place(name).application: name for name in here}
         ready = all(name in states and states[name].status == "RUNNING" for name in applications)
         ready = ready and not any(await asyncio.gather(*map(self._has_broken, self._one_of_each())))
@@ -234,7 +234,12 @@ class Gateway:
             described = await self._described(place)
         except ServeError:
             return True
-        return any("reason" in each for each in described.values())
+        told = (each for name, each in described.items() if name not in self._awaited)
+        return any("reason" in each for each in told)
+
+    def _has_yet_to_come(self, name: str) -> bool:
+        """Tell whether a model has no application yet; a pool is there before its models."""
+        return name in self._awaited and name not in self._pools
 
     async def _list(self) -> HttpResponse:
         return _json({"models": list(self.models)})
@@ -248,9 +253,15 @@ class Gateway:
         entries = [
             entry
             for name, place in places.items()
-            for entry in _index_entries(name, by_application[place.application])
+            for entry in self._entries(name, by_application[place.application])
         ]
         return _json(entries)
+
+    def _entries(self, name: str, told: dict[str, Any] | BaseException) -> list[dict[str, Any]]:
+        entries = _index_entries(name, told)
+        if name in self._awaited and not any("version" in each for each in entries):
+            return [{"name": name, "state": "UNAVAILABLE", "reason": _awaited(name)}]
+        return entries
 
     async def _described(self, place: Place) -> dict[str, Any]:
         """Return what a replica says of its model, or a pool's of each of its models."""
@@ -298,8 +309,8 @@ class Gateway:
         self, name: str, method: str, *args: Any, timeout_s: float = _CALL_TIMEOUT_S
     ) -> Any:
         """Call a method of a model's replica; Ray's errors become ours here."""
-        if name in self._awaited:
-            raise ModelNotReady(f"model '{name}' waits for its first version; publish one")
+        if self._has_yet_to_come(name):
+            raise ModelNotReady(_awaited(name))
         place = self._place(name)
         await self.states.require_answers(place.application, name)
         call = place.method(place.handle(), method)
@@ -318,6 +329,10 @@ async def _call_replica(call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         with contextlib.suppress(RayActorError):
             return await outcome(call(*args))
     return await outcome(call(*args))
+
+
+def _awaited(name: str) -> str:
+    return f"model '{name}' {metadata_v2.AWAITED}"
 
 
 def _index_entries(name: str, told: dict[str, Any] | BaseException) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def config(tmp_path, graphs):
         "repository": {"root": "models", "poll_interval_s": 0.5, "try_engines": False},
         "models": [
             *({"name": name, "ray_actor_options": small} for name in ("twice", "high")),
-            {"name": "pooled", "pool": "p"},
+            *({"name": name, "pool": "p"} for name in ("pooled", "late")),
         ],
         "pools": [{"name": "p", "ray_actor_options": small}],
         "pipelines": [
@@ -82,14 +82,16 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
         answer = requests.post(f"{url}/v2/models/both/infer", json=body, timeout=30)
         assert answer.status_code == 503
         assert "waits for its first version" in answer.json()["error"]
-        publish(graphs / "high", Repository(str(config.parent / "models"), config), "high")
+        assert requests.get(f"{url}/v2/health/ready", timeout=30).json() == {"ready": True}
+        for name in ("high", "late"):
+            publish(graphs / "high", Repository(str(config.parent / "models"), config), name)
         eventually(lambda: "All of it answers" in said.read_text(), timeout_s=300)
-        for name in ("high", "both"):
+        for name in ("high", "late", "both"):
             assert f"{name} answers, " in said.read_text()
             answer = requests.post(f"{url}/v2/models/{name}/infer", json=body, timeout=30)
             assert answer.status_code == 200, answer.text
         assert _applied(config) == [
-            *("both: unchanged", "high: unchanged", "pool-p: unchanged"),
+            *("both: unchanged", "high: unchanged", "late: unchanged", "pool-p: unchanged"),
             *("pooled: unchanged", "twice: unchanged"),
             "the platform runs as configured",
         ]

@@ -7,6 +7,8 @@ import pytest
 
 from serve.config.file import load
 from serve.deploy.applications import deploy_config
+from serve.deploy.changes import members_in
+from serve.protocols.metadata_v2 import AWAITED
 from tests.unit.cli.fakes import APPLICATIONS, INDEX, NODES, applications, deployed, nodes
 from tests.unit.cluster.releases import captured_applications, event, ray_service, running
 from tests.unit.deploy.fakes import application
@@ -62,7 +64,7 @@ def test_what_has_no_version_yet_waits_for_it_and_the_rest_is_applied(strata, pl
     (sent,) = dashboard.sent_to(_PUT)
     assert [each["name"] for each in sent["applications"]] == ["gateway", "digits"]
     (gateway,) = sent["applications"][0]["deployments"]
-    awaited = [each["application"]["name"] for each in gateway["user_config"]["awaited"]]
+    awaited = [each["name"] for each in gateway["user_config"]["awaited"]]
     assert awaited == ["late", "both"]
 
 
@@ -130,6 +132,29 @@ def test_a_model_in_a_pool_that_is_not_served_is_told_though_its_pool_runs(
     entry = {"name": "digits", "version": "1", "state": "UNAVAILABLE", "reason": "no graph"}
     ingress.pages[f"POST {INDEX}"] = [[entry]]
     assert refused("apply", "-c", config).endswith("model 'digits': no graph")
+
+
+def test_a_model_in_a_pool_may_lack_its_first_version_or_the_ones_that_it_had(
+    strata, platform, dashboard, ingress
+):
+    config = platform(models=[{"name": "gone", "pool": "p"}])
+    was = deployed(deploy_config(load(config)))
+    platform(models=[{"name": "gone", "pool": "p"}, {"name": "late", "pool": "p"}])
+    dashboard.pages = {_GET: applications(**was), _PUT: {}}
+    entries = [
+        {"name": name, "state": "UNAVAILABLE", "reason": f"model '{name}' {AWAITED}"}
+        for name in ("gone", "late")
+    ]
+    ingress.pages[f"POST {INDEX}"] = [entries]
+    code, printed, _ = strata("apply", "-c", config)
+    assert code == 0
+    assert "late: waits for its first version: " in printed
+    assert "gone: waits" not in printed, "it runs already"
+    (sent,) = dashboard.sent_to(_PUT)
+    (gateway, pool) = sent["applications"]
+    (deployment,) = gateway["deployments"]
+    assert [each["name"] for each in deployment["user_config"]["awaited"]] == ["late"]
+    assert [each["served"]["name"] for each in members_in(pool)] == ["gone", "late"]
 
 
 def test_unchanged_is_what_ray_serve_has_already(strata, platform, dashboard):

@@ -8,6 +8,7 @@ from serve.cli import joining
 from serve.cli.joining import Joining
 from serve.deploy.application_status import ApplicationState
 from serve.errors import ServeError
+from serve.protocols.metadata_v2 import RESTING
 
 
 class FakeApi:
@@ -32,7 +33,7 @@ def come(monkeypatch):
         found = looks.pop(0) if looks else []
         if isinstance(found, Exception):
             raise found
-        return found
+        return found if isinstance(found, dict) else dict.fromkeys(found)
 
     monkeypatch.setattr("serve.deploy.arrivals.put_in_place", put_in_place)
     return looks
@@ -110,6 +111,55 @@ def test_one_that_sleeps_is_not_woken(come, monkeypatch, capsys):
     assert "late is there, and sleeps until it is called" in capsys.readouterr().out
 
 
+@pytest.fixture
+def index(monkeypatch):
+    """The entries of the repository index, by model."""
+    entries = {}
+    monkeypatch.setattr(joining, "read_index", lambda url: entries)
+    return entries
+
+
+def test_a_model_in_a_pool_is_told_once_it_answers_and_not_when_its_pool_does(
+    come, answering, index, capsys
+):
+    joins = _joining(FakeApi(**{"pool-p": "RUNNING"}), "late")
+    come.append({"late": "p"})
+    index["late"] = [{"name": "late", "state": "UNAVAILABLE", "reason": "no version"}]
+    _look(joins, 0)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("late: has its first version, and is deployed\n", "")
+    index["late"] = [{"name": "late", "version": "1", "state": "READY"}]
+    _look(joins, 3)
+    printed = capsys.readouterr().out
+    assert "late answers, " in printed
+    assert "All of it answers, " in printed
+
+
+def test_a_model_in_a_pool_that_cannot_be_loaded_is_told_once_and_when_it_can_be(
+    come, answering, index, capsys
+):
+    joins = _joining(FakeApi(**{"pool-p": "RUNNING"}), "late")
+    come.append({"late": "p"})
+    bad = {"name": "late", "version": "1", "state": "UNAVAILABLE", "reason": "cut off"}
+    index["late"] = [bad]
+    _look(joins, 0, 3, 6)
+    said = capsys.readouterr().err
+    assert said == "late is not served, and tried again: cut off\n"
+    index["late"] = [bad, {"name": "late", "version": "2", "state": "READY"}]
+    _look(joins, 9)
+    assert "late answers, " in capsys.readouterr().out
+
+
+def test_a_model_in_a_pool_that_rests_is_not_loaded_for_an_example(
+    come, index, monkeypatch, capsys
+):
+    monkeypatch.setattr(joining, "example_call", lambda *_: pytest.fail("it was called"))
+    come.append({"late": "p"})
+    index["late"] = [{"name": "late", "version": "1", "state": "UNAVAILABLE", "reason": RESTING}]
+    _look(_joining(FakeApi(**{"pool-p": "RUNNING"}), "late"), 0)
+    assert "late is there, and sleeps until it is called" in capsys.readouterr().out
+
+
 def test_a_platform_that_is_busy_is_asked_again(come, answering, capsys):
     joins = _joining(FakeApi(late="RUNNING"), "late")
     come += [ServeError("busy"), ["late"]]
@@ -130,7 +180,7 @@ def test_a_store_that_hangs_holds_nothing_up(monkeypatch, answering):
     def hang(api):
         looks.append(api)
         goes_on.wait(30)
-        return []
+        return {}
 
     monkeypatch.setattr("serve.deploy.arrivals.put_in_place", hang)
     joins = _joining(FakeApi(), "late")

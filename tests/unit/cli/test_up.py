@@ -226,12 +226,16 @@ def test_what_is_missing_is_trained_beside_the_platform(strata, platform, local,
     monkeypatch.setattr("serve.cli.up.Training", FakeTraining)
     put("digits")
     names = ("digits", "digits-large", "churn", "digits-generate")
-    config = platform(models=[{"name": name} for name in names])
+    models = [{"name": name} for name in names]
+    models[1]["pool"] = "p"
+    config = platform(models=models)
     code, _, error = strata("up", "--train", "-c", config)
     assert code == 0
     assert local.calls == [
         "train digits-vae, digits-large of strata.yaml",
-        *("start training", "for gateway, digits", "start", "ingress", "stop", "stop training"),
+        "start training",
+        "for gateway, digits, pool-p",
+        *("start", "ingress", "stop", "stop training"),
     ]
     assert "training beside the platform: digits-vae, digits-large" in error
     assert "churn waits for its first version" in error

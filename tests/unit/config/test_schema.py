@@ -73,6 +73,11 @@ def test_members_of_a_deployment_may_be_models_or_pipelines():
     assert needed["inner"] == needed["outer"]
 
 
+def test_a_model_in_a_pool_is_made_of_itself_and_the_pool_of_nothing():
+    config = Config.model_validate({"models": [{"name": "a"}, {"name": "b", "pool": "p"}]})
+    assert config.models_needed() == {"a": ["a"], "b": ["b"]}
+
+
 def test_colocated_members_need_not_be_served_by_themselves():
     steps = [{"model": "only-in-the-repository"}]
     Config.model_validate({"pipelines": [{"name": "p", "kind": "sequence", "steps": steps}]})

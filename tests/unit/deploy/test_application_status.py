@@ -3,7 +3,7 @@
 import pytest
 
 from serve.deploy.application_status import ApplicationState, member_states, read_state
-from serve.protocols.metadata_v2 import RESTING
+from serve.protocols.metadata_v2 import AWAITED, RESTING
 from tests.unit.replica.test_failure_reason import TRACEBACK
 
 
@@ -47,6 +47,7 @@ def test_a_model_in_a_pool_is_as_its_pool_unless_the_index_knows_better():
         "ready": [{"state": "READY", "version": "1"}, {"state": "UNAVAILABLE", "reason": "old"}],
         "rests": [{"state": "UNAVAILABLE", "version": "1", "reason": RESTING}],
         "broken": [{"state": "UNAVAILABLE", "version": "1", "reason": "no graph"}],
+        "awaited": [{"state": "UNAVAILABLE", "reason": f"model 'awaited' {AWAITED}"}],
     }
     pools = {**dict.fromkeys(index, "p"), "elsewhere": "not-deployed"}
     found = member_states({"pool-p": _pool()}, pools, index)
@@ -54,6 +55,7 @@ def test_a_model_in_a_pool_is_as_its_pool_unless_the_index_knows_better():
         "ready": ("RUNNING", "p"),
         "rests": ("RESTING", "p"),
         "broken": ("UNAVAILABLE", "p"),
+        "awaited": ("WAITING", "p"),
     }
     assert found["broken"].reason == "no graph"
     for state, known in [(_pool("DEPLOYING"), index), (_pool(), {})]:

@@ -179,7 +179,7 @@ def test_what_is_awaited_is_kept_with_the_gateway_as_it_will_be_deployed():
     assert [each["name"] for each in others] == ["b", "inner"]
     user_config = gateway["deployments"][0]["user_config"]
     assert {model["name"] for model in user_config["models"]} == {"a", "b", "p", "inner"}
-    awaited = {each["application"]["name"]: each for each in user_config["awaited"]}
+    awaited = {each["name"]: each for each in user_config["awaited"]}
     assert {name: each["application"] for name, each in awaited.items()} == {
         name: whole[name] for name in ("a", "p")
     }

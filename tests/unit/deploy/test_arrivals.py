@@ -7,7 +7,7 @@ import pytest
 
 from serve.config.schema import Config
 from serve.deploy.applications import GATEWAY, deploy_config
-from serve.deploy.arrivals import put_in_place, waiting_in
+from serve.deploy.arrivals import put_in_place, served_in, waiting_in
 from serve.deploy.preflight import awaited
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
@@ -32,7 +32,7 @@ class FakeApi:
 
     @property
     def waits(self):
-        return [each["application"]["name"] for each in waiting_in(self._configs)]
+        return [each["name"] for each in waiting_in(self._configs)]
 
 
 @pytest.fixture
@@ -50,11 +50,14 @@ def put(tmp_path):
 def platform(tmp_path):
     """Return a function that starts a platform of models a and b, and of a pipeline of both."""
 
-    def start(*more):
+    def start(*more, pooled=()):
         steps = [{"model": "a"}, {"model": "b"}]
         tree = {
             "repository": {"root": str(tmp_path / "models")},
-            "models": [{"name": name} for name in ("a", "b", *more)],
+            "models": [
+                *({"name": name} for name in ("a", "b", *more)),
+                *({"name": name, "pool": "p"} for name in pooled),
+            ],
             "pipelines": [{"name": "both", "kind": "sequence", "steps": steps}],
         }
         config = Config.model_validate(tree)
@@ -69,13 +72,13 @@ def test_a_model_joins_with_its_first_version_and_a_pipeline_with_the_last_of_it
 ):
     api = platform()
     assert api.waits == ["a", "b", "both"]
-    assert put_in_place(api) == []
+    assert put_in_place(api) == {}
     put("b")
-    assert put_in_place(api) == ["b"]
+    assert put_in_place(api) == {"b": None}
     assert api.waits == ["a", "both"]
-    assert put_in_place(api) == []
+    assert put_in_place(api) == {}
     put("a")
-    assert put_in_place(api) == ["a", "both"]
+    assert put_in_place(api) == {"a": None, "both": None}
     assert api.waits == []
     assert api.deployed == [[GATEWAY], [GATEWAY, "b"], [GATEWAY, "b", "a", "both"]]
 
@@ -98,14 +101,35 @@ def test_what_was_applied_since_counts_and_not_what_the_platform_was_started_wit
     applied = platform("late")
     started.deploy({"applications": list(applied.configs().values())})
     put("late")
-    assert put_in_place(started) == ["late"]
+    assert put_in_place(started) == {"late": None}
+
+
+def test_a_model_in_a_pool_joins_without_an_application_of_its_own(platform, put):
+    put("a")
+    put("b")
+    api = platform(pooled=["late", "later"])
+    assert api.waits == ["late", "later"]
+    assert api.deployed == [[GATEWAY, "a", "b", "pool-p", "both"]], "the pool is there before them"
+    before = copy.deepcopy(api.configs()["pool-p"])
+    put("late")
+    assert put_in_place(api) == {"late": "p"}
+    assert api.waits == ["later"]
+    assert api.configs()["pool-p"] == before, "its replicas load it by themselves"
+
+
+def test_what_is_served_are_applications_and_models_in_pools_that_are_not_awaited(platform, put):
+    put("a")
+    put("here")
+    api = platform(pooled=["here", "late"])
+    assert served_in(api.configs()) == {GATEWAY, "a", "pool-p", "here"}
+    assert served_in({"unknown": None}) == {"unknown"}
 
 
 def test_where_ray_does_not_say_how_all_is_configured_nothing_is_changed(platform, put):
     api = platform()
     put("a")
     api.configs()["unknown"] = None
-    assert put_in_place(api) == []
+    assert put_in_place(api) == {}
     assert api.deployed == [[GATEWAY]]
 
 
@@ -114,8 +138,8 @@ def test_a_repository_that_does_not_answer_is_asked_again_later(platform, put, m
     put("a")
     with monkeypatch.context() as away:
         away.setattr("serve.repository.folders._in_folders", _away)
-        assert put_in_place(api) == []
-    assert put_in_place(api) == ["a"]
+        assert put_in_place(api) == {}
+    assert put_in_place(api) == {"a": None}
 
 
 def _away(*_):

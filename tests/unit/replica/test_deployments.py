@@ -796,7 +796,7 @@ def test_the_gateway_knows_the_names_of_models_and_pipelines():
 def test_the_gateway_knows_what_waits_for_its_first_version():
     async def use(replica, user_config):
         app = replica.__serve_build_asgi_app__()
-        waiting = [{"models": ["late"], "application": {"name": "late"}}]
+        waiting = [{"name": "late", "models": ["late"], "application": {"name": "late"}}]
         await replica.reconfigure({**user_config, "awaited": waiting})
         with pytest.raises(ModelNotReady, match="'late' waits for its first version"):
             await app._call("late", "describe")
