@@ -1,7 +1,5 @@
 """`strata up`: a platform on this machine, until Ctrl-C."""
 
-import signal
-import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -15,6 +13,7 @@ from serve.cli.example import example_call
 from serve.cli.joining import Joining
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import elapsed, err, out
+from serve.cli.stop_signal import StopSignal
 from serve.cli.training import Training
 from serve.config.file import load
 from serve.config.schema import Config, Model
@@ -61,8 +60,8 @@ def up(
     tree = load(config)
     awaited = check(tree)
     recipes = recipes_for(_models_missing(tree, awaited)) if train else []
-    stopped = threading.Event()
-    _stop_by_signal(stopped)
+    stopped = StopSignal()
+    stopped.listen()
     _say_what_waits(tree, awaited, recipes)
     with ExitStack() as stack:
         if recipes:
@@ -74,7 +73,7 @@ def _run(
     stack: ExitStack,
     tree: Config,
     awaited: Collection[str],
-    stopped: threading.Event,
+    stopped: StopSignal,
     *,
     watch: bool,
     ray_dashboard: bool,
@@ -89,7 +88,7 @@ def _run(
     platform = LocalPlatform(tree, applications, has_dashboard=ray_dashboard)
     stack.enter_context(platform)
     platform.start(lambda line: err.print(f"[dim]{line}[/dim]"))
-    _stop_by_signal(stopped)  # again: Ray takes SIGTERM for itself when it starts
+    stopped.listen()  # again: Ray takes SIGTERM for itself when it starts
     if watcher:
         watcher.start(platform.haproxy_metrics_port)
     failed = platform.settle(_READY_TIMEOUT_S, _Progress(stopped))
@@ -126,15 +125,10 @@ def _say_what_waits(config: Config, awaited: Mapping[str, str], recipes: Sequenc
             err.print(f"{name} {reason}", markup=False, soft_wrap=True)
 
 
-def _stop_by_signal(stopped: threading.Event) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-
-
 class _Progress:
     """Prints an application's state when it changes; raises KeyboardInterrupt after Ctrl-C."""
 
-    def __init__(self, stopped: threading.Event) -> None:
+    def __init__(self, stopped: StopSignal) -> None:
         self._stopped = stopped
         self._shown: dict[str, str] = {}
 
@@ -143,7 +137,7 @@ class _Progress:
             if self._shown.get(name) != state.status:
                 self._shown[name] = state.status
                 err.print(f"[dim]{name}: {state.status.lower()}[/dim]")
-        if self._stopped.is_set():
+        if self._stopped.is_set:
             raise KeyboardInterrupt
 
 
