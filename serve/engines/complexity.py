@@ -3,7 +3,9 @@
 Called by tensorflow_engine for `strata compare`; nothing on a request's path needs it.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
@@ -45,7 +47,19 @@ def _flops(call: Callable[..., Any], signature: Signature) -> int | None:
         tf.graph_util.import_graph_def(graph_def, name="")
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
-    return int(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
+    with _without_warnings():  # of functions that the profiler itself calls
+        return int(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    log = tf.get_logger()
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _dtype_of(spec: TensorSpec) -> Any:

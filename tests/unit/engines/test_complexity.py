@@ -70,3 +70,20 @@ def test_a_loop_hides_the_operations(tf, count, weights):
 @pytest.mark.parametrize("shape", [(-1, -1), None, ()])
 def test_a_size_that_is_not_known_hides_the_operations(count, dense, weights, shape):
     assert count(dense, weights, TensorSpec("x", "FP32", shape)) == (20, None)
+
+
+def test_what_the_profiler_warns_of_is_not_the_users_to_read(
+    tf, count, dense, weights, monkeypatch
+):
+    profile, records = tf.compat.v1.profiler.profile, []
+
+    def warning(*arguments, **options):
+        tf.get_logger().warning("deprecated")
+        return profile(*arguments, **options)
+
+    monkeypatch.setattr(tf.compat.v1.profiler, "profile", warning)
+    monkeypatch.setattr(tf.get_logger(), "handle", records.append)
+    tf.get_logger().warning("before")
+    count(dense, weights, _x(-1, 3))
+    tf.get_logger().warning("after")
+    assert [each.msg for each in records] == ["before", "after"]
