@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from serve.deploy.applications import GATEWAY, deploy_config
 from serve.deploy.capacity import Nodes, require_room
 from serve.deploy.edge_check import require_edge
 from serve.deploy.environment import ray_environment
+from serve.deploy.fork_server import ForkServer
 from serve.deploy.ray_api import RayServeApi
-from serve.deploy.ray_dashboard import only_control_api
+from serve.deploy.ray_processes import few_and_forked
 from serve.deploy.rollout import wait_until_running, wait_until_settled
 from serve.errors import ConfigError, RepositoryError
 
@@ -61,6 +62,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         self.api = RayServeApi(f"http://127.0.0.1:{config.ports.dashboard}")
         self.haproxy_metrics_port = _free_port() if config.http.haproxy else None
         self._folder: Path | None = None
+        self._fork_server: ForkServer | None = None
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -88,7 +90,8 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         report("starting Ray")
         import ray
 
-        with nullcontext() if self._has_dashboard else only_control_api():
+        self._fork_server = ForkServer(self._folder)
+        with few_and_forked(self._fork_server.path, has_dashboard=self._has_dashboard):
             ray.init(
                 num_cpus=max(os.cpu_count() or 1, _cpus_wanted(self.config)),
                 include_dashboard=True,
@@ -179,6 +182,8 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         import ray
 
         ray.shutdown()
+        if self._fork_server:
+            self._fork_server.close()
         _end_haproxy(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None

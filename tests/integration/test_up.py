@@ -54,6 +54,11 @@ def _require_answers(url, name, body):
     assert answer.json() == {"predictions": [6.0]}
 
 
+def _require_no_path_of_pools(url, body):
+    answer = requests.post(f"{url}/v2/pools/p/models/pooled/infer", json=body, timeout=30)
+    assert answer.status_code == 404
+
+
 def _require_no_pages_of_rays_dashboard(config):
     """They are processes of their own; what `strata apply` asks has to be there without them."""
     url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['ports']['dashboard']}"
@@ -75,9 +80,9 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]}
         for name in ("twice", "pooled"):  # by replicas of its own, and by those of a pool
             _require_answers(url, name, body)
-        answer = requests.post(f"{url}/v2/pools/p/models/pooled/infer", json=body, timeout=30)
-        assert answer.status_code == 404
+        _require_no_path_of_pools(url, body)
         replica = _replica_of("twice", process.pid)
+        assert all(b"worker_server" in _command(_parent(pid)) for pid in replica), "started by Ray"
         _require_no_pages_of_rays_dashboard(config)
         answer = requests.post(f"{url}/v2/models/both/infer", json=body, timeout=30)
         assert answer.status_code == 503
@@ -114,9 +119,15 @@ def _applied(config):
 def _replica_of(model, parent):
     """Return the processes that are replicas of a model, by the names that Ray gives them."""
     name = f"ServeReplica:{model}:".encode()
-    return {
-        pid for pid in _descendants(parent) if name in Path(f"/proc/{pid}/cmdline").read_bytes()
-    }
+    return {pid for pid in _descendants(parent) if name in _command(pid)}
+
+
+def _command(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def _descendants(parent):

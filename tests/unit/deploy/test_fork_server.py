@@ -1,0 +1,42 @@
+"""The process that forks workers ends with who started it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from serve.deploy.fork_server import ForkServer
+
+_PARENT = """
+import sys, time
+from pathlib import Path
+from serve.deploy.fork_server import ForkServer
+server = ForkServer(Path(sys.argv[1]))
+print(server._process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_it_listens_at_once_and_ends_when_closed(tmp_path):
+    server = ForkServer(tmp_path)
+    assert Path(server.path).is_socket()
+    server.close()
+    assert server._process.returncode == 0
+
+
+def test_it_ends_when_its_parent_is_killed(tmp_path, eventually):
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        server = int(parent.stdout.readline())
+        os.kill(server, 0)
+        parent.send_signal(signal.SIGKILL)
+    eventually(lambda: not _is_running(server))
+
+
+def _is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
