@@ -3,11 +3,11 @@
 Called by `strata up`, again and again while it runs.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -79,9 +79,16 @@ class Joining:
             elif state.status in ("RUNNING", "RESTING") and self._answers(name, state):
                 del self._starting[name]
                 self._note(name)
-            elif state.pool and name not in self._ill and has_failed(index.get(name, ())):
+            elif self._has_become_ill(name, state, index.get(name, ())):
                 self._ill.add(name)
                 err.print(f"{name} is not served, and tried again: {state.reason}", markup=False)
+
+    def _has_become_ill(
+        self, name: str, state: ApplicationState, entries: Sequence[Mapping[str, Any]]
+    ) -> bool:
+        """Tell whether a model in a pool cannot be loaded, and nobody has said so."""
+        is_ill = state.status == "UNAVAILABLE" and has_failed(entries)
+        return is_ill and name not in self._ill
 
     def _note(self, name: str) -> None:
         """Count one that has joined, and say so when it was the last."""

@@ -32,6 +32,11 @@ class StopSignal:
                 self._came.get(timeout=timeout_s)
         return self.is_set
 
+    def require_none(self) -> None:
+        """Raise KeyboardInterrupt if one has come."""
+        if self.is_set:
+            raise KeyboardInterrupt
+
     def _set(self, number: int, frame: FrameType | None) -> None:
         self.is_set = True
         self._came.put(number)

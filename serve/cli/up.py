@@ -93,6 +93,7 @@ def _run(
         watcher.start(platform.haproxy_metrics_port)
     failed = platform.settle(_READY_TIMEOUT_S, _Progress(stopped))
     platform.require_ingress(failed=failed)
+    stopped.require_none()
     for name, reason in unserved_members(tree, platform.api.states).items():
         err.print(f"{name} is not served, and tried again: {reason}", markup=False)
     retries = _Retries(platform.api, failed)
@@ -137,8 +138,7 @@ class _Progress:
             if self._shown.get(name) != state.status:
                 self._shown[name] = state.status
                 err.print(f"[dim]{name}: {state.status.lower()}[/dim]")
-        if self._stopped.is_set:
-            raise KeyboardInterrupt
+        self._stopped.require_none()
 
 
 class _Retries:

@@ -32,12 +32,12 @@ _IN_GATEWAY = {"max_body_bytes", "request_timeout_s"}
 def deploy_config(config: Config, awaited: Collection[str] = ()) -> dict[str, Any]:
     """Return the whole platform as a Ray Serve deploy config (ServeDeploySchema).
 
-    What is `awaited`, since a model in it has no version yet, is no application: the gateway's
-    user_config has what it will be, for arrivals. A pool is there before its models.
+    What is `awaited`, since a model in it has no version yet, is no application, and in no pool:
+    the gateway's user_config has what it will be, for arrivals. A pool is there before its models.
     """
     applications = [
         *(_model_application(model, config) for model in config.models if model.pool is None),
-        *(_pool_application(pool, config) for pool in config.used_pools),
+        *(_pool_application(pool, config, awaited) for pool in config.used_pools),
         *(_pipeline_application(pipeline, config) for pipeline in config.pipelines),
     ]
     to_come = {each["name"]: each for each in applications if each["name"] in awaited}
@@ -59,22 +59,26 @@ def deploy_config(config: Config, awaited: Collection[str] = ()) -> dict[str, An
 def _waiting(
     config: Config, awaited: Collection[str], to_come: Mapping[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return what arrivals needs to know of all that waits, a tree each.
-
-    A model in a pool has no `application`: its pool's replicas load it once it has a version.
-    """
+    """Return what arrivals needs to know of all that waits."""
     needed = config.models_needed()
     repository = config.repository.model_dump(mode="json")
-    waiting: list[dict[str, Any]] = []
-    for served in config.served:
-        if served.name in awaited:
-            pool = served.pool if isinstance(served, Model) else None
-            place = {"pool": pool} if pool else {"application": to_come[served.name]}
-            models = needed[served.name]
-            waiting.append(
-                {"name": served.name, "models": models, "repository": repository, **place}
-            )
-    return waiting
+    return [
+        {
+            "name": served.name,
+            "models": needed[served.name],
+            "repository": repository,
+            **_to_come(served, to_come),
+        }
+        for served in config.served
+        if served.name in awaited
+    ]
+
+
+def _to_come(served: Served, applications: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the application of what waits, or what is to be told to the replicas of its pool."""
+    if isinstance(served, Model) and served.pool is not None:
+        return {"pool": served.pool, "member": _member(served)}
+    return {"application": applications[served.name]}
 
 
 def _model_application(model: Model, config: Config) -> dict[str, Any]:
@@ -99,14 +103,14 @@ def _versions(model: Model) -> dict[str, Any]:
     }
 
 
-def _pool_application(pool: Pool, config: Config) -> dict[str, Any]:
+def _pool_application(pool: Pool, config: Config, awaited: Collection[str]) -> dict[str, Any]:
     members = config.members_of(pool.name)
     args = {
         "pool": {"name": pool.name, **_ray_actor_options(pool)},
         "repository": config.repository.model_dump(mode="json"),
     }
     user_config = {
-        "members": [_member(model) for model in members],
+        "members": [_member(model) for model in members if model.name not in awaited],
         "max_memory_bytes": pool.max_memory_bytes,
         **_for_metrics(pool, config),
         **_for_reporter(config),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serve.config import schema
+from serve.config.sections import pool_application
 from serve.deploy.applications import GATEWAY
 from serve.deploy.changes import members_in
 from serve.deploy.ray_api import RayServeApi
@@ -27,19 +28,21 @@ def put_in_place(api: RayServeApi) -> dict[str, str | None]:
     if not come or not all(configs.values()):
         return {}
     stay = [each for each in waiting if each not in come]
-    running = [_now_awaiting(each, stay) for each in configs.values() if each is not None]
+    members = [each for each in come if "member" in each]
+    running = [
+        _with_members(_now_awaiting(each, stay), members)
+        for each in configs.values()
+        if each is not None
+    ]
     added = [each["application"] for each in come if "application" in each]
     api.deploy({"applications": [*running, *added]})
     return {each["name"]: each.get("pool") for each in come}
 
 
 def served_in(configs: Mapping[str, Mapping[str, Any] | None]) -> set[str]:
-    """Return the names of what a platform serves by its applications' configs, not those it awaits.
-
-    Those of its applications are among them.
-    """
-    members = {member["served"]["name"] for each in configs.values() for member in members_in(each)}
-    return {*configs, *members} - {each["name"] for each in waiting_in(configs)}
+    """Return the names of what a platform serves by its applications' configs, and of these."""
+    members = (member for each in configs.values() for member in members_in(each))
+    return {*configs, *(member["served"]["name"] for member in members)}
 
 
 def waiting_in(configs: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, Any]]:
@@ -66,4 +69,19 @@ def _now_awaiting(application: dict[str, Any], waiting: list[dict[str, Any]]) ->
     (deployment,) = application["deployments"]
     user_config = {k: v for k, v in deployment["user_config"].items() if k != "awaited"}
     user_config |= {"awaited": waiting} if waiting else {}
+    return {**application, "deployments": [{**deployment, "user_config": user_config}]}
+
+
+def _with_members(application: dict[str, Any], come: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an application's config; a pool's with those of its models that have come."""
+    more = [
+        each["member"] for each in come if pool_application(each["pool"]) == application["name"]
+    ]
+    if not more:
+        return application
+    (deployment,) = application["deployments"]
+    user_config = {
+        **deployment["user_config"],
+        "members": [*members_in(application), *more],
+    }
     return {**application, "deployments": [{**deployment, "user_config": user_config}]}

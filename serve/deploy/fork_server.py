@@ -27,7 +27,8 @@ class ForkServer:
             listening.listen()
             numbers = (listening.fileno(), end)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "serve.deploy.worker_server", *map(str, numbers)],
+                # -P: what lies in the current folder is not to be imported.
+                [sys.executable, "-P", "-m", "serve.deploy.worker_server", *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=numbers,
                 start_new_session=True,

@@ -15,13 +15,16 @@ import sys
 # What setup_worker.py is for, and what it takes out of the arguments.
 _RUNTIME_ENV = "--serialized-runtime-env-context"
 _LANGUAGE = "--language"
+# Less than the raylet waits for a worker, and more than the server needs for the first.
+_PATIENCE_S = 20.0
 
 
 def main(path: str, command: list[str]) -> None:
     """Return once the worker runs as a process of the server, or become it."""
     if not any(word.startswith(_RUNTIME_ENV) for word in command):
         command = [word for word in command[1:] if not word.startswith(_LANGUAGE)]
-        if _is_forked(path, command):
+        has_flags = command[0].startswith("-")  # of the interpreter, which is another one's
+        if not has_flags and _is_forked(path, command):
             return
     os.execv(sys.executable, [sys.executable, *command])
 
@@ -31,6 +34,7 @@ def _is_forked(path: str, command: list[str]) -> bool:
     worker = {"command": command, "environment": dict(os.environ), "folder": os.getcwd()}
     message = json.dumps(worker).encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.settimeout(_PATIENCE_S)
         try:
             server.connect(path)
             socket.send_fds(server, [message[:1]], [0, 1, 2])

@@ -19,7 +19,6 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,7 @@ def main(listening: int, end: int) -> None:
 
 def _serve(server: socket.socket, end: int) -> Mapping[str, Any] | None:
     """Return what a worker is to be, in the worker; None once the pipe `end` is closed."""
+    imports = Imports()
     while True:
         ready, _, _ = select.select([server.fileno(), end], [], [])
         if end in ready:
@@ -56,15 +56,15 @@ def _serve(server: socket.socket, end: int) -> Mapping[str, Any] | None:
         client, _ = server.accept()
         client.settimeout(_PATIENCE_S)
         with client, suppress(OSError, ValueError):  # one that went away meanwhile
-            worker = _forked_for(client)
+            worker = _forked_for(client, imports)
             if worker is not None:
                 return worker
 
 
-def _forked_for(client: socket.socket) -> Mapping[str, Any] | None:
+def _forked_for(client: socket.socket, imports: "Imports") -> Mapping[str, Any] | None:
     """Fork what a client wants to become, if it can be; return what that is, in the worker.
 
-    Raises ValueError and OSError for a client that has not said it as a whole.
+    Raises ValueError and OSError for a client that has not said it as a whole, or waits no more.
     """
     with ExitStack() as received:
         message, files, _, _ = socket.recv_fds(client, _PIECE_BYTES, _STANDARD_FILES)
@@ -73,40 +73,56 @@ def _forked_for(client: socket.socket) -> Mapping[str, Any] | None:
         while piece := client.recv(_PIECE_BYTES):
             message += piece
         worker: dict[str, Any] = json.loads(message)
-        if _can_fork(worker["environment"]):
+        if imports.can_fork(worker["environment"]):
+            client.send(b"1")  # it would become the worker itself if it had not heard of this
             if os.fork() == 0:
                 for number, file in enumerate(files):
                     os.dup2(file, number)
                 return worker
-            client.send(b"1")
     return None
 
 
-def _can_fork(environment: Mapping[str, str]) -> bool:
-    """Import what workers do, with the environment of the first; tell whether they can be forked.
+class Imports:
+    """What workers import, and whether a process that has it can be forked."""
 
-    A process of several threads cannot be: what the others hold is held for ever in the new one.
-    Nor can one that has drawn of Ray's random numbers: two workers would give their objects the
-    same names. Why it cannot be is said once.
-    """
-    if "ray" not in sys.modules:
-        # Ray reads some variables, and whose process it is, once, as it is imported.
-        os.environ.clear()
-        os.environ.update({**environment, **_AS_IMPORTED})
+    def __init__(self) -> None:
+        self._problem: str | None = None  # None until it is imported
+        self._told: set[str] = set()
+
+    def can_fork(self, environment: Mapping[str, str]) -> bool:
+        """Import it, the first time, with the environment of that worker; tell whether to fork.
+
+        A process of several threads cannot be forked: what the others hold is held for ever in the
+        new one. Nor can one that has drawn of Ray's random numbers: two workers would give their
+        objects the same names. What is in the way is said once.
+        """
+        if self._problem is None:
+            self._problem = _problem_of_import(environment)
+        problem = self._problem
+        if not problem and len(os.listdir("/proc/self/task")) > 1:
+            problem = "what they import has started threads"
+        if not problem and _drawn_in_fork() == _drawn_in_fork():
+            problem = "what they import has drawn random numbers"
+        if problem and problem not in self._told:
+            self._told.add(problem)
+            print(
+                f"Ray's processes are started one by one, which is slow: {problem}", file=sys.stderr
+            )
+        return not problem
+
+
+def _problem_of_import(environment: Mapping[str, str]) -> str:
+    """Import what workers do; return why it cannot be, empty if it is."""
+    # Ray reads some variables, and whose process it is, once, as it is imported.
+    os.environ.clear()
+    os.environ.update({**environment, **_AS_IMPORTED})
+    try:
         _import()
-        gc.collect()
-        gc.freeze()
-    if len(os.listdir("/proc/self/task")) > 1:
-        return _refuse("what they import has started threads")
-    if _drawn_in_fork() == _drawn_in_fork():
-        return _refuse("what they import has drawn random numbers")
-    return True
-
-
-@cache
-def _refuse(reason: str) -> bool:
-    print(f"Ray's processes are started one by one, which takes longer: {reason}", file=sys.stderr)
-    return False
+    except Exception as err:  # whatever another package raises; the worker will say it, too
+        return f"what they import fails with {type(err).__name__}: {err}"
+    gc.collect()
+    gc.freeze()
+    return ""
 
 
 def _import() -> None:
@@ -158,7 +174,7 @@ def _become(worker: Mapping[str, Any]) -> None:
     os.chdir(worker["folder"])
     np.random.seed()  # Python's own is sown anew by the fork
     program, *_ = sys.argv = worker["command"]
-    sys.path[0] = str(Path(program).parent)
+    sys.path.insert(0, str(Path(program).parent))
     runpy.run_path(program, run_name="__main__")
 
 

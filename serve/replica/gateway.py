@@ -213,7 +213,7 @@ class Gateway:
 
     async def _ready(self) -> HttpResponse:
         states = await self.states.known() or {}
-        here = [name for name in self.models if not self._has_yet_to_come(name)]
+        here = [name for name in self.models if name not in self._awaited]
         applications = {self._place(name).application: name for name in here}
         ready = all(name in states and states[name].status == "RUNNING" for name in applications)
         ready = ready and not any(await asyncio.gather(*map(self._has_broken, self._one_of_each())))
@@ -223,8 +223,9 @@ class Gateway:
         return Place(name, self._pools.get(name))
 
     def _one_of_each(self) -> list[Place]:
-        """Return a place in each pool."""
-        return [Place(name, pool) for pool, name in {p: n for n, p in self._pools.items()}.items()]
+        """Return a place in each pool that has a model already."""
+        here = {pool: name for name, pool in self._pools.items() if name not in self._awaited}
+        return [Place(name, pool) for pool, name in here.items()]
 
     async def _has_broken(self, place: Place) -> bool:
         """Tell whether a pool has models that are not served; one that sleeps is not asked."""
@@ -234,34 +235,26 @@ class Gateway:
             described = await self._described(place)
         except ServeError:
             return True
-        told = (each for name, each in described.items() if name not in self._awaited)
-        return any("reason" in each for each in told)
-
-    def _has_yet_to_come(self, name: str) -> bool:
-        """Tell whether a model has no application yet; a pool is there before its models."""
-        return name in self._awaited and name not in self._pools
+        return any("reason" in each for each in described.values())
 
     async def _list(self) -> HttpResponse:
         return _json({"models": list(self.models)})
 
     async def _index(self) -> HttpResponse:
-        places = {name: self._place(name) for name in self.models}
+        places = {name: self._place(name) for name in self.models if name not in self._awaited}
         # A pool is asked once, for all of its models.
         once = {place.application: place for place in places.values()}
         told = await asyncio.gather(*map(self._described, once.values()), return_exceptions=True)
         by_application = dict(zip(once, told, strict=True))
-        entries = [
-            entry
-            for name, place in places.items()
-            for entry in self._entries(name, by_application[place.application])
-        ]
-        return _json(entries)
-
-    def _entries(self, name: str, told: dict[str, Any] | BaseException) -> list[dict[str, Any]]:
-        entries = _index_entries(name, told)
-        if name in self._awaited and not any("version" in each for each in entries):
-            return [{"name": name, "state": "UNAVAILABLE", "reason": _awaited(name)}]
-        return entries
+        told_of = {name: by_application[place.application] for name, place in places.items()}
+        awaited = {name: ModelNotReady(_awaited(name)) for name in self._awaited}
+        return _json(
+            [
+                entry
+                for name in self.models
+                for entry in _index_entries(name, {**told_of, **awaited}[name])
+            ]
+        )
 
     async def _described(self, place: Place) -> dict[str, Any]:
         """Return what a replica says of its model, or a pool's of each of its models."""
@@ -309,7 +302,7 @@ class Gateway:
         self, name: str, method: str, *args: Any, timeout_s: float = _CALL_TIMEOUT_S
     ) -> Any:
         """Call a method of a model's replica; Ray's errors become ours here."""
-        if self._has_yet_to_come(name):
+        if name in self._awaited:
             raise ModelNotReady(_awaited(name))
         place = self._place(name)
         await self.states.require_answers(place.application, name)

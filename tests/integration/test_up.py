@@ -81,8 +81,7 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
         for name in ("twice", "pooled"):  # by replicas of its own, and by those of a pool
             _require_answers(url, name, body)
         _require_no_path_of_pools(url, body)
-        replica = _replica_of("twice", process.pid)
-        assert all(b"worker_server" in _command(_parent(pid)) for pid in replica), "started by Ray"
+        replica = _forked_replica_of("twice", process.pid)
         _require_no_pages_of_rays_dashboard(config)
         answer = requests.post(f"{url}/v2/models/both/infer", json=body, timeout=30)
         assert answer.status_code == 503
@@ -120,6 +119,13 @@ def _replica_of(model, parent):
     """Return the processes that are replicas of a model, by the names that Ray gives them."""
     name = f"ServeReplica:{model}:".encode()
     return {pid for pid in _descendants(parent) if name in _command(pid)}
+
+
+def _forked_replica_of(model, parent):
+    """Return the process of a model's one replica, which the fork server has started."""
+    (replica,) = _replica_of(model, parent)
+    assert b"worker_server" in _command(_parent(replica))
+    return {replica}
 
 
 def _command(pid):

@@ -154,7 +154,7 @@ def test_a_model_in_a_pool_may_lack_its_first_version_or_the_ones_that_it_had(
     (gateway, pool) = sent["applications"]
     (deployment,) = gateway["deployments"]
     assert [each["name"] for each in deployment["user_config"]["awaited"]] == ["late"]
-    assert [each["served"]["name"] for each in members_in(pool)] == ["gone", "late"]
+    assert [each["served"]["name"] for each in members_in(pool)] == ["gone"]
 
 
 def test_unchanged_is_what_ray_serve_has_already(strata, platform, dashboard):

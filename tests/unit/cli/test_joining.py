@@ -150,6 +150,18 @@ def test_a_model_in_a_pool_that_cannot_be_loaded_is_told_once_and_when_it_can_be
     assert "late answers, " in capsys.readouterr().out
 
 
+def test_a_model_that_serves_beside_a_version_that_failed_is_not_called_ill(
+    come, answering, index, capsys
+):
+    joins = _joining(FakeApi(**{"pool-p": "RUNNING"}), "late")
+    come.append({"late": "p"})
+    answering.remove("late")  # it has too much to do just now
+    bad = {"name": "late", "version": "2", "state": "UNAVAILABLE", "reason": "cut off"}
+    index["late"] = [{"name": "late", "version": "1", "state": "READY"}, bad]
+    _look(joins, 0, 3)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_model_in_a_pool_that_rests_is_not_loaded_for_an_example(
     come, index, monkeypatch, capsys
 ):

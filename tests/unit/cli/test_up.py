@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from serve.cli.stop_signal import StopSignal
 from serve.cli.up import _Retries
 from serve.deploy.application_status import ApplicationState
 
@@ -34,7 +35,7 @@ class FakeApi:
 
 
 class FakePlatform:
-    """A LocalPlatform whose applications go through `states`; then `at_end` is called."""
+    """A LocalPlatform whose applications go through `states`; once up, `at_end` is called."""
 
     states: list = []  # noqa: RUF012  # set by the tests
     at_end = staticmethod(lambda: None)
@@ -63,7 +64,6 @@ class FakePlatform:
     def settle(self, timeout_s, progress):
         for state in self.states:
             progress({"digits": ApplicationState("digits", state, "", 1, 1)})
-        self.at_end()
         return self.failed
 
     def require_ingress(self, failed):
@@ -104,6 +104,15 @@ def local(monkeypatch):
     monkeypatch.setattr("serve.cli.up._CHECK_PERIOD_S", 0.01)
     monkeypatch.setattr(FakePlatform, "states", ["DEPLOYING", "DEPLOYING", "RUNNING"])
     monkeypatch.setattr(FakePlatform, "at_end", staticmethod(_ctrl_c))
+    wait, ends = StopSignal.wait, [None]
+
+    def at_end(stopped, timeout_s):
+        if ends:
+            ends.pop()
+            FakePlatform.at_end()
+        return wait(stopped, timeout_s)
+
+    monkeypatch.setattr(StopSignal, "wait", at_end)
     FakePlatform.calls.clear()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield FakePlatform
@@ -159,6 +168,15 @@ def test_ctrl_c_while_it_starts_ends_what_was_started(strata, platform, local, m
     code, printed, _ = strata("up", "-c", platform())
     assert (code, printed) == (130, "")
     assert local.calls == ["for gateway", "stop"]
+
+
+def test_ctrl_c_while_the_ingress_is_waited_for_is_no_ready_platform(
+    strata, platform, local, monkeypatch
+):
+    monkeypatch.setattr(local, "require_ingress", lambda self, failed: _ctrl_c())
+    code, printed, _ = strata("up", "-c", platform())
+    assert (code, printed) == (130, "")
+    assert local.calls == ["for gateway", "start", "stop"]
 
 
 @pytest.mark.timeout(60)  # it ends once it was told of the end of Prometheus

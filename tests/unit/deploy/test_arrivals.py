@@ -8,6 +8,7 @@ import pytest
 from serve.config.schema import Config
 from serve.deploy.applications import GATEWAY, deploy_config
 from serve.deploy.arrivals import put_in_place, served_in, waiting_in
+from serve.deploy.changes import members_in
 from serve.deploy.preflight import awaited
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
@@ -104,17 +105,25 @@ def test_what_was_applied_since_counts_and_not_what_the_platform_was_started_wit
     assert put_in_place(started) == {"late": None}
 
 
-def test_a_model_in_a_pool_joins_without_an_application_of_its_own(platform, put):
+def test_a_model_joins_the_replicas_of_its_pool(platform, put):
     put("a")
     put("b")
     api = platform(pooled=["late", "later"])
     assert api.waits == ["late", "later"]
     assert api.deployed == [[GATEWAY, "a", "b", "pool-p", "both"]], "the pool is there before them"
-    before = copy.deepcopy(api.configs()["pool-p"])
+    assert _members(api) == []
     put("late")
     assert put_in_place(api) == {"late": "p"}
-    assert api.waits == ["later"]
-    assert api.configs()["pool-p"] == before, "its replicas load it by themselves"
+    assert (api.waits, _members(api)) == (["later"], ["late"])
+    put("later")
+    assert put_in_place(api) == {"later": "p"}
+    assert (api.waits, _members(api)) == ([], ["late", "later"])
+    whole = platform(pooled=["late", "later"]).configs()
+    assert api.configs() == whole, "it is what it would have been from the start"
+
+
+def _members(api):
+    return [each["served"]["name"] for each in members_in(api.configs()["pool-p"])]
 
 
 def test_what_is_served_are_applications_and_models_in_pools_that_are_not_awaited(platform, put):

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -38,19 +40,21 @@ def _client(path, *command, **options):
 class Answering:
     """A server that takes one client, and answers with these bytes."""
 
-    def __init__(self, path, answer):
-        self.message, self.answer = b"", answer
+    def __init__(self, path, answer, *, is_asked=True):
+        self.message, self.answer, self._is_asked = b"", answer, is_asked
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(path))
         self._listening.listen()
         self._thread = Thread(target=self._serve, daemon=True)
 
     def __enter__(self):
-        self._thread.start()
+        if self._is_asked:
+            self._thread.start()
         return self
 
     def __exit__(self, *_):
-        self._thread.join(30)
+        if self._is_asked:
+            self._thread.join(30)
         self._listening.close()
 
     def _serve(self):
@@ -93,3 +97,22 @@ def test_what_has_to_be_set_up_first_is_left_to_ray(tmp_path, programs):
     more = ("--node-id=7", "--serialized-runtime-env-context={}", "--language=PYTHON")
     printed = _client(tmp_path / "none", *programs, *more)
     assert printed == f"setup_worker {programs[1]} {' '.join(more)}\n"
+
+
+def test_flags_of_the_interpreter_are_for_one_that_is_started(tmp_path, programs):
+    with Answering(tmp_path / "s", b"1", is_asked=False):
+        printed = _client(tmp_path / "s", programs[0], "-s", programs[1], "--language=PYTHON")
+    assert printed == "default_worker\n"
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(tmp_path, programs):
+    client = tmp_path / "client.py"
+    source = Path(worker_client.__file__).read_text()
+    client.write_text(re.sub("_PATIENCE_S = .*", "_PATIENCE_S = 0.1", source))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        command = [sys.executable, "-I", "-S", client, tmp_path / "s", *programs]
+        with (tmp_path / "printed").open("w") as printed:  # a pipe would be open in the socket, too
+            subprocess.run(command, stdout=printed, check=True, timeout=60)
+    assert (tmp_path / "printed").read_text() == "default_worker\n"

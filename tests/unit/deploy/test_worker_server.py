@@ -105,30 +105,66 @@ def test_a_client_that_goes_away_meanwhile_gets_nothing_and_harms_nobody(server,
     assert len(list(folder.iterdir())) == before, "the files of who went away stay open"
 
 
-@pytest.mark.parametrize(
-    ("does", "reason"),
-    [
-        ("threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "started threads"),
-        ("ray.WorkerID.from_random()", "drawn random numbers"),
-    ],
-)
-def test_where_a_fork_would_not_be_right_there_is_none_and_it_is_said_once(does, reason):
-    program = (
-        "import threading, time, ray, os\n"
-        "from serve.deploy.worker_server import _can_fork\n"
-        "print(_can_fork({}), end=' ')\n"
-        f"{does}\n"
-        "print(_can_fork({}), _can_fork({}), flush=True)\n"
-        "os._exit(0)"
-    )
-    one_thread = {"OPENBLAS_NUM_THREADS": "1"}
+def _tried(program, folder=None):
+    """Run a program that asks whether it can be forked; return what it printed and said."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    if folder is not None:
+        environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment["PYTHONPATH"]])
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", f"{_TRY}{program}\nos._exit(0)"],
         capture_output=True,
         text=True,
         check=True,
         timeout=120,
-        env={**os.environ, **one_thread},
+        env=environment,
     )
-    assert done.stdout == "True False False\n"
-    assert done.stderr.count(f"what they import has {reason}") == 1
+    return done.stdout, done.stderr
+
+
+_TRY = """
+import os, sys, threading, time
+from serve.deploy.worker_server import Imports
+environment, imports = dict(os.environ), Imports()
+def tried():
+    print(imports.can_fork(environment), end=" ", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "started threads"),
+        ("import ray; ray.WorkerID.from_random()", "drawn random numbers"),
+    ],
+)
+def test_where_a_fork_would_not_be_right_there_is_none_and_it_is_said_once(does, reason):
+    printed, said = _tried(f"tried()\n{does}\ntried(); tried()")
+    assert printed == "True False False "
+    assert said.count(f"what they import has {reason}") == 1
+
+
+@pytest.mark.parametrize("error", ["ValueError", "ImportError"])
+def test_what_cannot_be_imported_is_said_once_and_nothing_is_forked_of_a_half(tmp_path, error):
+    (tmp_path / "fastapi.py").write_text(f"raise {error}('not this one')")
+    printed, said = _tried("tried(); tried()", tmp_path)
+    assert printed == "False False "
+    assert said.count(f"what they import fails with {error}: not this one") == 1
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    server = ForkServer(tmp_path)
+    try:
+        program = tmp_path / "elsewhere" / "default_worker.py"
+        program.parent.mkdir()
+        program.write_text("import os, queue; print(os.getppid(), queue.__file__)")
+        command = [sys.executable, "-I", "-S", worker_client.__file__, server.path]
+        done = subprocess.run(
+            [*command, "setup_worker.py", str(program)], stdout=subprocess.PIPE, check=True
+        )
+        parent, imported = done.stdout.split()
+        assert int(parent) == server._process.pid
+        assert not imported.startswith(bytes(tmp_path))
+    finally:
+        server.close()

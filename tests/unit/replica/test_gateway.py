@@ -769,19 +769,21 @@ def test_a_pool_that_sleeps_is_not_asked_for_what_it_has(pooled):
     assert pool.asked == []
 
 
-def test_a_model_in_a_pool_that_waits_for_its_first_version_is_for_its_pool_to_answer(pooled):
-    served, pool = pooled(a=_described(1), late=_described(reason="no version"))
-    names = ("digits", "a", "late")
-    served.apply(names, awaited={"late"}, pools={"a": "small", "late": "small"})
+def test_a_model_in_a_pool_that_waits_for_its_first_version_keeps_nobody_waiting(pooled):
+    served, pool = pooled(a=_described(1))
+    pools = {"a": "small", "late": "small", "later": "empty"}
+    served.apply(("digits", "a", *pools), awaited={"late", "later"}, pools=pools)
     assert _get(served, "/v2/health/ready") == (200, {"ready": True})
     _, body = _get(served, "/v2/repository/index", "POST")
-    reason = "model 'late' waits for its first version; publish one"
-    assert body[2:] == [{"name": "late", "state": "UNAVAILABLE", "reason": reason}]
+    found = {each["name"]: (each["state"], each.get("reason")) for each in body}
+    reason = "model '{}' waits for its first version; publish one"
+    assert found == {
+        "digits": ("READY", None),
+        "a": ("READY", None),
+        "late": ("UNAVAILABLE", reason.format("late")),
+        "later": ("UNAVAILABLE", reason.format("later")),
+    }
     asked = len(pool.asked)
-    assert _get(served, "/v2/models/late/infer", "POST")[0] == 200, "it has come meanwhile"
-    assert len(pool.asked) == asked + 1
-    pool.described["late"] = _described(failures={1: "cut off"}, reason="it has none to serve")
-    _, body = _get(served, "/v2/repository/index", "POST")
-    assert [each["reason"] for each in body[2:]] == ["it has none to serve", "cut off"]
-    served.apply(names, pools={"a": "small", "late": "small"})
-    assert _get(served, "/v2/health/ready") == (503, {"ready": False})
+    status, body = _get(served, "/v2/models/late/infer", "POST")
+    assert (status, body["error"]) == (503, reason.format("late"))
+    assert len(pool.asked) == asked, "the pool does not know of it"
