@@ -15,8 +15,8 @@ import sys
 # What setup_worker.py is for, and what it takes out of the arguments.
 _RUNTIME_ENV = "--serialized-runtime-env-context"
 _LANGUAGE = "--language"
-# Less than the raylet waits for a worker, and more than the server needs for the first.
-_PATIENCE_S = 20.0
+# Less than the 60 s that the raylet waits for a worker, more than the server needs for the first.
+_PATIENCE_S = 45.0
 
 
 def main(path: str, command: list[str]) -> None:

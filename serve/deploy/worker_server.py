@@ -30,7 +30,7 @@ _AS_IMPORTED = {
 }
 _STANDARD_FILES = 3
 _PIECE_BYTES = 1 << 16
-_PATIENCE_S = 10.0
+_PATIENCE_S = 30.0
 # As the raylet sets it for the processes that it starts: where memory ends, these go first.
 _OOM_SCORE = "1000"
 
