@@ -18,7 +18,16 @@ from dashboards.panels import (
     runbook,
     to_dashboard,
 )
-from dashboards.promql import everything, increase, of_model, of_version, or_zero, rate, share
+from dashboards.promql import (
+    everything,
+    increase,
+    of_model,
+    of_version,
+    or_zero,
+    rate,
+    replicas,
+    share,
+)
 
 _M, _V = of_model(), of_version()
 _COMPUTE = "ray_model_compute_seconds_total"
@@ -28,9 +37,8 @@ _WEIGHTS = f"sum by (model) (model:replicas:count{_M})"
 # 1 for the library that computes a model; a part for each where its versions have several.
 _ENGINES = f"(max by (model, engine) (ray_model_engine{_V}) > 0)"
 _ENGINE = f"{_ENGINES} / on (model) group_left() count by (model) ({_ENGINES})"
-# Of each replica once, which in a pool is that of many models; its calls go side by side.
-_REPLICAS = f"count(count by (namespace, replica) (ray_model_ready{_M} == 1))"
-_IDLE = f"clamp_min(1 - sum({_BUSY} * {_WEIGHTS}) / {_REPLICAS}, 0)"
+# A pool's calls go side by side.
+_IDLE = f"clamp_min(1 - sum({_BUSY} * {_WEIGHTS}) / {replicas(_M)}, 0)"
 _POOLS = f"ray_pool_memory_bytes{everything()}"
 
 

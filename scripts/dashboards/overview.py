@@ -15,7 +15,7 @@ from dashboards.panels import (
     runbook,
     to_dashboard,
 )
-from dashboards.promql import everything, of_model, or_zero, rate
+from dashboards.promql import everything, of_model, or_zero, rate, replicas
 
 _M = of_model()
 _REQUESTS = f"model:requests:rate5m{_M}"
@@ -95,7 +95,9 @@ def _now() -> list[Row]:
                     "short",
                     runbook("ModelLoadFailed"),
                     "Models with a replica that answers, and versions that cannot be loaded.",
-                    Query(f"count(model:replicas:count{_M} > 0)", "ready"),
+                    Query(
+                        f"count(count by (namespace, model) (ray_model_ready{_M} == 1))", "ready"
+                    ),
                     Query(
                         f"sum(max by (namespace, model) (ray_model_failed_versions{_M}))",
                         "versions failed",
@@ -106,7 +108,7 @@ def _now() -> list[Row]:
                     "short",
                     to_dashboard("cluster"),
                     "Processes that hold the chosen models.",
-                    Query(f"sum(model:replicas:count{_M})"),
+                    Query(replicas(_M)),
                 ),
                 number(
                     "GPUs",

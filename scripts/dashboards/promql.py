@@ -51,6 +51,11 @@ def quantile(q: float, histogram: str, selector: str, by: str = "") -> str:
     return f"histogram_quantile({q}, {buckets}) >= 0"
 
 
+def replicas(selector: str) -> str:
+    """Return how many replicas models have; one of a pool is one, however many of its models."""
+    return f"count(count by (namespace, replica) (ray_model_ready{selector} == 1))"
+
+
 def or_zero(expr: str, label: str = "", value: str = "") -> str:
     """Return an expression that is 0 where `expr` finds nothing: no GPU uses no memory.
 

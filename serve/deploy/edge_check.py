@@ -1,12 +1,17 @@
 """Try HAProxy's configuration before Ray starts it: Ray's own template with Strata's lines.
 
-Called by local_platform. Ray would try again and again, and tell nobody but its log.
+Called by local_platform. Ray would try again and again, and tell nobody but its log. What is tried
+needs Ray Serve, half a second to import and 40 MB, so it is done beside Ray's start:
+
+    python -m serve.deploy.edge_check HOST PORT
 """
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from serve.config.schema import Http
@@ -14,6 +19,40 @@ from serve.edge.haproxy.launcher import RAYS_VARIABLE
 from serve.errors import ConfigError
 
 _TIMEOUT_S = 60.0
+
+
+class EdgeCheck(AbstractContextManager["EdgeCheck"]):
+    """`require_edge` in a process of its own, from here to the end of the context."""
+
+    def __init__(self, http: Http, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "serve.deploy.edge_check", http.host, str(http.port)],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:  # waits, and closes its pipe
+            self._process.kill()
+
+    def require(self) -> None:
+        """Return once it has ended. Raises the ConfigError of require_edge."""
+        said, _ = self._process.communicate()
+        if self._process.returncode:
+            raise ConfigError(said.strip() or "HAProxy's configuration could not be tried")
+
+
+def main() -> None:
+    """Try it with this process' environment; say what is wrong on stdout."""
+    host, port = sys.argv[1:]
+    try:
+        require_edge(Http(host=host, port=int(port)), os.environ)
+    except ConfigError as err:
+        print(err)
+        sys.exit(1)
 
 
 def require_edge(http: Http, environment: Mapping[str, str]) -> None:
@@ -81,3 +120,7 @@ def _refusal(command: list[str], environment: Mapping[str, str]) -> str:
     alerts = [line for line in lines if "[ALERT]" in line]  # its first says what is wrong
     said = alerts[:1] or lines[-1:] or [f"exit code {done.returncode}"]
     return " ".join(said[0].split())
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from serve.config.sections import Pool
 from serve.deploy.application_status import ApplicationState
 from serve.deploy.applications import GATEWAY, deploy_config
 from serve.deploy.capacity import Nodes, require_room
-from serve.deploy.edge_check import require_edge
+from serve.deploy.edge_check import EdgeCheck
 from serve.deploy.environment import ray_environment
 from serve.deploy.fork_server import ForkServer
 from serve.deploy.ray_api import RayServeApi
@@ -80,17 +80,28 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             }
         )
         environment = ray_environment(self.config.http, open_files())
-        if self.config.http.haproxy:
-            require_edge(self.config.http, environment)
-        self._folder = _new_folder()
-        if self.haproxy_metrics_port is not None:
-            environment |= _haproxy_files(self._folder, self.haproxy_metrics_port)
-            environment |= _replica_ports()
-        os.environ.update(environment)
-        report("starting Ray")
+        with (
+            EdgeCheck(self.config.http, environment)
+            if self.config.http.haproxy
+            else nullcontext() as edge
+        ):
+            self._folder = _new_folder()
+            if self.haproxy_metrics_port is not None:
+                environment |= _haproxy_files(self._folder, self.haproxy_metrics_port)
+                environment |= _replica_ports()
+            os.environ.update(environment)
+            report("starting Ray")
+            self._start_ray(self._folder)
+            if edge:
+                edge.require()
+        report("deploying")
+        self.api.deploy(self._deploy_config)
+
+    def _start_ray(self, folder: Path) -> None:
+        """Start Ray with the environment of this process. Raises ConfigError if it is too small."""
+        self._fork_server = ForkServer(folder)
         import ray
 
-        self._fork_server = ForkServer(self._folder)
         with few_and_forked(self._fork_server.path, has_dashboard=self._has_dashboard):
             ray.init(
                 num_cpus=max(os.cpu_count() or 1, _cpus_wanted(self.config)),
@@ -103,8 +114,6 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
                 configure_logging=True,
             )
         require_room(self.config, _nodes(ray.nodes()))
-        report("deploying")
-        self.api.deploy(self._deploy_config)
 
     def wait_ready(
         self,

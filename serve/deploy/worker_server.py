@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ _AS_IMPORTED = {
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+# Of what Ray Serve imports, what takes longest and can be had before the first worker comes.
+_OTHERS = ("fastapi", "numpy", "opentelemetry.sdk.trace", "pydantic", "requests", "uvicorn", "yaml")
 _STANDARD_FILES = 3
 _PIECE_BYTES = 1 << 16
 _PATIENCE_S = 30.0
@@ -39,11 +42,20 @@ def main(listening: int, end: int) -> None:
     """Fork workers until the pipe `end` is closed; in a worker, return when that has ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started this
+    _import_others()
     with socket.socket(fileno=listening) as server:
         worker = _serve(server, end)
     os.close(end)
     if worker is not None:
         _become(worker)
+
+
+def _import_others() -> None:
+    """Import what is not Ray, while that is being started; what fails here fails again later."""
+    os.environ.update(_AS_IMPORTED)
+    with suppress(Exception):
+        for name in _OTHERS:
+            import_module(name)
 
 
 def _serve(server: socket.socket, end: int) -> Mapping[str, Any] | None:

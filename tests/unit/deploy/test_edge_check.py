@@ -7,7 +7,7 @@ from ray.serve._private import haproxy as rays_haproxy
 from ray.serve._private import haproxy_templates
 
 from serve.config.schema import Http
-from serve.deploy.edge_check import require_edge
+from serve.deploy.edge_check import EdgeCheck, require_edge
 from serve.deploy.environment import ray_environment
 from serve.errors import ConfigError
 
@@ -66,3 +66,24 @@ def test_a_program_that_says_nothing_or_cannot_be_run_is_told(environment, tmp_p
     program.write_text(f"#!{sys.executable}.none\n")
     with pytest.raises(ConfigError, match="No such file"):
         require_edge(Http(), environment)
+
+
+def test_what_is_tried_in_another_process_is_told_as_it_is_here(environment, tmp_path):
+    with EdgeCheck(Http(), environment) as good:
+        good.require()
+    environment["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(tmp_path / "strata-haproxy")
+    with EdgeCheck(Http(), environment) as bad, pytest.raises(ConfigError) as refused:
+        bad.require()
+    with pytest.raises(ConfigError) as here:
+        require_edge(Http(), environment)
+    assert str(refused.value) == str(here.value)
+
+
+def test_a_trial_that_breaks_off_is_no_success_and_one_that_nobody_waits_for_is_ended(environment):
+    with EdgeCheck(Http(), environment) as broken:
+        broken._process.kill()
+        with pytest.raises(ConfigError, match="could not be tried"):
+            broken.require()
+    with EdgeCheck(Http(), environment) as forgotten:
+        pass
+    assert forgotten._process.returncode is not None

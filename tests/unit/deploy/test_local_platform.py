@@ -14,6 +14,7 @@ import ray
 from serve.config.schema import Config
 from serve.deploy import local_platform
 from serve.deploy.local_platform import LocalPlatform, open_files, require_free
+from serve.deploy.ray_api import RayServeApi
 from serve.errors import ConfigError, ModelNotReady, RepositoryError
 from tests.integration.conftest import free_port
 from tests.loopback import serving
@@ -228,15 +229,19 @@ def test_an_ingress_that_does_not_answer_is_told_with_what_haproxy_said(tmp_path
         platform.require_ingress(0)
 
 
-def test_a_platform_whose_haproxy_would_not_start_starts_nothing(monkeypatch, tmp_path):
-    monkeypatch.setenv("STRATA_HAPROXY_BINARY", str(tmp_path))
-    # A platform of this process' own may have set it.
-    monkeypatch.delenv("RAY_SERVE_HAPROXY_BINARY_PATH", raising=False)
+def test_a_platform_whose_haproxy_would_not_start_deploys_nothing_and_ends_ray(
+    monkeypatch, tmp_path
+):
+    done = []
+    monkeypatch.setattr(os, "environ", {**os.environ, "STRATA_HAPROXY_BINARY": str(tmp_path)})
+    monkeypatch.setattr(LocalPlatform, "_start_ray", lambda *_: done.append("start"))
+    monkeypatch.setattr(RayServeApi, "deploy", lambda *_: done.append("deploy"))
+    monkeypatch.setattr(ray, "shutdown", lambda: done.append("shutdown"))
     ports = {"metrics": free_port(), "dashboard": free_port()}
     platform = LocalPlatform(Config.model_validate({"http": {"port": free_port()}, "ports": ports}))
     with pytest.raises(ConfigError, match="STRATA_HAPROXY_BINARY names"), platform:
         platform.start()
-    assert "RAY_SERVE_HAPROXY_BINARY_PATH" not in os.environ
+    assert done == ["start", "shutdown"]
 
 
 def _range(variables):
