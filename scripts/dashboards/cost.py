@@ -18,6 +18,7 @@ from dashboards.panels import (
     runbook,
     to_dashboard,
 )
+from dashboards.prices import cost_of_a_million, in_pools, not_in_pools
 from dashboards.promql import (
     everything,
     increase,
@@ -153,12 +154,6 @@ def _models() -> list[Panel]:
 
 
 def _by_engine() -> list[Panel]:
-    by = "application, model"
-    seconds = f"{rate(_COMPUTE, _V, by)} / ({rate('ray_model_requests_total', _V, by)} > 0)"
-    million = (
-        "1e6 / 3600 * max by (model)"
-        f" ({seconds} * on (application) group_left () ({_price_of_a_call()}))"
-    )
     return [
         chart(
             "Cost an hour by engine",
@@ -178,27 +173,18 @@ def _by_engine() -> list[Panel]:
             " request, were its replicas never idle. `strata compare` has the same by the other"
             " libraries.",
             ["model", "engine"],
-            Column("cost of a million", f"{_ENGINES} * on (model) group_left() ({million})", MONEY),
+            Column(
+                "cost of a million",
+                f"{_ENGINES} * on (model) group_left() ({cost_of_a_million(_V)})",
+                MONEY,
+            ),
         ),
     ]
 
 
-def _price_of_a_call() -> str:
-    """Return what an hour of engine calls costs, by application.
-
-    A call takes all that a model's replica reserves, and one core of a pool's, whose models are
-    each put down for a part of the reservation.
-    """
-    cpus, cost = (f"ray_model_reserved_{what}{everything()}" for what in ("cpus", "cost_per_hour"))
-    cores = f"sum by (application, replica) ({_in_pools(cpus)})"
-    calls_of_pools = f"sum by (application) (clamp_min(ceil({cores} - 0.01), 1))"
-    calls = f"{calls_of_pools} or count by (application) ({cpus})"
-    return f"sum by (application) ({cost}) / ({calls})"
-
-
 def _alone() -> list[Panel]:
-    cost = f"sum by (model) ({_not_in_pools(f'ray_model_reserved_cost_per_hour{_M}')})"
-    memory = _not_in_pools(f"ray_model_memory_bytes{_V}")
+    cost = f"sum by (model) ({not_in_pools(f'ray_model_reserved_cost_per_hour{_M}')})"
+    memory = not_in_pools(f"ray_model_memory_bytes{_V}")
     return [
         chart(
             "Idle cost an hour of models by themselves",
@@ -222,8 +208,8 @@ def _alone() -> list[Panel]:
 
 
 def _pools() -> list[Panel]:
-    cost = _in_pools(f"ray_model_reserved_cost_per_hour{_M}")
-    memory = _in_pools(f"ray_model_memory_bytes{_V}")
+    cost = in_pools(f"ray_model_reserved_cost_per_hour{_M}")
+    memory = in_pools(f"ray_model_memory_bytes{_V}")
     by_model = f"sum by (application, model) (max by (application, model, version) ({memory}))"
     return [
         chart(
@@ -245,16 +231,6 @@ def _pools() -> list[Panel]:
             look="stacked",
         ),
     ]
-
-
-def _in_pools(metric: str) -> str:
-    """Return the series of models that share a pool's replicas."""
-    return f"({metric} and on (namespace, application) {_POOLS})"
-
-
-def _not_in_pools(metric: str) -> str:
-    """Return the series of models that have replicas of their own."""
-    return f"({metric} unless on (namespace, application) {_POOLS})"
 
 
 def _by_tenant() -> list[Panel]:

@@ -18,6 +18,7 @@ from dashboards.panels import (
     runbook,
     to_dashboard,
 )
+from dashboards.prices import cost_of_a_million
 from dashboards.promql import everything, increase, of_model, of_version, or_zero, quantile, rate
 
 _V = of_version()
@@ -163,8 +164,6 @@ def _beside() -> list[Panel]:
     both = everything('model=~"$model|$beside"')
     requests = rate("ray_model_requests_total", both, "model")
     engine = f"{rate('ray_model_compute_seconds_total', both, 'model')} / ({requests} > 0)"
-    second = f"sum by (model) (model:cost_per_hour:sum{both})"
-    replicas = f"sum by (model) (model:replicas:count{both})"
     return [
         listing(
             "Side by side",
@@ -176,9 +175,7 @@ def _beside() -> list[Panel]:
             Column("p50", quantile(0.5, _LATENCY, both, "model"), "s"),
             Column("p99", quantile(0.99, _LATENCY, both, "model"), "s"),
             Column("engine/request", engine, "s"),
-            Column(
-                "cost of a million", f"1e6 * ({engine}) * {second} / ({replicas} > 0) / 3600", MONEY
-            ),
+            Column("cost of a million", cost_of_a_million(both), MONEY),
         ),
         chart(
             "Latency, p99",

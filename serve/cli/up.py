@@ -110,9 +110,10 @@ def _run(
 
 
 def _models_missing(config: Config, awaited: Collection[str]) -> set[str]:
-    """Return the models that what waits is made of; some of them may have a version."""
+    """Return the models that what waits is made of and that have no version, as far as is known."""
     needed = config.models_needed()
-    return {model for name in awaited for model in needed[name]}
+    here = {model.name for model in config.models} - set(awaited)
+    return {model for name in awaited for model in needed[name]} - here
 
 
 def _say_what_waits(config: Config, awaited: Mapping[str, str], recipes: Sequence[str]) -> None:

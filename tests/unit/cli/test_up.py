@@ -246,7 +246,9 @@ def test_what_is_missing_is_trained_beside_the_platform(strata, platform, local,
     names = ("digits", "digits-large", "churn", "digits-generate")
     models = [{"name": name} for name in names]
     models[1]["pool"] = "p"
-    config = platform(models=models)
+    steps = [{"model": "digits"}, {"model": "digits-large"}]
+    pipelines = [{"name": "both", "kind": "sequence", "steps": steps}]
+    config = platform(models=models, pipelines=pipelines)
     code, _, error = strata("up", "--train", "-c", config)
     assert code == 0
     assert local.calls == [
