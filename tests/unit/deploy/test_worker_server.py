@@ -109,7 +109,8 @@ def _tried(program, folder=None):
     """Run a program that asks whether it can be forked; return what it printed and said."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     if folder is not None:
-        environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment["PYTHONPATH"]])
+        before = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
     done = subprocess.run(
         [sys.executable, "-c", f"{_TRY}{program}\nos._exit(0)"],
         capture_output=True,
