@@ -40,7 +40,6 @@ _ENGINES = f"(max by (model, engine) (ray_model_engine{_V}) > 0)"
 _ENGINE = f"{_ENGINES} / on (model) group_left() count by (model) ({_ENGINES})"
 # A pool's calls go side by side.
 _IDLE = f"clamp_min(1 - sum({_BUSY} * {_WEIGHTS}) / {replicas(_M)}, 0)"
-_POOLS = f"ray_pool_memory_bytes{everything()}"
 
 
 def cost() -> dict[str, Any]:

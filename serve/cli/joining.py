@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from serve.cli.example import example_call
-from serve.cli.printing import elapsed, err, out
+from serve.cli.printing import elapsed, out, print_unserved
 from serve.deploy.application_status import ApplicationState, member_states
 from serve.deploy.repository_index import has_failed, read_index
 from serve.errors import ServeError
@@ -81,7 +81,7 @@ class Joining:
                 self._note(name)
             elif self._has_become_ill(name, state, index.get(name, ())):
                 self._ill.add(name)
-                err.print(f"{name} is not served, and tried again: {state.reason}", markup=False)
+                print_unserved(name, state.reason)
 
     def _has_become_ill(
         self, name: str, state: ApplicationState, entries: Sequence[Mapping[str, Any]]

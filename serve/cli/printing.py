@@ -22,6 +22,11 @@ _SLOW_S = 1.0
 _LEAST_WORDS = 24  # characters of a table's last column
 
 
+def print_unserved(name: str, reason: str) -> None:
+    """Say on stderr that a model is not served, for now."""
+    err.print(f"{name} is not served, and tried again: {reason}", markup=False)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their columns; the last column is folded to what room is left.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from serve.cli.printing import err, out
+from serve.deploy.child_process import wait_or_kill
 
 _NICENESS = 10  # more than ours; above 19 it is 19
 _STOP_TIMEOUT_S = 10.0
@@ -67,11 +68,7 @@ class Training(AbstractContextManager["Training"]):
             return
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)  # as Ctrl-C, so that it removes its files
-        try:
-            self._process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, _STOP_TIMEOUT_S)
         if self._reader is not None:
             self._reader.join(_STOP_TIMEOUT_S)
 

@@ -12,7 +12,7 @@ from serve.cli.checked_config import check
 from serve.cli.example import example_call
 from serve.cli.joining import Joining
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import elapsed, err, out
+from serve.cli.printing import elapsed, err, out, print_unserved
 from serve.cli.stop_signal import StopSignal
 from serve.cli.training import Training
 from serve.config.file import load
@@ -95,7 +95,7 @@ def _run(
     platform.require_ingress(failed=failed)
     stopped.require_none()
     for name, reason in unserved_members(tree, platform.api.states).items():
-        err.print(f"{name} is not served, and tried again: {reason}", markup=False)
+        print_unserved(name, reason)
     retries = _Retries(platform.api, failed)
     url = f"http://127.0.0.1:{tree.http.port}"
     joining = Joining(platform.api, url, tree.repository.poll_interval_s, awaited)
@@ -155,7 +155,7 @@ class _Retries:
         self._pause_s = _FIRST_RETRY_S
         self._next = time.monotonic() + self._pause_s
         for name, reason in failed.items():
-            err.print(f"{name} is not served, and tried again: {reason}", markup=False)
+            print_unserved(name, reason)
 
     def look(self, now: float) -> None:
         """Say what runs by now and what does not, and start that again; if it is time to."""
@@ -176,7 +176,7 @@ class _Retries:
         given_up = failed_for_good(states, states)
         for name, reason in given_up.items():
             if reason != self._failed.get(name):
-                err.print(f"{name} is not served, and tried again: {reason}", markup=False)
+                print_unserved(name, reason)
         self._failed |= given_up
         if given_up:
             self._api.restart(given_up)

@@ -10,7 +10,7 @@ from typing import Any
 from serve.config import schema
 from serve.config.sections import pool_application
 from serve.deploy.applications import GATEWAY
-from serve.deploy.changes import members_in
+from serve.deploy.changes import members_in, user_config_of, with_user_config
 from serve.deploy.ray_api import RayServeApi
 from serve.errors import RepositoryError
 from serve.repository.repository import configured
@@ -30,7 +30,7 @@ def put_in_place(api: RayServeApi) -> dict[str, str | None]:
     stay = [each for each in waiting if each not in come]
     members = [each for each in come if "member" in each]
     running = [
-        _with_members(_now_awaiting(each, stay), members)
+        _with_those_that_came(_now_awaiting(each, stay), members)
         for each in configs.values()
         if each is not None
     ]
@@ -47,9 +47,7 @@ def served_in(configs: Mapping[str, Mapping[str, Any] | None]) -> set[str]:
 
 def waiting_in(configs: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, Any]]:
     """Return what a platform waits for by its applications' configs, as applications puts it."""
-    gateway = configs.get(GATEWAY) or {}
-    (deployment, *_) = gateway.get("deployments") or [{}]
-    found: list[dict[str, Any]] = (deployment.get("user_config") or {}).get("awaited", [])
+    found: list[dict[str, Any]] = user_config_of(configs.get(GATEWAY)).get("awaited", [])
     return found
 
 
@@ -66,22 +64,18 @@ def _now_awaiting(application: dict[str, Any], waiting: list[dict[str, Any]]) ->
     """Return an application's config; the gateway's with what is waited for from now on."""
     if application["name"] != GATEWAY:
         return application
-    (deployment,) = application["deployments"]
-    user_config = {k: v for k, v in deployment["user_config"].items() if k != "awaited"}
-    user_config |= {"awaited": waiting} if waiting else {}
-    return {**application, "deployments": [{**deployment, "user_config": user_config}]}
+    user_config = {k: v for k, v in user_config_of(application).items() if k != "awaited"}
+    return with_user_config(application, user_config | ({"awaited": waiting} if waiting else {}))
 
 
-def _with_members(application: dict[str, Any], come: list[dict[str, Any]]) -> dict[str, Any]:
+def _with_those_that_came(
+    application: dict[str, Any], come: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return an application's config; a pool's with those of its models that have come."""
     more = [
         each["member"] for each in come if pool_application(each["pool"]) == application["name"]
     ]
     if not more:
         return application
-    (deployment,) = application["deployments"]
-    user_config = {
-        **deployment["user_config"],
-        "members": [*members_in(application), *more],
-    }
-    return {**application, "deployments": [{**deployment, "user_config": user_config}]}
+    members = [*members_in(application), *more]
+    return with_user_config(application, {**user_config_of(application), "members": members})

@@ -57,16 +57,28 @@ def _with_members(
     for member in members_in(application):
         own = {"pool": pool["name"], **member["served"], **member}
         yield member["served"]["name"], {"deployments": [{"user_config": own}]}
-    (deployment, *_) = application["deployments"]
-    settings = {k: v for k, v in (deployment.get("user_config") or {}).items() if k != "members"}
-    yield name, {**application, "deployments": [{**deployment, "user_config": settings}]}
+    settings = {k: v for k, v in user_config_of(application).items() if k != "members"}
+    yield name, with_user_config(application, settings)
 
 
 def members_in(application: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return what an application's config says of the models of its pool; none where it is none."""
-    (deployment, *_) = (application or {}).get("deployments") or [{}]
-    found: list[dict[str, Any]] = (deployment.get("user_config") or {}).get("members", [])
+    found: list[dict[str, Any]] = user_config_of(application).get("members", [])
     return found
+
+
+def user_config_of(application: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the user_config of an application's one deployment; empty where it has none."""
+    (deployment, *_) = (application or {}).get("deployments") or [{}]
+    return deployment.get("user_config") or {}
+
+
+def with_user_config(
+    application: Mapping[str, Any], user_config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return an application's config with another user_config."""
+    (deployment, *_) = application["deployments"]
+    return {**application, "deployments": [{**deployment, "user_config": user_config}]}
 
 
 def _change(

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serve.deploy.child_process import wait_or_kill
+
 _SOCKET = "workers.sock"
 _STOP_TIMEOUT_S = 10.0
 
@@ -38,8 +40,4 @@ class ForkServer:
     def close(self) -> None:
         """End the process; the workers that it has forked are Ray's to end."""
         os.close(self._end)
-        try:
-            self._process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, _STOP_TIMEOUT_S)

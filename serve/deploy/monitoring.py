@@ -19,6 +19,7 @@ import requests
 import yaml
 
 from serve.config.schema import Ports
+from serve.deploy.child_process import wait_or_kill
 from serve.deploy.local_platform import require_free
 from serve.errors import ConfigError
 
@@ -86,11 +87,7 @@ class Monitoring(AbstractContextManager["Monitoring"]):
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
-            try:
-                process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            wait_or_kill(process, _STOP_TIMEOUT_S)
         self._processes.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -247,14 +247,8 @@ class Gateway:
         told = await asyncio.gather(*map(self._described, once.values()), return_exceptions=True)
         by_application = dict(zip(once, told, strict=True))
         told_of = {name: by_application[place.application] for name, place in places.items()}
-        awaited = {name: ModelNotReady(_awaited(name)) for name in self._awaited}
-        return _json(
-            [
-                entry
-                for name in self.models
-                for entry in _index_entries(name, {**told_of, **awaited}[name])
-            ]
-        )
+        told_of |= {name: ModelNotReady(_awaited(name)) for name in self._awaited}
+        return _json([each for name in self.models for each in _index_entries(name, told_of[name])])
 
     async def _described(self, place: Place) -> dict[str, Any]:
         """Return what a replica says of its model, or a pool's of each of its models."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from serve.deploy.fork_server import ForkServer
+from tests.processes import has_ended
 
 _PARENT = """
 import sys, time
@@ -32,11 +33,4 @@ def test_it_ends_when_its_parent_is_killed(tmp_path, eventually):
         server = int(parent.stdout.readline())
         os.kill(server, 0)
         parent.send_signal(signal.SIGKILL)
-    eventually(lambda: not _is_running(server))
-
-
-def _is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    eventually(lambda: has_ended(server))

@@ -2,9 +2,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.processes import has_ended
 
 # A grandchild that its parent leaves behind, in a session of its own, deaf to SIGTERM.
 _STUBBORN = """
@@ -37,21 +38,13 @@ def _keeper(program):
     )
 
 
-def _is_gone(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state == "Z"
-
-
 @pytest.mark.parametrize("parent_goes_on", [True, False], ids=["parent lives", "parent has ended"])
 def test_all_that_came_of_a_command_ends_with_the_input(parent_goes_on, eventually):
     program = _STUBBORN + ("import time; time.sleep(600)" if parent_goes_on else "")
     with _keeper(program) as keeper:
         pid = int(keeper.stdout.readline())
         keeper.stdin.close()
-        eventually(lambda: _is_gone(pid), timeout_s=30)
+        eventually(lambda: has_ended(pid), timeout_s=30)
 
 
 def test_a_measurement_that_is_killed_leaves_nothing(eventually):
@@ -65,7 +58,7 @@ def test_a_measurement_that_is_killed_leaves_nothing(eventually):
         pid = int(measurement.stdout.readline())
         measurement.send_signal(signal.SIGKILL)
         measurement.wait()
-        eventually(lambda: _is_gone(pid), timeout_s=30)
+        eventually(lambda: has_ended(pid), timeout_s=30)
 
 
 def test_a_command_that_ends_by_itself_tells_its_status():
