@@ -5,6 +5,7 @@
     │   └── BodyTooLarge    INVALID_ARGUMENT     more bytes than the model accepts (HTTP 413)
     ├── Unsupported         UNIMPLEMENTED        a content encoding or feature that is not supported
     ├── ModelNotFound       NOT_FOUND            no such model, version or label
+    ├── AccessRefused       PERMISSION_DENIED    an API key is missing, not known, or opens less
     ├── QueueFull           RESOURCE_EXHAUSTED   too many requests wait already
     ├── ModelNotReady       UNAVAILABLE          loading, or no version could be loaded
     ├── DeadlineExceeded    DEADLINE_EXCEEDED    the request's time is up
@@ -26,6 +27,7 @@ class Code(Enum):
     INVALID_ARGUMENT = 400
     FAILED_PRECONDITION = 412
     NOT_FOUND = 404
+    PERMISSION_DENIED = 403
     RESOURCE_EXHAUSTED = 429
     UNIMPLEMENTED = 501
     INTERNAL = 500
@@ -67,6 +69,12 @@ class ModelNotFound(ServeError):
     """No served model, version or label has this name."""
 
     code = Code.NOT_FOUND
+
+
+class AccessRefused(ServeError):
+    """An API key is missing, not known, or does not open what was asked for."""
+
+    code = Code.PERMISSION_DENIED
 
 
 class QueueFull(ServeError):

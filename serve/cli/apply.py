@@ -71,11 +71,12 @@ def _apply_here(tree: Config, timeout_s: float | None, dry_run: bool) -> None:
     from serve.deploy.applications import GATEWAY, deploy_config  # brings Ray
     from serve.deploy.arrivals import served_in, waiting_in
     from serve.deploy.changes import changes
+    from serve.deploy.edge_settings import with_edge_settings
 
     api = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}")
     running = api.configs()
     waiting = check(tree, served_in(running))
-    new = deploy_config(tree, waiting)
+    new = with_edge_settings(deploy_config(tree, waiting), tree)
     found = changes(running, new)
     waited = {each["name"] for each in waiting_in(running)}
     _require_no_slip(found, {name: why for name, why in waiting.items() if name not in waited})

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from serve.cli.printing import out
 from serve.cli.publish import options_of, try_version
 from serve.config.schema import Config
+from serve.deploy.edge_settings import require_keys
 from serve.deploy.preflight import awaited, check_pipelines, check_versions
 from serve.repository.repository import configured
 
@@ -18,6 +19,7 @@ def check(config: Config, running: Collection[str] = ()) -> dict[str, str]:
     What is `running` never waits. Raises ConfigError, also for pipelines that do not fit their
     models, and for versions that the repository does not have.
     """
+    require_keys(config)
     repository = configured(config.repository)
     waiting = awaited(config, repository, running)
     for doubt in check_versions(config, repository, waiting):

@@ -30,10 +30,17 @@ class Joining:
     """
 
     def __init__(
-        self, api: "RayServeApi", url: str, period_s: float, awaited: Collection[str]
+        self,
+        api: "RayServeApi",
+        url: str,
+        period_s: float,
+        awaited: Collection[str],
+        *,
+        asks_for_key: bool = False,
     ) -> None:
         self._api = api
         self._url = url
+        self._asks_for_key = asks_for_key
         self._period_s = period_s
         self._added: SimpleQueue[dict[str, str | None]] = SimpleQueue()
         self._adding: Thread | None = None
@@ -102,7 +109,7 @@ class Joining:
         if state.is_asleep or state.status == "RESTING":  # the question what it takes would wake it
             out.print(f"{name} is there, and sleeps until it is called")
             return True
-        example = example_call(self._url, name)
+        example = example_call(self._url, name, asks_for_key=self._asks_for_key)
         if example is None:
             return False
         out.print(f"\n[bold]{name} answers[/bold], {elapsed()} after the start. Try it:\n")

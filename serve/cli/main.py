@@ -14,6 +14,7 @@ from serve.cli.command_line import run
 from serve.cli.compare import compare
 from serve.cli.doctor import doctor
 from serve.cli.engines import engines
+from serve.cli.keys import keys
 from serve.cli.models import models
 from serve.cli.predict import predict
 from serve.cli.publish import publish
@@ -38,6 +39,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(keys)
 
 
 @app.callback(invoke_without_command=True)

@@ -14,7 +14,8 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config.file import load
 from serve.datatypes import DATATYPES
-from serve.errors import InvalidRequest, ModelNotReady, ServeError
+from serve.deploy.ingress import NEEDS_KEY, ask
+from serve.errors import AccessRefused, InvalidRequest, ModelNotReady, ServeError
 from serve.evaluation.predictions import is_distribution
 from serve.protocols import rest_v2
 from serve.protocols.json_documents import parse_object
@@ -124,9 +125,11 @@ def _call(
     method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> requests.Response:
     try:
-        response = requests.request(method, url, data=body, headers=headers, timeout=60)
+        response = ask(method, url, data=body, headers=headers, timeout_s=60)
     except requests.RequestException as err:
         raise ModelNotReady(f"nothing answers at {url}; start the platform with strata up") from err
+    if response.status_code == 401:
+        raise AccessRefused(NEEDS_KEY)
     if response.status_code != 200:
         raise ServeError(f"{response.status_code}: {_error_text(response)}")
     return response

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
-from serve.cli.printing import out, print_table
+from serve.cli.printing import err, out, print_table
 from serve.config.file import load
 from serve.deploy.application_status import ApplicationState
 from serve.deploy.ray_api import RayServeApi
 from serve.deploy.repository_index import Index, read_index, states_of_members
+from serve.errors import AccessRefused
 from serve.protocols.metadata_v2 import RESTING
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def status(
         return
     tree = load(config)
     states = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}").states()
-    index = read_index(f"http://127.0.0.1:{tree.http.port}")
+    index = _index(f"http://127.0.0.1:{tree.http.port}")
     states |= _waiting(states, index)
     labels = {model.name: model.version_labels for model in tree.models}
     states |= states_of_members(tree, states, index)
@@ -69,6 +70,15 @@ def status(
     )
     for line in _notes(states, index):
         out.print(line, markup=False)
+
+
+def _index(url: str) -> Index:
+    """Return the repository index; empty, with a word on it, where no key opens it."""
+    try:
+        return read_index(url)
+    except AccessRefused as refused:
+        err.print(str(refused), markup=False, soft_wrap=True)
+        return {}
 
 
 def _waiting(states: Mapping[str, ApplicationState], index: Index) -> dict[str, ApplicationState]:

@@ -98,7 +98,9 @@ def _run(
         print_unserved(name, reason)
     retries = _Retries(platform.api, failed)
     url = f"http://127.0.0.1:{tree.http.port}"
-    joining = Joining(platform.api, url, tree.repository.poll_interval_s, awaited)
+    asks_for_key = tree.access.keys is not None
+    period_s = tree.repository.poll_interval_s
+    joining = Joining(platform.api, url, period_s, awaited, asks_for_key=asks_for_key)
     _print_ready(tree, url, watcher, failed, awaited, ray_dashboard=ray_dashboard)
     while not stopped.wait(_CHECK_PERIOD_S):
         now = time.monotonic()
@@ -204,7 +206,10 @@ def _print_ready(
     # One that sleeps would be woken by the question what it takes.
     here = [m for m in config.models if m.name not in awaited]
     awake = [m.name for m in here if _is_awake(config, m, failed)]
-    example = example_call(url, awake[0]) if awake else None
+    asks_for_key = config.access.keys is not None
+    example = example_call(url, awake[0], asks_for_key=asks_for_key) if awake else None
+    if asks_for_key:
+        out.print("  keys       KEY=$(strata keys create --tenant NAME)")
     if example:
         out.print("\nTry it:\n")
         out.print(f"  {example}\n", markup=False)

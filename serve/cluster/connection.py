@@ -6,7 +6,7 @@ meaning; network failures too, which the client leaves to urllib3.
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kubernetes import client, config
@@ -95,6 +95,20 @@ class Connection:
         secret: Object = self._json(self._core.read_namespaced_secret, name, namespace)
         return secret
 
+    def create_secret(self, namespace: str, body: Object) -> None:
+        """Make a Secret."""
+        self._json(self._core.create_namespaced_secret, namespace, body)
+
+    def patch_secret(self, namespace: str, name: str, body: Object) -> None:
+        """Change what `body` has of a Secret, if it is still the one of that resourceVersion."""
+        self._json(self._core.patch_namespaced_secret, name, namespace, body)
+
+    def annotate_pod(self, namespace: str, name: str, annotations: dict[str, str]) -> None:
+        """Give a pod annotations; one that has gone meanwhile needs none."""
+        body = {"metadata": {"annotations": annotations}}
+        with suppress(ObjectNotFound):
+            self._json(self._core.patch_namespaced_pod, name, namespace, body)
+
     def log(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
         """Return the last lines of a container, or of the one that ran in its place before."""
         with _translated():
@@ -125,7 +139,7 @@ class Connection:
         items: list[Object] = self._json(call, *arguments, **options)["items"]
         return items
 
-    def _json(self, call: Any, *arguments: str, **options: str) -> Any:
+    def _json(self, call: Any, *arguments: Any, **options: str) -> Any:
         raw = {"_preload_content": False, "_request_timeout": _TIMEOUT_S}
         with _translated():
             return json.loads(call(*arguments, **options, **raw).data)

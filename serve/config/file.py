@@ -134,7 +134,9 @@ def _anchored(config: Config, folder: Path) -> Config:
         root = os.path.normpath(folder / _expanded(root))  # past no link: it may be swapped
     cache_dir = str(_expanded(config.repository.cache_dir))
     repository = config.repository.model_copy(update={"root": root, "cache_dir": cache_dir})
-    return config.model_copy(update={"repository": repository})
+    keys = config.access.keys and os.path.normpath(folder / _expanded(config.access.keys))
+    access = config.access.model_copy(update={"keys": keys})
+    return config.model_copy(update={"repository": repository, "access": access})
 
 
 def _expanded(path: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from serve.config.access import Access
 from serve.config.pipelines import Pipeline, members_of, models_of, nested_in
 from serve.config.sections import (
     NAME_PATTERN,
@@ -135,6 +136,9 @@ class Config(Section):
     ports: Ports = Field(default_factory=Ports, description="other ports of a local platform")
     prices: Prices = Field(default_factory=Prices, description="what an hour of hardware costs")
     tenants: Tenants = Field(default_factory=Tenants, description="who sends requests")
+    access: Access = Field(
+        default_factory=Access, description="who may use the platform, and how much of it"
+    )
     tracing: Tracing = Field(
         default_factory=Tracing, description="traces of requests; changes without a restart"
     )
@@ -240,6 +244,22 @@ class Config(Section):
                 nested_in(pipeline, by_name)
             except ConfigError as err:
                 raise ValueError(str(err)) from err
+        return self
+
+    @model_validator(mode="after")
+    def _access_is_kept(self) -> Self:
+        if not self.http.haproxy and (self.access.keys or self.access.quotas):
+            raise ValueError(
+                "http.haproxy: false lets everybody in, since HAProxy is what asks for keys and "
+                "keeps quotas; leave out access, or http.haproxy"
+            )
+        served = {served.name for served in self.served}
+        for index, quota in enumerate(self.access.quotas):
+            if quota.model is not None and quota.model not in served:
+                raise ValueError(
+                    f"access.quotas[{index}].model: '{quota.model}' is not among models or "
+                    "pipelines"
+                )
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ set, because it reads its settings while it is imported.
 
 import os
 import resource
+import secrets
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,15 @@ from serve.deploy.application_status import ApplicationState
 from serve.deploy.applications import GATEWAY, deploy_config
 from serve.deploy.capacity import Nodes, require_room
 from serve.deploy.edge_check import EdgeCheck
+from serve.deploy.edge_settings import edge_settings, with_edge_settings
 from serve.deploy.environment import ray_environment
 from serve.deploy.fork_server import ForkServer
+from serve.deploy.ingress import KEY_VARIABLE, ask
 from serve.deploy.ray_api import RayServeApi
 from serve.deploy.ray_processes import few_and_forked
 from serve.deploy.rollout import wait_until_running, wait_until_settled
+from serve.edge.haproxy.settings import SECRET_VARIABLE, SETTINGS_VARIABLE
+from serve.edge.keys import new_secret, sha256_of
 from serve.errors import ConfigError, RepositoryError
 
 _POLL_S = 0.1
@@ -57,7 +63,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
     ) -> None:
         self.config = config
         self._has_dashboard = has_dashboard
-        self._deploy_config = applications(config)
+        self._deploy_config = with_edge_settings(applications(config), config)
         self._names = frozenset(each["name"] for each in self._deploy_config["applications"])
         self.api = RayServeApi(f"http://127.0.0.1:{config.ports.dashboard}")
         self.haproxy_metrics_port = _free_port() if config.http.haproxy else None
@@ -80,6 +86,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             }
         )
         environment = ray_environment(self.config.http, open_files())
+        own_key = new_secret()
         with (
             EdgeCheck(self.config.http, environment)
             if self.config.http.haproxy
@@ -88,10 +95,12 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             self._folder = _new_folder()
             if self.haproxy_metrics_port is not None:
                 environment |= _haproxy_files(self._folder, self.haproxy_metrics_port)
+                environment |= _edge_files(self._folder, self.config, own_key)
                 environment |= _replica_ports()
             os.environ.update(environment)
             report("starting Ray")
             self._start_ray(self._folder)
+            os.environ[KEY_VARIABLE] = own_key
             if edge:
                 edge.require()
         report("deploying")
@@ -202,7 +211,7 @@ def _is_ok_by(deadline: float, url: str) -> bool:
     """Ask again and again; tell whether a URL was answered with success before the time was up."""
     while True:
         with suppress(requests.RequestException):
-            if requests.get(url, timeout=_INGRESS_TIMEOUT_S).ok:
+            if ask("GET", url, timeout_s=_INGRESS_TIMEOUT_S).ok:
                 return True
         if time.monotonic() > deadline:
             return False
@@ -277,6 +286,17 @@ def _haproxy_files(folder: Path, metrics_port: int) -> dict[str, str]:
     }
 
 
+def _edge_files(folder: Path, config: Config, own_key: str) -> dict[str, str]:
+    """Return variables of the edge: its settings, and a secret that is new each time.
+
+    `own_key` is an API key that this process asks the platform with, and that nobody else has.
+    """
+    settings = folder / "edge.json"
+    with_key = replace(edge_settings(config), own_key=sha256_of(own_key))
+    settings.write_text(with_key.to_json(), encoding="utf-8")
+    return {SETTINGS_VARIABLE: str(settings), SECRET_VARIABLE: secrets.token_hex(32)}
+
+
 def _said_by_haproxy(folder: Path | None) -> str:
     """Return the last thing that an HAProxy, or what starts it, said against starting."""
     logs = sorted(folder.glob("*/*.stderr.log"), key=_age) if folder else []
@@ -290,11 +310,12 @@ def _age(path: Path) -> float:
 
 
 def _end_haproxy(folder: Path) -> None:
-    """End an HAProxy that was started while Ray was being ended, so that no one knew of it."""
+    """End an HAProxy that was started while Ray was being ended, and the agent beside it."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (process / "cmdline").read_bytes().split(b"\0")
             is_haproxy = any(part.endswith(b"haproxy") for part in command[:2])  # or is becoming it
+            is_haproxy = is_haproxy or b"serve.edge.haproxy.agent_start" in command
             if is_haproxy and any(bytes(folder) in part for part in command):
                 os.kill(int(process.name), signal.SIGTERM)
 

@@ -11,15 +11,22 @@ import requests
 
 from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState, member_states
+from serve.deploy.ingress import NEEDS_KEY, ask, is_refused
+from serve.errors import AccessRefused
 
 Index = dict[str, list[dict[str, Any]]]
 _TIMEOUT_S = 10.0
 
 
 def read_index(url: str) -> Index:
-    """Return the repository index by model; empty where the gateway does not answer."""
+    """Return the repository index by model; empty where the gateway does not answer.
+
+    Raises AccessRefused where it needs another API key.
+    """
     try:
-        response = requests.post(f"{url}/v2/repository/index", json={}, timeout=_TIMEOUT_S)
+        response = ask("POST", f"{url}/v2/repository/index", json={}, timeout_s=_TIMEOUT_S)
+        if is_refused(response):
+            raise AccessRefused(f"the repository index: {response.json()['error']}; {NEEDS_KEY}")
         entries = response.json()
     except requests.RequestException:
         return {}
@@ -43,7 +50,10 @@ def unserved_members(
     """Return why models in pools that run are not served, by name; `states` is called if needed."""
     if not config.used_pools:
         return {}
-    index = read_index(f"http://127.0.0.1:{config.http.port}")
+    try:
+        index = read_index(f"http://127.0.0.1:{config.http.port}")
+    except AccessRefused:  # nothing can be said of them
+        return {}
     found = states_of_members(config, states(), index)
     return {name: state.reason for name, state in found.items() if state.status == "UNAVAILABLE"}
 

@@ -6,8 +6,12 @@ than the model (docs/decisions/0005-data-path.md). A replica that has said what 
 (`answer_here`) answers that here. What Ray knew of those requests, it still knows: how many are
 being answered, by which it scales and drains. All else goes Ray's way: its health checks, and a
 request that the proxy of `http.haproxy: false` has brought.
+
+Before all that, what has not come through HAProxy is refused where HAProxy is in front: there it is
+decided who may (haproxy/keys.cfg), and replicas and Ray's proxy listen on ports of their own.
 """
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +19,13 @@ from typing import Any
 from starlette.middleware import Middleware
 
 from serve.edge.asgi import App, Receive, Scope, Send
+from serve.edge.haproxy.settings import edge_secret
+from serve.edge.http import HttpResponse, send_response
+from serve.protocols.json_documents import encode_error
 
 _RAYS_OWN = "/-/"
+_HEALTH = "/-/healthz"  # what HAProxy itself asks replicas, by a check that sends no headers
+_EDGE = b"x-strata-edge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,34 @@ class AnswerFirst:
             self._end(answered.request)
 
 
+class OnlyThroughTheEdge:
+    """Refuses what does not carry the secret that HAProxy gives to each request."""
+
+    def __init__(self, app: App, secret: bytes) -> None:
+        self._app = app
+        self._secret = secret
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or self._is_from_edge(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await send_response(_refused(), None, send)
+
+    def _is_from_edge(self, scope: Scope) -> bool:
+        """Tell whether a request has the secret; HAProxy's own header is the last of them."""
+        for name, value in reversed(scope["headers"]):
+            if name == _EDGE:
+                return hmac.compare_digest(value, self._secret)
+        return bool(scope["path"] == _HEALTH)
+
+
+def _refused() -> HttpResponse:
+    said = "requests come in through the platform's ingress; this port is not for clients"
+    return HttpResponse(403, encode_error(said))
+
+
 def _ongoing_requests(app: Any) -> tuple[Callable[[object], None], Callable[[object], None]]:
     """Return what adds a request to those that Ray counts for its replica, and what takes it off.
 
@@ -85,4 +122,6 @@ def _ongoing_requests(app: Any) -> tuple[Callable[[object], None], Callable[[obj
 
 def middlewares() -> list[Middleware]:
     """Return the middlewares, outermost first; Ray calls this in every replica and proxy."""
-    return [Middleware(AnswerFirst)]
+    secret = edge_secret()
+    only = [Middleware(OnlyThroughTheEdge, secret=secret.encode())] if secret else []
+    return [*only, Middleware(AnswerFirst)]

@@ -30,6 +30,8 @@ _V1_BELOW = re.compile(
 _V2_BELOW = re.compile(
     r"(?:/versions/(?P<version>0*[0-9]{1,19})|/labels/(?P<label>[^/]+))?(?P<verb>/ready|/infer)?"
 )
+# Of HAProxy's agents alone: other settings need other lines of its configuration.
+EDGE_CHANGED = "/strata/edge/changed"
 _UNSUPPORTED = {"classify", "regress"}
 # What a path without a verb asks for.
 _NO_VERB = {"v1": "status", "v2": "metadata"}
@@ -52,6 +54,7 @@ _PLATFORM: Mapping[str, tuple[str, str, str]] = {
     "/v2/health/live": ("v2", "live", "GET"),
     "/v2/health/ready": ("v2", "ready", "GET"),
     "/v2/repository/index": ("v2", "index", "POST"),
+    EDGE_CHANGED: ("v2", "edge_changed", "POST"),
 }
 
 

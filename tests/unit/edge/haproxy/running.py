@@ -3,27 +3,54 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from socket import create_connection, socket
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Self
 
 from ray.serve._private.haproxy import BackendConfig
 from ray.serve.config import HTTPOptions
 
+from serve.edge.haproxy.access import Maps
+from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.configuration import with_edge
+from serve.edge.haproxy.settings import EdgeSettings
 from tests.integration.conftest import free_port
 from tests.unit.edge.haproxy.rays import write
 
 _LAUNCH = [sys.executable, "-c", "from serve.edge.haproxy.launcher import main; main()"]
 
 
-class Edge:
-    """HAProxy in front of these backends; use as a context."""
+EDGE_SECRET = "only-the-edge-knows"
 
-    def __init__(self, folder: Path, *backends: BackendConfig, idle_s: int, **settings: Any):
+
+class Edge:
+    """HAProxy in front of these backends; use as a context.
+
+    `access` are the edge's settings, `environment` more variables of the launcher.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *backends: BackendConfig,
+        idle_s: int = 60,
+        access: EdgeSettings | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **settings: Any,
+    ):
+        self._environment = {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "STRATA_EDGE_SECRET": EDGE_SECRET,
+            **environment,
+        }
+        if access is not None:
+            self.settings = folder / "settings.json"
+            self.settings.write_text(access.to_json())
+            self._environment["STRATA_EDGE_SETTINGS"] = str(self.settings)
         self.port, self.stats_port, self.metrics_port = free_port(), free_port(), free_port()
         self._folder, self._idle_s = folder, idle_s
         self.path = write(
@@ -40,7 +67,7 @@ class Edge:
 
     def hurry(self) -> Self:
         """Give a request one second to be there, so that a test need not wait for twenty."""
-        text = with_edge(self.path.read_text(), Path("/dev/null"))
+        text = with_edge(self.path.read_text(), Maps.beside(self.path))
         assert "timeout http-request 20s" in text
         self.path.write_text(text.replace("http-request 20s", "http-request 1s"))
         return self
@@ -49,6 +76,7 @@ class Edge:
         settings = {
             "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(self._idle_s),
             "STRATA_HAPROXY_METRICS_HOST": "127.0.0.1",
+            **self._environment,
         }
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -66,6 +94,17 @@ class Edge:
         with suppress(OSError):
             return self.ask("/-/healthz").status > 0
         return False
+
+    def metrics_text(self) -> str:
+        """Return what the edge's agent counts, as Prometheus has it."""
+        with create_connection(("127.0.0.1", self.metrics_port), timeout=60) as connection:
+            connection.sendall(b"GET /metrics/access HTTP/1.0\r\n\r\n")
+            return str(response(connection).body.decode())
+
+    def has_peers(self, number: int) -> bool:
+        """Tell whether so many other HAProxys hand on what they count."""
+        told = AdminSocket.of(self.path.read_text()).ask("show peers")
+        return told.count("last_status=ESTA") >= number
 
     def connect(self) -> socket:
         return create_connection(("127.0.0.1", self.port), timeout=60)

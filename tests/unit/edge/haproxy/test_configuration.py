@@ -2,16 +2,20 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ray.serve.config import HTTPOptions, gRPCOptions
 
 from serve.edge.haproxy import configuration
+from serve.edge.haproxy.access import Maps, Nodes
 from serve.edge.haproxy.launcher import haproxy_binary
+from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
 from serve.errors import ConfigError
 from tests.unit.edge.haproxy.rays import application, server, write
 
+MAPS = Maps(*3 * (Path("/dev/null"),))
 RAYS = """\
 global
     maxconn 100
@@ -33,8 +37,8 @@ listen stats
 """
 
 
-def with_edge(text, pools_map=Path("/dev/null")):
-    return configuration.with_edge(text, pools_map)
+def with_edge(text, maps=MAPS):
+    return configuration.with_edge(text, maps)
 
 
 def sections(text):
@@ -137,6 +141,7 @@ TEMPLATES = {
 def checked(monkeypatch):
     """Ask HAProxy about a file and return what it says."""
     monkeypatch.setenv("RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S", "60")
+    monkeypatch.setenv("STRATA_EDGE_SECRET", "secret")
 
     def check(path):
         command = [haproxy_binary(), "-c", "-f", str(path)]
@@ -145,13 +150,30 @@ def checked(monkeypatch):
     return check
 
 
+ONE = RequestQuota("web", None, 1, 1)
+ACCESS = {
+    "everybody": EdgeSettings(),
+    "keys": EdgeSettings(keys=Path("/keys")),
+    "quotas": EdgeSettings(quotas=(ONE,)),
+    "both": EdgeSettings(keys=Path("/keys"), quotas=(ONE,), tenant_header="x-who"),
+}
+NODES = {"one node": Nodes(), "three": Nodes("10.0.0.1", ["10.0.0.2", "fd00::3"], 8990)}
+
+
+@pytest.mark.parametrize("nodes", NODES)
+@pytest.mark.parametrize("access", ACCESS)
 @pytest.mark.parametrize("kind", TEMPLATES)
-def test_haproxy_takes_ours_as_it_takes_rays(checked, tmp_path, kind):
+def test_haproxy_takes_ours_as_it_takes_rays(checked, tmp_path, kind, access, nodes):
     backends, settings = TEMPLATES[kind]
     path = write(tmp_path, *backends, **settings)
     without = checked(path)
     assert without.returncode == 0, without.stderr
-    path.write_text(with_edge(path.read_text()))
+    maps = Maps.beside(path)
+    for file in (maps.pools, maps.keys, maps.quotas):
+        file.touch()
+    text = configuration.with_edge(path.read_text(), maps, ACCESS[access], NODES[nodes])
+    assert "STRATA_" not in re.sub(r"\$\{STRATA_\w+\}", "", text)
+    path.write_text(text)
     done = checked(path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("[WARNING]") <= without.stderr.count("[WARNING]")
@@ -177,7 +199,9 @@ def test_without_a_gateway_ray_chooses_alone(tmp_path):
 
 def test_what_the_map_has_a_pool_for_goes_there_before_ray_chooses(tmp_path):
     none_up = application("pool-none", fallback=3)
-    text = with_edge(write(tmp_path, GATEWAY, POOL, none_up).read_text(), Path("/a/map"))
+    text = with_edge(
+        write(tmp_path, GATEWAY, POOL, none_up).read_text(), replace(MAPS, pools=Path("/a/map"))
+    )
     ours = [line.strip() for line in text.splitlines() if "strata_up_" in line]
     assert ours == [
         "acl strata_up_http-pool-small "

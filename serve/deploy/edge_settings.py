@@ -1,0 +1,53 @@
+"""What of the config HAProxy on each node is told (edge.haproxy.settings)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from serve.config.schema import Config
+from serve.deploy.applications import GATEWAY
+from serve.deploy.changes import user_config_of, with_user_config
+from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
+from serve.edge.keys import parse_keys
+from serve.errors import ConfigError
+
+
+def edge_settings(config: Config) -> EdgeSettings:
+    """Return the settings of a config."""
+    keys = config.access.keys
+    return EdgeSettings(
+        keys=None if keys is None else Path(keys),
+        tenant_header=config.tenants.header.lower(),
+        quotas=tuple(RequestQuota(**quota.model_dump()) for quota in config.access.quotas),
+    )
+
+
+def with_edge_settings(deploy_config: dict[str, Any], config: Config) -> dict[str, Any]:
+    """Return a deploy config whose gateway is told the settings, too.
+
+    That is how they reach a platform of this machine that runs already (replica.edges); on a
+    cluster a ConfigMap has them on every node.
+    """
+    tree = json.loads(edge_settings(config).to_json())
+    applications = [
+        with_user_config(each, {**user_config_of(each), "edge": tree})
+        if each["name"] == GATEWAY
+        else each
+        for each in deploy_config["applications"]
+    ]
+    return {**deploy_config, "applications": applications}
+
+
+def require_keys(config: Config) -> None:
+    """Raise ConfigError if there are to be keys and nobody could be let in by them."""
+    if config.access.keys is None:
+        return
+    try:
+        parse_keys(Path(config.access.keys).read_bytes())
+    except FileNotFoundError as err:
+        raise ConfigError(
+            f"access.keys: there is no {config.access.keys}; `strata keys create --tenant NAME` "
+            "makes it, with a first key"
+        ) from err
+    except (OSError, ConfigError) as err:
+        raise ConfigError(f"access.keys: {config.access.keys} cannot be used: {err}") from err

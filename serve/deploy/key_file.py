@@ -1,0 +1,68 @@
+"""The file of API keys on this machine: read, changed as a whole, each change written down.
+
+HAProxy's agent looks at it once a second (edge.haproxy.agent).
+"""
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from serve.edge.haproxy.whole_files import write_whole
+from serve.edge.keys import Key, dump_keys, parse_keys
+from serve.errors import ConfigError
+from serve.repository.locks import locked
+
+Change = Callable[[tuple[Key, ...]], tuple[Key, ...]]
+
+
+class KeyFile:
+    """The keys in a file, which need not be there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def place(self) -> str:
+        """What it is, for messages."""
+        return str(self.path)
+
+    def read(self) -> tuple[Key, ...]:
+        """Return the keys. Raises ConfigError for a file that is not one of keys."""
+        try:
+            return parse_keys(self.path.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except OSError as err:
+            raise ConfigError(f"{self.path} cannot be read: {err.strerror}") from err
+        except ConfigError as err:
+            raise ConfigError(f"{self.path} is no file of keys: {err}") from err
+
+    def change(self, change: Change, action: str, ids: tuple[str, ...]) -> None:
+        """Replace the keys by what `change` makes of them, and write down who did what to which.
+
+        Raises ConfigError, and changes nothing then.
+        """
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            with locked(lock):
+                write_whole(self.path, dump_keys(change(self.read())))
+                self._write_down(action, ids)
+        except OSError as err:
+            raise ConfigError(f"{self.path} cannot be changed: {err.strerror}") from err
+
+    def _write_down(self, action: str, ids: tuple[str, ...]) -> None:
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "who": getpass.getuser(),
+            "from": socket.gethostname(),
+            "action": action,
+            "keys": list(ids),
+        }
+        path = self.path.with_name(f"{self.path.name}.audit.log")
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with open(handle, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

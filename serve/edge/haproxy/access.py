@@ -1,0 +1,197 @@
+"""HAProxy's rules on who may and how much: which of the templates, with which maps and tables.
+
+Counters are of one node: HAProxy's peers hand tables on, and the one that hands on last would
+overwrite what another one counted. So each node counts in a table of its own, peers hand all of
+them to everybody, and what is compared with a quota is the sum.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from serve.edge.haproxy.settings import EdgeSettings
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """One of HAProxy's stick counters (`sc`): what it counts by, and in which tables.
+
+    `every` is the quota of who has none by name; `quota` is what clients are told it is called.
+    """
+
+    sc: str
+    by: str
+    every: str
+    table: str
+    quota: str
+
+
+_COUNTED = (
+    _Counted("0", "var(txn.strata_tenant)", "str(*)", "strata_tenants", "requests"),
+    _Counted(
+        "1",
+        "var(txn.strata_tenant),concat(/,txn.strata_model)",
+        "str(*),concat(/,txn.strata_model)",
+        "strata_models",
+        "model-requests",
+    ),
+)
+_SC = re.compile(r"(?<=_)SC\b|(?<=sc)SC\b|(?<=\()SC(?=\))")
+_OTHER_NODES = "STRATA_OTHER_NODES"
+_OF_MODEL = (
+    "    http-request set-var-fmt(txn.strata_of) ' of the model %[var(txn.strata_model)]' if"
+    " strata_quota_1 { var(txn.strata_refused) -m found }"
+)
+_IS_OF_MODEL = "    acl strata_of_model var(txn.strata_model) -m len gt 0"
+Template = Callable[[str], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The files of HAProxy's maps: pools it learns, keys and quotas the edge's agent writes."""
+
+    pools: Path
+    keys: Path
+    quotas: Path
+
+    @classmethod
+    def beside(cls, configuration: Path) -> "Maps":
+        """Return the maps of the configuration in that file."""
+        name = configuration.name
+        return cls(
+            *(configuration.with_name(f"{name}.{of}.map") for of in ("pools", "keys", "quotas"))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes that have an HAProxy: this one's address, and those of the others.
+
+    `port` is where their HAProxys hand each other what they counted; None counts here alone.
+    """
+
+    here: str = _LOOPBACK
+    others: Sequence[str] = ()
+    port: int | None = None
+
+
+def metrics_socket(configuration: Path) -> Path:
+    """Return the socket at which the agent of a configuration answers with its metrics."""
+    return configuration.with_name("agent.sock")
+
+
+def prometheus_lines(settings: EdgeSettings) -> list[str]:
+    """Return the line by which HAProxy's metrics port has the agent's metrics, too."""
+    return (
+        ["    use_backend strata_agent if { path /metrics/access }"] if settings.has_access else []
+    )
+
+
+def frontend_lines(
+    settings: EdgeSettings, maps: Maps, nodes: Nodes, template: Template
+) -> list[str]:
+    """Return the lines for the frontend; none where anybody may do anything."""
+    if not settings.has_access:
+        return []
+    who = "tenants.cfg" if settings.keys is None else "keys.cfg"
+    lines = [
+        _IS_OF_MODEL,
+        *template(who),
+        *(line for counted in _COUNTED for line in _quota_lines(counted, nodes, template)),
+        _OF_MODEL,
+        *template("refusals.cfg"),
+        *(_filled(line, each, nodes) for each in _COUNTED for line in template("told.cfg")),
+    ]
+    named = {
+        "STRATA_KEYS_MAP": str(maps.keys),
+        "STRATA_QUOTAS_MAP": str(maps.quotas),
+        "STRATA_TENANT_HEADER": settings.tenant_header,
+    }
+    return [_with(line, named) for line in lines]
+
+
+def _quota_lines(counted: _Counted, nodes: Nodes, template: Template) -> list[str]:
+    lines = template("quotas.cfg")
+    at = next(number for number, line in enumerate(lines) if line.strip() == _OTHER_NODES)
+    here = [_filled(line, counted, nodes) for line in lines]
+    return [*here[:at], *_others(counted, nodes), *here[at + 1 :]]
+
+
+def _filled(line: str, counted: _Counted, nodes: Nodes) -> str:
+    named = {
+        "STRATA_COUNTED": counted.by,
+        "STRATA_EVERY": counted.every,
+        "STRATA_TABLE": _table(counted, nodes.here),
+        "STRATA_QUOTA_NAME": counted.quota,
+    }
+    return _with(_SC.sub(counted.sc, line), named)
+
+
+def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
+    """Return the sections of the tables, and of the peers that hand them on."""
+    if not settings.has_access:
+        return []
+    shared = bool(nodes.others) and nodes.port is not None
+    lines = [
+        "backend strata_refused",
+        "    stick-table type string len 96 size 10k store gpc0",
+        "backend strata_agent",
+        "    timeout connect 5s",
+        "    timeout server 10s",
+        f"    server agent unix@{metrics_socket(maps.keys)}",
+    ]
+    for counted in _COUNTED:
+        for node in (nodes.here, *nodes.others):
+            lines += [
+                f"backend {_table(counted, node)}",
+                "    stick-table type string len 128 size 100k expire 1m"
+                " store gpc0,gpc0_rate(1s),gpt0,conn_cur" + (" peers strata" if shared else ""),
+            ]
+    if shared:
+        lines.append("peers strata")
+        everybody = (nodes.here, *nodes.others)
+        lines += [f"    peer {_named(node)} {node}:{nodes.port}" for node in everybody]
+    return lines
+
+
+def local_peer(nodes: Nodes) -> list[str]:
+    """Return the line of `global` by which this node's HAProxy knows which of the peers it is."""
+    return [f"    localpeer {_named(nodes.here)}"] if nodes.others and nodes.port else []
+
+
+def _others(counted: _Counted, nodes: Nodes) -> list[str]:
+    """Return the lines that add what the other nodes let through, and tell them what is here."""
+    if not nodes.others or nodes.port is None:
+        return []
+    sc, has_quota = counted.sc, f"if strata_quota_{counted.sc}"
+    lines = []
+    for node in nodes.others:
+        for total, converter in (("rate", "table_gpc0_rate"), ("at_once", "table_gpt0")):
+            there = f"var(txn.strata_counted_{sc}),{converter}({_table(counted, node)})"
+            here = f"txn.strata_{total}_{sc}"
+            lines += [
+                f"    http-request set-var(txn.strata_more) {there} {has_quota}",
+                f"    http-request set-var({here}) var({here}),add(txn.strata_more) {has_quota}",
+            ]
+    return [
+        *lines,
+        f"    http-request sc-set-gpt0({sc}) sc_conn_cur({sc}) {has_quota}",
+        f"    http-after-response sc-set-gpt0({sc}) sc_conn_cur({sc}),sub(1) {has_quota}",
+    ]
+
+
+def _table(counted: _Counted, node: str) -> str:
+    return f"{counted.table}_{_named(node)}"
+
+
+def _named(node: str) -> str:
+    return re.sub(r"[^0-9A-Za-z]", "_", node)
+
+
+def _with(line: str, named: dict[str, str]) -> str:
+    for name, value in named.items():
+        line = line.replace(name, value)
+    return line

@@ -1,0 +1,71 @@
+"""HAProxy's admin socket: its maps and tables while it runs.
+
+Source: HAProxy's management guide, "9.3. Unix Socket commands".
+"""
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+_TIMEOUT_S = 10.0
+_COMMANDS_AT_ONCE = 200
+_ENTRY = re.compile(r"0x[0-9a-f]+ (\S+) (.*)")
+_ROW = re.compile(r"0x[0-9a-f]+: key=(.*?) use=\d+.* gpc0=(\d+)")
+_SOCKET = re.compile(r"^\s+stats socket (\S+) ", re.MULTILINE)
+
+
+class AdminSocket:
+    """Speaks to whichever HAProxy listens at a path. Every method raises OSError if none does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def of(cls, configuration: str) -> "AdminSocket":
+        """Return the socket that the text of a configuration names."""
+        found = _SOCKET.search(configuration)
+        if found is None:
+            raise OSError("the configuration names no admin socket")
+        return cls(Path(found[1]))
+
+    def ask(self, command: str) -> str:
+        """Return what HAProxy answers to a command, or to several with `;` between them."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT_S)
+            connection.connect(str(self._path))
+            connection.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def pid(self) -> int:
+        """Return which process answers."""
+        found = re.search(r"^Pid: (\d+)", self.ask("show info"), re.MULTILINE)
+        if found is None:
+            raise OSError("HAProxy does not say which process it is")
+        return int(found[1])
+
+    def entries(self, map_file: Path) -> dict[str, str]:
+        """Return what a map has."""
+        lines = self.ask(f"show map {map_file}").splitlines()
+        return {found[1]: found[2] for line in lines if (found := _ENTRY.match(line))}
+
+    def make(self, map_file: Path, wanted: Mapping[str, str]) -> None:
+        """Make a map have what is wanted, what it must not have any more first."""
+        has = self.entries(map_file)
+        commands = list(_changes(map_file, has, wanted))
+        for at in range(0, len(commands), _COMMANDS_AT_ONCE):
+            self.ask("; ".join(commands[at : at + _COMMANDS_AT_ONCE]))
+
+    def counts(self, table: str) -> dict[str, int]:
+        """Return the counter gpc0 of each key of a stick table."""
+        lines = self.ask(f"show table {table}").splitlines()
+        return {found[1]: int(found[2]) for line in lines if (found := _ROW.match(line))}
+
+
+def _changes(map_file: Path, has: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
+    yield from (f"del map {map_file} {key}" for key in has if key not in wanted)
+    for key, value in wanted.items():
+        if key not in has:
+            yield f"add map {map_file} {key} {value}"
+        elif has[key] != value:
+            yield f"set map {map_file} {key} {value}"

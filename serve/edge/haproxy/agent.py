@@ -1,0 +1,155 @@
+"""The edge's agent: beside each HAProxy, a process that keeps it up to date on who may how much.
+
+Once a second it looks at the file of keys and at the settings. What changed goes into the files of
+HAProxy's maps, which a restart begins with, and through the admin socket into the one that runs:
+nothing is started anew and no connection is dropped. A file that cannot be read, or is not whole,
+leaves the last keys that were; metrics say so. What needs other lines of configuration has Ray
+start HAProxy anew, which is asked of the gateway.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import requests
+
+from serve.edge.haproxy import grants
+from serve.edge.haproxy.access import Maps
+from serve.edge.haproxy.admin_socket import AdminSocket
+from serve.edge.haproxy.agent_metrics import AgentMetrics, serve_metrics
+from serve.edge.haproxy.agent_start import ready_file
+from serve.edge.haproxy.configuration import gateway_addresses
+from serve.edge.haproxy.settings import SECRET_VARIABLE, read_settings
+from serve.edge.haproxy.whole_files import write_whole
+from serve.edge.keys import Key, parse_keys
+from serve.edge.routes import EDGE_CHANGED
+from serve.errors import ConfigError
+
+log = logging.getLogger("strata.edge")
+
+_LOOK_EACH_S = 1.0
+_LAST_S = 60.0  # without an HAProxy
+_GATEWAY_TIMEOUT_S = 5.0
+
+
+class Agent:
+    """What the process does; `look` is one round of it."""
+
+    def __init__(self, configuration: Path, metrics: AgentMetrics) -> None:
+        self._configuration = configuration
+        self._maps = Maps.beside(configuration)
+        self._metrics = metrics
+        self._settings = read_settings()
+        self._keys: tuple[Key, ...] = ()
+        self._keys_seen: object = None
+        self._written: dict[Path, dict[str, str]] = {}
+        self._pushed: tuple[int, dict[Path, dict[str, str]]] | None = None
+        self._heard = time.monotonic()
+
+    def look(self) -> None:
+        """Read what there is, write what changed, and tell the HAProxy that runs."""
+        self._look_at_settings()
+        self._look_at_keys()
+        self._write()
+        with suppress(OSError):  # none runs yet, or one takes over from another
+            self._tell_haproxy()
+            self._heard = time.monotonic()
+        self._metrics.show_keys(self._keys, datetime.now(UTC))
+
+    def is_needed(self) -> bool:
+        """Tell whether there is an HAProxy to be beside of, or will be one."""
+        return self._configuration.exists() and time.monotonic() < self._heard + _LAST_S
+
+    def _look_at_settings(self) -> None:
+        try:
+            settings = read_settings()
+        except ConfigError as err:
+            self._metrics.settings_are_good(False)
+            log.error("the settings stay as they are: %s", err)
+            return
+        self._metrics.settings_are_good(True)
+        if settings.lines != self._settings.lines and not self._ask_for_a_restart():
+            return  # the next round tries again
+        self._settings = settings
+
+    def _look_at_keys(self) -> None:
+        file = self._settings.keys
+        if file is None:
+            self._keys, self._keys_seen = (), None
+            return
+        try:
+            status = file.stat()
+            seen = (file, status.st_ino, status.st_size, status.st_mtime_ns)
+            if seen == self._keys_seen:
+                return
+            keys = parse_keys(file.read_bytes())
+        except (OSError, ConfigError) as err:
+            self._metrics.keys_are_good(False)
+            if self._keys_seen != str(err):
+                log.error("the keys stay as they were, %s cannot be used: %s", file, err)
+            self._keys_seen = str(err)
+            return
+        self._log_changes(keys)
+        self._metrics.keys_are_good(True)
+        self._keys, self._keys_seen = keys, seen
+
+    def _log_changes(self, keys: tuple[Key, ...]) -> None:
+        """Say which keys came and went; the ids are no secrets."""
+        before, after = {key.id for key in self._keys}, {key.id for key in keys}
+        for word, ids in (("new", after - before), ("revoked", before - after)):
+            for name in sorted(ids):
+                log.info("key %s: %s", name, word)
+
+    def _wanted(self) -> dict[Path, dict[str, str]]:
+        return {
+            self._maps.keys: grants.of_keys(self._keys, self._settings.own_key),
+            self._maps.quotas: grants.of_quotas(self._settings.quotas),
+        }
+
+    def _write(self) -> None:
+        for file, entries in self._wanted().items():
+            if self._written.get(file) != entries:
+                write_whole(file, _text_of(entries))
+                self._written[file] = entries
+
+    def _tell_haproxy(self) -> None:
+        text = self._configuration.read_text(encoding="utf-8")
+        socket = AdminSocket.of(text)
+        pid, wanted = socket.pid(), self._wanted()
+        if self._pushed != (pid, wanted):
+            for file, entries in wanted.items():
+                socket.make(file, entries)
+            self._pushed = (pid, wanted)
+        self._metrics.show_refusals(pid, socket.counts("strata_refused"))
+
+    def _ask_for_a_restart(self) -> bool:
+        """Have all HAProxys started anew with the settings as they are; tell whether it worked."""
+        headers = {"X-Strata-Edge": os.environ.get(SECRET_VARIABLE, "")}
+        for address in gateway_addresses(self._configuration.read_text(encoding="utf-8")):
+            with suppress(requests.RequestException):
+                url = f"http://{address}{EDGE_CHANGED}"
+                if requests.post(url, headers=headers, timeout=_GATEWAY_TIMEOUT_S).ok:
+                    return True
+        log.error("HAProxy has not the new settings yet: no gateway answers")
+        return False
+
+
+def _text_of(entries: Mapping[str, str]) -> str:
+    return "".join(f"{key} {value}\n" for key, value in entries.items())
+
+
+def run(configuration: Path) -> None:
+    """Do rounds as long as there is an HAProxy with this configuration."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    metrics = AgentMetrics()
+    agent = Agent(configuration, metrics)
+    agent.look()
+    ready_file(configuration).touch()
+    with serve_metrics(metrics, configuration):
+        while agent.is_needed():
+            time.sleep(_LOOK_EACH_S)
+            agent.look()

@@ -1,0 +1,98 @@
+"""The metrics of the edge's agent, which Prometheus reads through HAProxy's metrics port.
+
+They are no metrics of Ray's: neither HAProxy nor its agent is a process of Ray's.
+"""
+
+import socketserver
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, MetricsHandler
+
+from serve.edge.haproxy.access import metrics_socket
+from serve.edge.keys import Key
+
+_SOON = timedelta(days=7)
+# A tenant that nobody has to prove may have any name.
+_MOST_SERIES = 1000
+_OTHER = "other"
+
+
+class AgentMetrics:
+    """What the agent knows of keys and of requests that were refused."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._refusals = Counter(
+            "strata_access_refusals",
+            "Requests that HAProxy refused, by why and by tenant.",
+            ["reason", "tenant"],
+            registry=self.registry,
+        )
+        self._keys = Gauge(
+            "strata_access_keys", "API keys, by state.", ["state"], registry=self.registry
+        )
+        self._file_good = Gauge(
+            "strata_access_keys_readable",
+            "1 if the file of keys could be read when it was last looked at.",
+            registry=self.registry,
+        )
+        self._settings_good = Gauge(
+            "strata_edge_settings_readable",
+            "1 if the edge's settings could be read when they were last looked at.",
+            registry=self.registry,
+        )
+        self._pid: int | None = None
+        self._counted: dict[str, int] = {}
+        self._series: set[tuple[str, str]] = set()
+
+    def keys_are_good(self, good: bool) -> None:
+        """Say whether the file of keys could be read."""
+        self._file_good.set(good)
+
+    def settings_are_good(self, good: bool) -> None:
+        """Say whether the settings could be read."""
+        self._settings_good.set(good)
+
+    def show_keys(self, keys: Collection[Key], now: datetime) -> None:
+        """Count the keys that count, that will soon be over, and that are over."""
+        over = [key for key in keys if key.is_over(now)]
+        soon = [key for key in keys if key.is_over(now + _SOON)]
+        self._keys.labels("valid").set(len(keys) - len(over))
+        self._keys.labels("expiring").set(len(soon) - len(over))
+        self._keys.labels("expired").set(len(over))
+
+    def show_refusals(self, pid: int, counts: Mapping[str, int]) -> None:
+        """Add what a process of HAProxy refused since it was last asked; `reason|tenant` counts."""
+        if pid != self._pid:
+            self._pid, self._counted = pid, {}
+        for name, count in counts.items():
+            reason, _, tenant = name.partition("|")
+            more = count - self._counted.get(name, 0)
+            if more > 0:
+                self._refusals.labels(*self._bounded(reason, tenant)).inc(more)
+            self._counted[name] = count
+
+    def _bounded(self, reason: str, tenant: str) -> tuple[str, str]:
+        if (reason, tenant) in self._series or len(self._series) < _MOST_SERIES:
+            self._series.add((reason, tenant))
+            return reason, tenant
+        return reason, _OTHER
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def serve_metrics(metrics: AgentMetrics, configuration: Path) -> Iterator[None]:
+    """Answer at the socket that HAProxy's configuration has for it."""
+    path = metrics_socket(configuration)
+    path.unlink(missing_ok=True)
+    with _Server(str(path), MetricsHandler.factory(metrics.registry)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()

@@ -1,0 +1,97 @@
+"""What of `strata.yaml` HAProxy needs to know, on its way to the nodes: a file of JSON.
+
+STRATA_EDGE_SETTINGS names it to whatever runs beside HAProxy: a file of the platform's own folder
+here, of a ConfigMap on a cluster. Imports next to nothing, as all that the launcher reads.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from serve.errors import ConfigError
+
+SETTINGS_VARIABLE = "STRATA_EDGE_SETTINGS"
+# What a request carries from HAProxy to the replicas (edge.middleware): `strata up` makes it anew
+# each time that it starts. On a cluster it is made of the token that KubeRay makes for each one.
+SECRET_VARIABLE = "STRATA_EDGE_SECRET"
+_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
+_HAPROXY_VARIABLE = "RAY_SERVE_ENABLE_HA_PROXY"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestQuota:
+    """Requests a second and at once, None for any number; of one model, or of all for None."""
+
+    tenant: str
+    model: str | None
+    requests_per_s: int | None
+    concurrent_requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """The settings; `keys` is the file of the keys' hashes, None where nobody is asked for one.
+
+    `own_key` is the SHA-256 of the key by which `strata up` asks its own platform.
+    """
+
+    keys: Path | None = None
+    tenant_header: str = "x-tenant"
+    quotas: tuple[RequestQuota, ...] = ()
+    own_key: str | None = None
+
+    @property
+    def has_access(self) -> bool:
+        """Whether requests are refused by who sends them, or how many."""
+        return self.keys is not None or bool(self.quotas)
+
+    @property
+    def lines(self) -> tuple[object, ...]:
+        """What HAProxy's lines depend on: where it differs HAProxy has to be started anew."""
+        return self.keys is None, self.has_access, self.tenant_header
+
+    def to_json(self) -> str:
+        """Return the text of the file."""
+        return json.dumps(asdict(self), indent=2, default=str)
+
+
+def edge_secret(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the secret; None where no HAProxy is in front, or nothing is there to make one of."""
+    if environment.get(_HAPROXY_VARIABLE) != "1":
+        return None
+    token = environment.get(_TOKEN_VARIABLE)
+    derived = hashlib.sha256(f"strata edge {token}".encode()).hexdigest() if token else None
+    return environment.get(SECRET_VARIABLE) or derived
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> EdgeSettings:
+    """Return the settings of the file that the environment names; the defaults where it names none.
+
+    Raises ConfigError for a file that cannot be read: an ingress that does not know who may must
+    not start.
+    """
+    named = environment.get(SETTINGS_VARIABLE)
+    if not named:
+        return EdgeSettings()
+    try:
+        return settings_of(json.loads(Path(named).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as err:
+        raise ConfigError(
+            f"{named}, which {SETTINGS_VARIABLE} names, cannot be read ({type(err).__name__}: "
+            f"{err}); `strata up` and the chart write it"
+        ) from err
+
+
+def settings_of(tree: Mapping[str, Any]) -> EdgeSettings:
+    """Return settings of what was JSON. Raises KeyError and TypeError where it is not like that."""
+    keys = tree["keys"]
+    return EdgeSettings(
+        keys=None if keys is None else Path(keys),
+        tenant_header=tree["tenant_header"],
+        quotas=tuple(RequestQuota(**quota) for quota in tree["quotas"]),
+        own_key=tree.get("own_key"),
+    )

@@ -1,0 +1,52 @@
+"""The HAProxys of a platform, as the gateway reaches them: through Ray's managers of them."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from serve.edge.haproxy.settings import SETTINGS_VARIABLE, read_settings, settings_of
+from serve.edge.haproxy.whole_files import write_whole
+
+log = logging.getLogger("ray.serve")
+
+_NAMESPACE = "serve"
+_MANAGERS = "SERVE_PROXY_ACTOR-"
+
+
+def restart_edges() -> int:
+    """Have Ray write all HAProxys' configuration anew and hand over to it; return how many.
+
+    Ray does so by itself whenever replicas come and go, and has no public name for it (2.60).
+    """
+    restarted = 0
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        if actor["namespace"] == _NAMESPACE and actor["name"].startswith(_MANAGERS):
+            try:
+                manager = ray.get_actor(actor["name"], namespace=_NAMESPACE)
+                manager._schedule_haproxy_update.remote()
+            except (RayError, ValueError, AttributeError) as err:
+                log.error("%s does not take the edge's new settings: %s", actor["name"], err)
+                continue
+            restarted += 1
+    return restarted
+
+
+def take_settings(tree: Mapping[str, Any]) -> None:
+    """Write the edge's settings on a platform of this machine, of which the gateway is told them.
+
+    HAProxy's agent reads them there. Where other lines of configuration are needed all HAProxys are
+    started anew.
+    """
+    before = read_settings()
+    settings = replace(settings_of(tree), own_key=before.own_key)
+    if settings == before:
+        return
+    write_whole(Path(os.environ[SETTINGS_VARIABLE]), settings.to_json())
+    if settings.lines != before.lines:
+        restart_edges()
