@@ -56,12 +56,13 @@ def measure(
     connections: int,
     seconds: int,
     paths: Sequence[str] = (),
+    api_key: str | None = None,
 ) -> Measured:
     """Post bodies in turn over `connections` connections; they differ in their data alone.
 
-    They go to the URL, or in turn to the `paths` of its server where there are any. Raises
-    ServeError for a URL that is not on this machine, and if any request fails: with a status of 400
-    or above, in its connection, or by taking longer than 30 seconds.
+    They go to the URL, or in turn to the `paths` of its server where there are any, with an API key
+    if one is given. Raises ServeError for a URL that is not on this machine, and if any request
+    fails: with a status of 400 or above, in its connection, or by taking longer than 30 seconds.
     """
     require_loopback(url)
     if seconds < 1 or not float(seconds).is_integer():
@@ -75,6 +76,8 @@ def measure(
             file.write_bytes(body.data)
         environment = {**os.environ, "BODIES": ":".join(map(str, files))}
         environment["CONTENT_TYPE"] = bodies[0].content_type
+        if api_key is not None:
+            environment["API_KEY"] = api_key
         if paths:
             environment["PATHS"] = ":".join(paths)
         if bodies[0].json_length is not None:

@@ -1,6 +1,6 @@
 -- wrk posts the files of $BODIES (paths joined by colons), one after the other if there are several;
 -- $CONTENT_TYPE is theirs, $JSON_LENGTH the length of their JSON part if raw data follows. $PATHS, joined
--- by colons, are asked in turn where there are any, in place of the URL's own.
+-- by colons, are asked in turn where there are any, in place of the URL's own. $API_KEY goes with each.
 local bodies = {}
 for path in string.gmatch(os.getenv("BODIES"), "[^:]+") do
   local file = io.open(path, "rb")
@@ -16,6 +16,9 @@ wrk.body = bodies[1]
 wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE")
 if os.getenv("JSON_LENGTH") then
   wrk.headers["Inference-Header-Content-Length"] = os.getenv("JSON_LENGTH")
+end
+if os.getenv("API_KEY") then
+  wrk.headers["X-API-Key"] = os.getenv("API_KEY")
 end
 if #bodies > 1 or #paths > 0 then
   local requests, turn = {}, 0

@@ -199,6 +199,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             return
         import ray
 
+        os.environ.pop(KEY_VARIABLE, None)
         ray.shutdown()
         if self._fork_server:
             self._fork_server.close()

@@ -19,14 +19,15 @@ _NAMESPACE = "serve"
 _MANAGERS = "SERVE_PROXY_ACTOR-"
 
 
-def restart_edges() -> int:
-    """Have Ray write all HAProxys' configuration anew and hand over to it; return how many.
+def restart_edges(node: str = "") -> int:
+    """Have Ray write HAProxys' configuration anew and hand over to it; return how many.
 
-    Ray does so by itself whenever replicas come and go, and has no public name for it (2.60).
+    Of all nodes, or of the one with that id of Ray's. Ray does so by itself whenever replicas come
+    and go, and has no public name for it (2.60).
     """
     restarted = 0
     for actor in ray.util.list_named_actors(all_namespaces=True):
-        if actor["namespace"] == _NAMESPACE and actor["name"].startswith(_MANAGERS):
+        if actor["namespace"] == _NAMESPACE and actor["name"].startswith(f"{_MANAGERS}{node}"):
             try:
                 manager = ray.get_actor(actor["name"], namespace=_NAMESPACE)
                 manager._schedule_haproxy_update.remote()
@@ -40,13 +41,13 @@ def restart_edges() -> int:
 def take_settings(tree: Mapping[str, Any]) -> None:
     """Write the edge's settings on a platform of this machine, of which the gateway is told them.
 
-    HAProxy's agent reads them there. Where other lines of configuration are needed all HAProxys are
-    started anew.
+    HAProxy's agent reads them there, and asks for a start where other lines of configuration are
+    needed; where nothing was to be looked after there is no agent yet.
     """
     before = read_settings()
     settings = replace(settings_of(tree), own_key=before.own_key)
     if settings == before:
         return
     write_whole(Path(os.environ[SETTINGS_VARIABLE]), settings.to_json())
-    if settings.lines != before.lines:
+    if not before.has_access:
         restart_edges()

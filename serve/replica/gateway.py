@@ -15,7 +15,8 @@ does all that is for models in pools.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -193,19 +194,20 @@ class Gateway:
         refusal = target.refusal(request.method)
         if refusal is not None:
             return refusal
-        handlers = {
+        handlers: Mapping[str, Callable[[], Awaitable[HttpResponse]]] = {
             "alive": self._alive,
             "metadata": self._server_metadata,
             "live": self._live,
             "ready": self._ready,
             "list": self._list,
             "index": self._index,
-            "edge_changed": self._edge_changed,
+            "edge_changed": partial(self._edge_changed, request),
         }
         return await handlers[str(target.verb)]()
 
-    async def _edge_changed(self) -> HttpResponse:
-        return _json({"restarted": await asyncio.to_thread(restart_edges)})
+    async def _edge_changed(self, request: HttpRequest) -> HttpResponse:
+        node = request.body.decode("latin-1")
+        return _json({"restarted": await asyncio.to_thread(restart_edges, node)})
 
     async def _alive(self) -> HttpResponse:
         return _json({"status": "alive"})

@@ -61,8 +61,9 @@ class Agent:
         self._metrics.show_keys(self._keys, datetime.now(UTC))
 
     def is_needed(self) -> bool:
-        """Tell whether there is an HAProxy to be beside of, or will be one."""
-        return self._configuration.exists() and time.monotonic() < self._heard + _LAST_S
+        """Tell whether there is something to look after, and an HAProxy or soon will be."""
+        has_haproxy = time.monotonic() < self._heard + _LAST_S
+        return self._settings.has_access and self._configuration.exists() and has_haproxy
 
     def _look_at_settings(self) -> None:
         try:
@@ -127,12 +128,13 @@ class Agent:
         self._metrics.show_refusals(pid, socket.counts("strata_refused"))
 
     def _ask_for_a_restart(self) -> bool:
-        """Have all HAProxys started anew with the settings as they are; tell whether it worked."""
+        """Have this HAProxy started anew with the settings as they are; tell whether it worked."""
         headers = {"X-Strata-Edge": os.environ.get(SECRET_VARIABLE, "")}
+        node = self._configuration.parent.name  # Ray has a folder for each
         for address in gateway_addresses(self._configuration.read_text(encoding="utf-8")):
             with suppress(requests.RequestException):
                 url = f"http://{address}{EDGE_CHANGED}"
-                if requests.post(url, headers=headers, timeout=_GATEWAY_TIMEOUT_S).ok:
+                if requests.post(url, node, headers=headers, timeout=_GATEWAY_TIMEOUT_S).ok:
                     return True
         log.error("HAProxy has not the new settings yet: no gateway answers")
         return False

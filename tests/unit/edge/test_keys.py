@@ -21,7 +21,9 @@ from serve.errors import ConfigError
 
 NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,10}[A-Za-z0-9])?", fullmatch=True)
 TIMES = st.none() | st.datetimes(
-    datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)  # noqa: DTZ001
+    datetime(2000, 1, 1),
+    datetime(2100, 1, 1),
+    timezones=st.just(UTC),
 )
 KEYS = st.builds(
     lambda tenant, scope, models, expires: new_key(new_secret(), tenant, scope, models, expires),

@@ -1,0 +1,78 @@
+import json
+import stat
+import threading
+
+import pytest
+
+from serve.deploy.key_file import KeyFile
+from serve.edge.keys import new_key, new_secret
+from serve.errors import ConfigError
+
+
+def a_key(tenant="web"):
+    return new_key(new_secret(), tenant)
+
+
+def test_a_file_that_is_not_there_has_no_keys_and_is_made_for_its_owner_alone(tmp_path):
+    file, key = KeyFile(tmp_path / "keys.json"), a_key()
+    assert file.read() == ()
+    file.change(lambda before: (*before, key), "create", (key.id,))
+    assert file.read() == (key,)
+    for path in (file.path, tmp_path / "keys.json.audit.log"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_each_change_is_written_down(tmp_path, monkeypatch):
+    monkeypatch.setenv("USER", "ada")
+    monkeypatch.setenv("LOGNAME", "ada")
+    file, key = KeyFile(tmp_path / "keys.json"), a_key()
+    file.change(lambda before: (key,), "create", (key.id,))
+    file.change(lambda before: (), "revoke", (key.id,))
+    lines = (tmp_path / "keys.json.audit.log").read_text().splitlines()
+    told = [json.loads(line) for line in lines]
+    assert [(each["action"], each["keys"]) for each in told] == [
+        ("create", [key.id]),
+        ("revoke", [key.id]),
+    ]
+    assert all(each["who"] == "ada" and each["from"] and each["time"] for each in told)
+
+
+def test_changes_of_two_at_once_are_both_there(tmp_path):
+    file, keys = KeyFile(tmp_path / "keys.json"), [a_key() for _ in range(20)]
+
+    def add(key):
+        file.change(lambda before: (*before, key), "create", (key.id,))
+
+    threads = [threading.Thread(target=add, args=[key]) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {key.id for key in file.read()} == {key.id for key in keys}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"version": 1, "keys": [{}]}'])
+def test_a_file_of_something_else_is_not_written_over(tmp_path, text):
+    file = KeyFile(tmp_path / "keys.json")
+    file.path.write_text(text)
+    with pytest.raises(ConfigError, match=r"keys\.json is no file of keys"):
+        file.change(lambda before: (a_key(),), "create", ())
+    assert file.path.read_text() == text
+
+
+def test_a_change_that_is_refused_changes_nothing(tmp_path):
+    file, key = KeyFile(tmp_path / "keys.json"), a_key()
+    file.change(lambda before: (key,), "create", (key.id,))
+
+    def refuse(before):
+        raise ConfigError("no")
+
+    with pytest.raises(ConfigError, match="no"):
+        file.change(refuse, "revoke", ("x",))
+    assert file.read() == (key,)
+    assert len((tmp_path / "keys.json.audit.log").read_text().splitlines()) == 1
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be changed: No such file or directory"):
+        KeyFile(tmp_path / "none" / "keys.json").change(lambda before: (), "create", ())
