@@ -4,6 +4,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -184,6 +186,29 @@ def test_a_key_comes_and_goes_while_connections_stay_open(closed, eventually):
     eventually(lambda: status() == 200)
     closed.keys.change(lambda before: tuple(k for k in before if k != key), "revoke", (key.id,))
     eventually(lambda: status() == 401)
+
+
+def test_the_lines_of_the_readme_make_a_key_use_it_and_take_it_away(closed, pytestconfig):
+    """As they stand, but for where the command and the platform are, and for waiting."""
+    text = (pytestconfig.rootpath / "README.md").read_text()
+    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    url = closed.served.url.removeprefix("http://")
+    script = block.replace(".venv/bin/strata", f"{sys.executable} -m serve")
+    script = script.replace("localhost:8000", url).replace("curl -s ", "sleep 3; curl -s ")
+    environment = {**os.environ, "PYTHONPATH": str(pytestconfig.rootpath)}
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=closed.served.config_path.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, *listed, revoked, last = done.stdout.splitlines()
+    assert '"name":"digits"' in first
+    assert any(" web " in line for line in listed)
+    assert revoked.startswith("revoked ")
+    assert json.loads(last) == {"error": "the API key is not known here"}
 
 
 def test_a_quota_changes_in_place(closed, eventually):
