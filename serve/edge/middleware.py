@@ -121,7 +121,14 @@ def _ongoing_requests(app: Any) -> tuple[Callable[[object], None], Callable[[obj
 
 
 def middlewares() -> list[Middleware]:
-    """Return the middlewares, outermost first; Ray calls this in every replica and proxy."""
+    """Return the middleware; Ray calls this in every replica and proxy.
+
+    It is one, so that what goes first in it is not a matter of the order that Ray puts several in.
+    """
+    return [Middleware(_edge)]
+
+
+def _edge(app: App) -> App:
     secret = edge_secret()
-    only = [Middleware(OnlyThroughTheEdge, secret=secret.encode())] if secret else []
-    return [*only, Middleware(AnswerFirst)]
+    answered = AnswerFirst(app)
+    return OnlyThroughTheEdge(answered, secret.encode()) if secret else answered

@@ -141,9 +141,7 @@ def closed(ray, monkeypatch):
 
     def ask(path, headers=(), kind="http", method="POST"):
         answer_here(Answered(ray.asgi, "/v2/models/m", A_REQUEST))
-        app = RequestIds(ray.asgi)
-        for ours in reversed(middlewares()):
-            app = ours.cls(app, *ours.args, **ours.kwargs)
+        app = _wrapped(ray)
         send = Answers()
         scope = {"type": kind, "path": path, "headers": list(headers), "method": method}
         asyncio.run(app(scope, None, send))
