@@ -25,7 +25,6 @@ _FILTERS = [
     "detect_secrets.filters.allowlist.is_line_allowlisted",
     "detect_secrets.filters.heuristic.is_indirect_reference",
     "detect_secrets.filters.heuristic.is_likely_id_string",
-    "detect_secrets.filters.heuristic.is_non_text_file",
     "detect_secrets.filters.heuristic.is_not_alphanumeric_string",
     "detect_secrets.filters.heuristic.is_potential_uuid",
     "detect_secrets.filters.heuristic.is_prefixed_with_dollar_sign",
@@ -36,7 +35,9 @@ _FILTERS = [
 
 def found(files: list[Path], not_secrets: list[str]) -> Iterator[str]:
     """Yield the place and the kind of what looks like a secret; never the secret itself."""
-    with transient_settings(_settings(not_secrets)):
+    with transient_settings(_settings(not_secrets)) as settings:
+        # It goes by names, and takes lock files for binary: _is_binary looks into them.
+        settings.disable_filters("detect_secrets.filters.heuristic.is_non_text_file")
         secrets = SecretsCollection()
         for path in files:
             secrets.scan_file(str(path))
@@ -70,7 +71,14 @@ def files_of(root: Path) -> list[Path]:
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=root, capture_output=True, text=True, check=True)
     names = done.stdout.split("\0")
-    return [path for name in names if name and (path := root / name).is_file()]
+    paths = [root / name for name in names if name]
+    return [path for path in paths if path.is_file() and not _is_binary(path)]
+
+
+def _is_binary(path: Path) -> bool:
+    # As git tells.
+    with path.open("rb") as file:
+        return b"\0" in file.read(8000)
 
 
 def main() -> None:

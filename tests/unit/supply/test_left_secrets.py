@@ -1,29 +1,34 @@
 """Each key is put together here, or this file would be found."""
 
 import subprocess
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
+from supply import locks
 from supply.left_secrets import files_of, found, read_not_secrets
 
-RANDOM = "q8Zr3vKx" + "T1mWc7Yb" + "Ln0sHd5P" + "jG2uEa6f" + "Io9RkQ4X" + "wVz"
+HEX = sha256(b"planted").hexdigest()
+RANDOM = urlsafe_b64encode(bytes.fromhex(HEX)).decode().rstrip("=")
+TOKEN = [
+    urlsafe_b64encode(part).decode().rstrip("=") for part in (b'{"alg":"HS256"}', b'{"sub":1}')
+]
 
 PLANTED = {
     "Strata API key": f"curl -H 'Authorization: Bearer strata_{RANDOM}_a1B2c3'",
-    "AWS Access Key": "id = AKIA" + "QYLPMN5HFIQR7BBB",
+    "AWS Access Key": f"id = AKIA{HEX[:16].upper()}",
     "Private Key": "-----BEGIN " + "OPENSSH PRIVATE KEY-----",
-    "GitHub Token": "token: ghp_" + "wWPw5k4aXcaT4fNP0UcnZwJUVFk6LO0pINUx",
-    "GitLab Token": "x glpat-" + "hellOworld380_testin",
-    "PyPI Token": "pypi-AgEIcHlwaS5vcmc"
-    + "CJDc1M2M0YmE3LWU0MzAtNDgzNC1hYWNiLWFkNjY3ZWEyZGNmMQ"
-    + "ACKlszLCJhYjAwOTU3Ny0xNTI3LTRiNDYtOTY5Mi0yYTU5NjA0ZTZkNTEiXQAABiDrxoX3P",
-    "Slack Token": "xoxb-" + "34532454-e039d02840a0b9379c",
-    "Stripe Access Key": "sk_live_" + "ReTllpYQYfIZu2Jnf2lAPFjD",
-    "Basic Auth Credentials": "https://user:" + "hunter22@example.com/simple",
-    "JSON Web Token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
-    + ".eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
-    "Secret Keyword": 'password = "' + 'correct-horse-battery"',
+    "GitHub Token": f"token: ghp_{HEX[:36]}",
+    "GitLab Token": f"x glpat-{HEX[:20]}",
+    "PyPI Token": f"pypi-AgEIcHlwaS5vcmc{RANDOM * 2}",
+    "Slack Token": f"xoxb-34532454-{HEX[:18]}",
+    "Stripe Access Key": f"sk_live_{HEX[:24]}",
+    "Basic Auth Credentials": f"https://user:{HEX[:8]}@example.com/simple",
+    "JSON Web Token": ".".join([*TOKEN, RANDOM]),
+    "Secret Keyword": f'password = "{HEX[:8]}-battery"',
     "Base64 High Entropy String": f'value = "{RANDOM}"',
-    "Hex High Entropy String": 'value = "' + '2b00042f7481c7b056c4b410d28f33cf"',
+    "Hex High Entropy String": f'value = "{HEX}"',
 }
 
 
@@ -50,6 +55,18 @@ def test_a_key_in_place_of_a_secrets_name_is_found(tmp_path):
     assert not kinds(tmp_path, "existingSecret: redis-password", read_not_secrets())
 
 
+@pytest.mark.parametrize("name", ["x.lock", "x.yaml", "x.json", "Dockerfile", ".env", "x.md"])
+def test_files_of_every_kind_are_looked_through(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(f"--index-url https://user:{HEX[:8]}@example.com/simple\n")
+    assert list(found([path], [])) == [f"{path}:1: Basic Auth Credentials"]
+
+
+def test_the_scanner_and_its_tests_are_clean_themselves():
+    files = [*Path(__file__).parent.glob("*.py"), *Path(locks.__file__).parent.glob("*.py")]
+    assert not list(found(files, read_not_secrets()))
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -72,6 +89,7 @@ def test_what_git_has_and_would_take_is_scanned(tmp_path):
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     for name in (".gitignore", "new name.py", "ignored.env", "gone.py"):
         (tmp_path / name).write_text("ignored.env\n")
+    (tmp_path / "picture.txt").write_bytes(b"\x89PNG\0")
     subprocess.run(["git", "-C", tmp_path, "add", ".gitignore", "gone.py"], check=True)
     (tmp_path / "gone.py").unlink()
     assert {path.name for path in files_of(tmp_path)} == {".gitignore", "new name.py"}
