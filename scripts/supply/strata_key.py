@@ -7,10 +7,7 @@ from detect_secrets.plugins.base import RegexBasedDetector
 
 
 class StrataKeyDetector(RegexBasedDetector):
-    """Finds `strata_` and what follows in a key: 32 random bytes as base64url, and a checksum."""
+    """Finds `strata_` and the 49 letters and digits of a key: 256 random bits and a checksum."""
 
     secret_type = "Strata API key"
-    # A capital letter tells a key from a long name: of 2^32 keys one has none.
-    denylist: ClassVar = [
-        re.compile(r"(?<![A-Za-z0-9_-])strata_(?=[a-z0-9_-]*[A-Z])[A-Za-z0-9_-]{43,}")
-    ]
+    denylist: ClassVar = [re.compile(r"(?<![A-Za-z0-9_-])strata_[0-9A-Za-z]{49}")]

@@ -11,12 +11,13 @@ from supply.left_secrets import files_of, found, read_not_secrets
 
 HEX = sha256(b"planted").hexdigest()
 RANDOM = urlsafe_b64encode(bytes.fromhex(HEX)).decode().rstrip("=")
+KEY = HEX[:30].upper() + HEX[30:49]
 TOKEN = [
     urlsafe_b64encode(part).decode().rstrip("=") for part in (b'{"alg":"HS256"}', b'{"sub":1}')
 ]
 
 PLANTED = {
-    "Strata API key": f"curl -H 'Authorization: Bearer strata_{RANDOM}_a1B2c3'",
+    "Strata API key": f"curl -H 'Authorization: Bearer strata_{KEY}'",
     "AWS Access Key": f"id = AKIA{HEX[:16].upper()}",
     "Private Key": "-----BEGIN " + "OPENSSH PRIVATE KEY-----",
     "GitHub Token": f"token: ghp_{HEX[:36]}",
@@ -50,7 +51,7 @@ def test_no_line_that_is_listed_as_no_secret_hides_one(tmp_path, kind):
 
 
 def test_a_key_in_place_of_a_secrets_name_is_found(tmp_path):
-    line = f"existingSecret: strata_{RANDOM}_a1B2c3"
+    line = f"existingSecret: strata_{KEY}"
     assert "Strata API key" in kinds(tmp_path, line, read_not_secrets())
     assert not kinds(tmp_path, "existingSecret: redis-password", read_not_secrets())
 
@@ -71,8 +72,8 @@ def test_the_scanner_and_its_tests_are_clean_themselves():
     "line",
     [
         "strata_model_request_duration_seconds_bucket_of_a_long_name_indeed",
-        f"strata_{RANDOM[:42]}",
-        f"other_strata_{RANDOM}",
+        f"strata_{KEY[:48]}",
+        f"other_strata_{KEY}",
     ],
 )
 def test_names_are_no_keys_of_strata(tmp_path, line):
