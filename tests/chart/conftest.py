@@ -42,6 +42,20 @@ def rayservice(objects: list[dict[str, Any]]) -> dict[str, Any]:
     return next(tree for tree in objects if tree["kind"] == "RayService")
 
 
+def pods_of(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what an object says of its pods; the autoscaler is no container of them yet."""
+    match tree["kind"]:
+        case "Pod":
+            return [tree["spec"]]
+        case "Job" | "StatefulSet" | "Deployment":
+            return [tree["spec"]["template"]["spec"]]
+        case "RayService":
+            cluster = tree["spec"]["rayClusterConfig"]
+            groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+            return [group["template"]["spec"] for group in groups]
+    return []
+
+
 @pytest.fixture
 def render(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """Render with values that are given as a tree."""

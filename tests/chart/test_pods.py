@@ -38,15 +38,6 @@ def test_no_replica_runs_on_the_head_and_no_request_needs_it():
     assert rayservice(made)["spec"]["excludeHeadPodFromServeSvc"] is True
 
 
-def test_workers_get_no_token_of_the_api_server_and_the_head_does():
-    made = cluster(rendered())
-    worker = made["workerGroupSpecs"][0]["template"]["spec"]
-    head = made["headGroupSpec"]["template"]["spec"]
-    assert worker["automountServiceAccountToken"] is False
-    assert head["automountServiceAccountToken"] is True
-    assert head["serviceAccountName"] == "strata"
-
-
 def test_a_pod_drains_longer_than_its_ingress_and_ends_before_it_is_killed(render):
     drain = {"terminationGracePeriodSeconds": 120, "preStopSeconds": 15}
     group = cluster(render({"drain": drain}))["workerGroupSpecs"][0]

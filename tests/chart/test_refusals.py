@@ -14,6 +14,7 @@ CIRCLE = [
     {"name": "a", "kind": "sequence", "steps": [{"model": "b"}]},
     {"name": "b", "kind": "sequence", "steps": [{"model": "a"}]},
 ]
+UNGUARDED = {"auth": {"enabled": False}, "networkPolicy": {"enabled": False}}
 INCREMENTAL = {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"}
 
 
@@ -137,6 +138,15 @@ def model(**keys):
             "monitoring.grafana.image: 'grafana/grafana:latest' must have a tag",
         ),
         ({"networkPolicy": {"monitoring": [{}]}}, "what monitoring.bundled runs"),
+        (
+            UNGUARDED | {"service": {"type": "LoadBalancer"}},
+            "whoever reaches a pod can run code on it: leave one of the two on",
+        ),
+        (UNGUARDED | {"ingress": {"enabled": True, "hosts": ["h"]}}, "leave one of the two on"),
+        (
+            UNGUARDED | {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}},
+            "leave one of the two on",
+        ),
         # What the schema says:
         ({"monitoring": {"interval": "15"}}, "does not match pattern"),
         ({"monitoring": {"prometheus": {"retentionSize": "8Gi"}}}, "does not match pattern"),

@@ -1,6 +1,10 @@
+import json
+from urllib.parse import quote
+
 import numpy as np
 import pytest
 import requests
+from supply.locks import normalised
 
 from tests.e2e.cluster import Release, eventually
 from tests.e2e.models import fetch
@@ -54,3 +58,24 @@ def test_every_pod_is_admitted_by_the_restricted_standard(release: Release):
         and pod["metadata"]["name"] != "publisher"
     }
     assert roots == set()
+
+
+def test_the_autoscaler_alone_has_a_token_of_the_api_server(release: Release):
+    """That it still scales is what test_scaling shows."""
+    look = ("bash", "-c", "ls /var/run/secrets/kubernetes.io/serviceaccount 2> /dev/null || true")
+    head = release.head()
+    assert release.exec(head, *look, container="autoscaler").split() == ["ca.crt", "token"]
+    for pod in (head, *release.ready("worker")):
+        assert release.exec(pod, *look) == ""
+
+
+def test_the_images_bill_of_materials_names_what_is_installed(release: Release):
+    head = release.head()
+    bill = json.loads(release.exec(head, "cat", "/usr/share/strata/sbom.cdx.json"))
+    listed = {each["purl"].partition("?")[0] for each in bill["components"]}
+    python = "from importlib.metadata import distributions as d; print(*{x.name for x in d()})"
+    installed = {normalised(name) for name in release.exec(head, "python", "-c", python).split()}
+    named = {purl.rpartition("@")[0] for purl in listed}
+    assert {f"pkg:pypi/{name}" for name in installed - {"strata-serve"}} <= named
+    debian = release.exec(head, "dpkg-query", "--show", "--showformat", "${Package}\\n").split()
+    assert {f"pkg:deb/debian/{quote(name)}" for name in debian} <= named

@@ -46,6 +46,19 @@ http://{{ include "strata.fullname" . }}:{{ .Values.service.port }}
 {{- if eq .Values.upgradeStrategy.type "NewClusterWithIncrementalUpgrade" }}true{{ end -}}
 {{- end -}}
 
+{{- /* Whether requests come from outside of the cluster; KubeRay's incremental upgrade makes a Gateway. */ -}}
+{{- define "strata.isExposed" -}}
+{{- if or (ne .Values.service.type "ClusterIP") .Values.ingress.enabled .Values.httpRoute.enabled (include "strata.isIncremental" .) }}true{{ end -}}
+{{- end -}}
+
+{{- define "strata.hasNetworkPolicy" -}}
+{{- if kindIs "bool" .Values.networkPolicy.enabled -}}
+{{- if .Values.networkPolicy.enabled }}true{{ end -}}
+{{- else -}}
+{{- include "strata.isExposed" . -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "strata.hasObjectStore" -}}
 {{- if contains "://" .Values.repository.root }}true{{ end -}}
 {{- end -}}
