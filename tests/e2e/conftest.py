@@ -147,7 +147,10 @@ def load_of(release: Release, record_property) -> Callable[..., Load]:
 
     def tell(load: Load) -> None:
         record_property("requests", load.answers.total())
+        record_property("failed", len(load.failures))
+        record_property("late", load.late)
         record_property("slowest", f"{load.slowest_s:.2f} s")
+        record_property("recovered within", f"{load.recovered_s:.0f} s")
 
     def make(*calls: Call, **options: Any) -> Load:
         return Load(release.address(), list(calls), when_over=tell, **options)

@@ -1,6 +1,7 @@
 """What a release over three nodes bears; on the cluster of scripts/cluster/up --nodes 3."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,15 +43,9 @@ def whole(release: Release) -> Release:
 
 
 @pytest.fixture
-def load(whole: Release, digits_call, load_of, record_property) -> Iterator[Load]:
-    """A load through the first node, which no test takes away; it runs as long as the test."""
-    with load_of(*map(digits_call, PATHS)) as load:
-        carries_on(load)
-        load.mark()
-        yield load
-    record_property("late", load.late)
-    record_property("failed", len(load.failures))
-    record_property("recovered", f"{load.recovered_s:.0f} s")
+def load(whole: Release, digits_call, load_of) -> Load:
+    """A load through the first node, which no test takes away."""
+    return load_of(*map(digits_call, PATHS))
 
 
 def nodes() -> list[str]:
@@ -92,10 +87,12 @@ def test_each_node_has_a_worker_with_an_ingress_and_a_replica(whole: Release):
 
 def test_a_deleted_worker_costs_no_request(whole: Release, load: Load):
     deleted = worker_on(whole, lost_node())
-    whole.kubectl("delete", "pod", deleted, "--wait=false")
-    eventually(lambda: deleted not in whole.pod_names("worker"), timeout_s=200)
-    eventually(lambda: is_whole(whole, 3, 3), timeout_s=300)
-    carries_on(load)
+    with load:
+        begins(load)
+        whole.kubectl("delete", "pod", deleted, "--wait=false")
+        eventually(lambda: deleted not in whole.pod_names("worker"), timeout_s=200)
+        eventually(lambda: is_whole(whole, 3, 3), timeout_s=300)
+        carries_on(load)
     assert load.failures == []
 
 
@@ -103,16 +100,18 @@ def test_a_drained_node_costs_no_request(whole: Release, load: Load):
     node = lost_node()
     words = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s")
     try:
-        run("kubectl", "drain", node, *words)
-        eventually(lambda: is_whole(whole, 3, 3), timeout_s=300)
-        assert node not in workers(whole).values()
-        carries_on(load)
+        with load:
+            begins(load)
+            run("kubectl", "drain", node, *words)
+            eventually(lambda: is_whole(whole, 3, 3), timeout_s=300)
+            assert node not in workers(whole).values()
+            carries_on(load)
     finally:
         run("kubectl", "uncordon", node)
     assert load.failures == []
 
 
-def test_a_lost_node_costs_no_request_of_the_others(whole: Release, load: Load):
+def test_a_lost_node_costs_no_request_of_the_others(whole: Release, load: Load, record_property):
     """Those that its replica had wait until HAProxy gives it up, and another replica has them then.
 
     Kubernetes keeps the pods of a node that it does not hear of, and KubeRay makes no others until
@@ -120,13 +119,25 @@ def test_a_lost_node_costs_no_request_of_the_others(whole: Release, load: Load):
     """
     node = lost_node()
     try:
-        cluster("lose", LOST)
-        eventually(lambda: node not in workers(whole).values(), timeout_s=300)
-        carries_on(load)
-        run("kubectl", "taint", "node", node, GONE)
-        eventually(lambda: is_whole(whole, 3, 3), timeout_s=400)
-        carries_on(load)
+        with load:
+            began = begins(load)
+            cluster("lose", LOST)
+            eventually(lambda: node not in workers(whole).values(), timeout_s=300)
+            record_property("its pod not ready after", f"{time.monotonic() - began:.0f} s")
+            carries_on(load)
+            told = time.monotonic()
+            run("kubectl", "taint", "node", node, GONE)
+            eventually(lambda: is_whole(whole, 3, 3), timeout_s=400)
+            record_property("whole after the taint", f"{time.monotonic() - told:.0f} s")
+            carries_on(load)
     finally:
         cluster("up")
         run("kubectl", "taint", "node", node, GONE + "-")
     assert load.failures == []
+
+
+def begins(load: Load) -> float:
+    """Wait until the load runs and say that what it is to bear begins; return when."""
+    carries_on(load)
+    load.mark()
+    return time.monotonic()
