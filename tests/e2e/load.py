@@ -44,9 +44,9 @@ def work(model: str, steps: int) -> Call:
 class Load:
     """Use as a context; `answers` counts kinds and `failures` tells the first of them.
 
-    `broken_off` counts answers that had begun and did not end, which no ingress can send anew; `late`
-    those that were right and took longer than `late_s`. `recovered_s` tells how long after `mark()` the
-    last of either was over, or of a failure.
+    `broken_off` counts answers that had begun and did not end, which no ingress can send anew;
+    `late` those that were right and took longer than `late_s`. `recovered_s` tells how long after
+    `mark()` the last late answer or failure was over.
     """
 
     address: tuple[str, int]

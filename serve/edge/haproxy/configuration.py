@@ -42,7 +42,7 @@ _CHOICE = re.compile(r"\s+(?:use|default)_backend (\S+)")
 _PATH = re.compile(r"\s+acl is_(\S+) path (/\S*)")  # of an application, by its backend's name
 _ROUTED = "-via-ingress-request-router"  # an application's second backend, by Ray's own router
 _ANY_SERVER = re.compile(r"\s+server \S+ \S+:\d+(?= |$)")
-# How long a request may go unacknowledged; where nothing is under way, defaults.cfg has probes sent.
+# How long a request may go unacknowledged; where nothing is on its way, defaults.cfg has probes.
 # HAProxy 2.8 reads it in a default-server line and does not heed it there.
 _UNHEARD = " tcp-ut 10s"
 _SERVER = re.compile(r"\s+server (\S+) (?!.* backup$)")
