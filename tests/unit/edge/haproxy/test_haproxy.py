@@ -356,7 +356,7 @@ def test_a_replica_that_a_request_waits_for_is_probed(edge, replicas, eventually
 
 
 def is_probed(port):
-    """Return whether a connection to this port has the timer of keep-alive (02 in Linux's table)."""
+    """Return whether a connection to this port has the timer of keep-alive."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(row[2].endswith(f":{port:04X}") and row[5].startswith("02") for row in rows)
 
