@@ -147,6 +147,22 @@ def test_drains_of_nodes_leave_all_workers_but_one(render):
     assert [budget["minAvailable"] for budget in budgets(chosen)] == [1]
 
 
+def test_redis_is_placed_as_its_values_say(render):
+    bundled = {"enabled": True, "nodeSelector": {"disk": "safe"}, "priorityClassName": "high"}
+    made = render({"redis": {"enabled": True, "existingSecret": "s", "bundled": bundled}})
+    (redis,) = (each for each in made if each["kind"] == "StatefulSet")
+    pod = redis["spec"]["template"]["spec"]
+    assert (pod["nodeSelector"], pod["priorityClassName"]) == ({"disk": "safe"}, "high")
+
+
+def test_the_service_says_whose_workers_a_node_hands_requests_to_if_asked(render):
+    service = {"type": "NodePort", "externalTrafficPolicy": "Local"}
+    made = rayservice(render({"service": service}))["spec"]["serveService"]["spec"]
+    assert made["externalTrafficPolicy"] == "Local"
+    made = rayservice(rendered())["spec"]["serveService"]["spec"]
+    assert "externalTrafficPolicy" not in made
+
+
 def test_worker_groups_are_as_the_operator_writes_them_back(render):
     for group in cluster(render({"extraWorkerGroups": [{"name": "more"}]}))["workerGroupSpecs"]:
         assert group["scaleStrategy"] == {}

@@ -32,6 +32,7 @@ def model(**keys):
         ({"fullnameOverride": "x" * 48}, "has 48 characters, a RayService may have 47"),
         ({"fullnameOverride": "1st"}, "must begin with a letter"),
         ({"image": {"tag": "latest"}}, "image.tag: 'latest' is refused"),
+        ({"service": {"externalTrafficPolicy": "Local"}}, "of type ClusterIP is not reached"),
         (models({"name": "m"}, {"name": "m"}), "the name 'm' is given more than once"),
         (models({"name": "gateway"}), "the name 'gateway' is reserved"),
         (models({"name": "unknown"}), "the name 'unknown' is reserved"),

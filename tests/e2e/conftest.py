@@ -31,6 +31,7 @@ ORDER = (
     "refusals",
     "image",
     "uninstall",
+    "nodes",
 )
 _REPORT: list[str] = []
 
@@ -60,11 +61,18 @@ def pytest_terminal_summary(terminalreporter) -> None:
 @pytest.fixture(scope="session")
 def release() -> Iterator[Release]:
     """The shared values, installed from nothing in a namespace with the strictest Pod Security."""
+    with installed({}) as release:
+        yield release
+
+
+@contextlib.contextmanager
+def installed(changed: dict[str, Any]) -> Iterator[Release]:
+    """Install the shared values with these sections instead of theirs."""
     for tool in ("kubectl", "helm"):
         if not shutil.which(tool):
             pytest.fail(f"{tool} is not on PATH; scripts/test --e2e sees to it")
     repository, _, tag = cluster.IMAGE.rpartition(":")
-    values = yaml.safe_load(cluster.VALUES.read_text())
+    values = {**yaml.safe_load(cluster.VALUES.read_text()), **changed}
     values["image"] = {"repository": repository, "tag": tag}
     values["redis"]["bundled"]["image"] = cluster.REDIS_IMAGE
     kept = os.environ.get("STRATA_E2E_NAMESPACE")
@@ -139,7 +147,10 @@ def load_of(release: Release, record_property) -> Callable[..., Load]:
 
     def tell(load: Load) -> None:
         record_property("requests", load.answers.total())
+        record_property("failed", len(load.failures))
+        record_property("late", load.late)
         record_property("slowest", f"{load.slowest_s:.2f} s")
+        record_property("recovered within", f"{load.recovered_s:.0f} s")
 
     def make(*calls: Call, **options: Any) -> Load:
         return Load(release.address(), list(calls), when_over=tell, **options)

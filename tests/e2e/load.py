@@ -5,6 +5,7 @@ connection that the server has closed before it sends; nothing is sent twice.
 """
 
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -43,7 +44,9 @@ def work(model: str, steps: int) -> Call:
 class Load:
     """Use as a context; `answers` counts kinds and `failures` tells the first of them.
 
-    `broken_off` counts answers that had begun and did not end, which no ingress can send anew.
+    `broken_off` counts answers that had begun and did not end, which no ingress can send anew;
+    `late` those that were right and took longer than `late_s`. `recovered_s` tells how long after
+    `mark()` the last late answer or failure was over.
     """
 
     address: tuple[str, int]
@@ -51,11 +54,15 @@ class Load:
     clients: int = _CLIENTS
     pause_s: float = _PAUSE_S
     timeout_s: float = 60.0
+    late_s: float = 5.0
     when_over: Callable[["Load"], None] = lambda load: None
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     broken_off: int = 0
     slowest_s: float = 0.0
+    late: int = 0
+    recovered_s: float = 0.0
+    _marked: float = field(default=math.inf, repr=False)
 
     def __enter__(self) -> Self:
         self._is_over = threading.Event()
@@ -82,6 +89,10 @@ class Load:
         enough = self.answers.total() + count
         return lambda: self.answers.total() >= enough
 
+    def mark(self) -> None:
+        """Say that what the load is to bear begins now."""
+        self._marked = time.monotonic()
+
     def _send(self, number: int) -> None:
         host, port = self.address
         headers = {"Content-Type": "application/json"}
@@ -102,7 +113,12 @@ class Load:
             self.answers[kind] += 1
             self.slowest_s = max(self.slowest_s, now - began)
             self.broken_off += kind.endswith(_BROKEN_OFF)
-            if not kind.endswith(" ok") and len(self.failures) < 50:
+            is_right = kind.endswith(" ok")
+            is_late = is_right and now - began > self.late_s
+            self.late += is_late
+            if is_late or not is_right:
+                self.recovered_s = max(self.recovered_s, now - self._marked)
+            if not is_right and len(self.failures) < 50:
                 since = began - self._began
                 self.failures.append(f"after {since:.1f} s, within {now - began:.2f} s: {kind}")
 

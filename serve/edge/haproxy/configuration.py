@@ -46,6 +46,10 @@ _FRONTEND = "frontend http_frontend"
 _CHOICE = re.compile(r"\s+(?:use|default)_backend (\S+)")
 _PATH = re.compile(r"\s+acl is_(\S+) path (/\S*)")  # of an application, by its backend's name
 _ROUTED = "-via-ingress-request-router"  # an application's second backend, by Ray's own router
+_ANY_SERVER = re.compile(r"\s+server \S+ \S+:\d+(?= |$)")
+# How long a request may go unacknowledged; where nothing is on its way, defaults.cfg has probes.
+# HAProxy 2.8 reads it in a default-server line and does not heed it there.
+_UNHEARD = " tcp-ut 10s"
 _SERVER_ADDRESS = re.compile(r"\s+server \S+ (\S+:\d+) (?!.* backup$)")
 _SERVER_HOST = re.compile(r"^\s+server \S+ (\S+):\d+ (?!.* backup$)", re.MULTILINE)
 _RULES_GO_HERE = r"# STRATA_ACCESS"
@@ -86,6 +90,7 @@ def with_edge(
         begin, end = _section(lines, replacement.section)
         at = _line(lines, begin, end, replacement.line)
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
+    lines[:] = [_ANY_SERVER.sub(rf"\g<0>{_UNHEARD}", line) for line in lines]
     _add_access(lines, maps, settings, nodes)
     begin, end = _section(lines, _FRONTEND)
     choices = [at for at in range(begin, end) if _CHOICE.match(lines[at])]

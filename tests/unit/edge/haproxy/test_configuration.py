@@ -137,6 +137,16 @@ TEMPLATES = {
 }
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_no_server_of_rays_is_waited_for_that_acknowledges_nothing(name, tmp_path):
+    backends, settings = TEMPLATES[name]
+    rays = write(tmp_path, *backends, **settings).read_text()
+    made = with_edge(rays).splitlines()
+    servers = [line for line in made if line.lstrip().startswith("server ")]
+    assert all(re.match(r" +server \S+ \S+:\d+ tcp-ut 10s( |$)", line) for line in servers)
+    assert len(servers) == len(re.findall(r"^ +server ", rays, re.MULTILINE))
+
+
 @pytest.fixture
 def checked(monkeypatch):
     """Ask HAProxy about a file and return what it says."""

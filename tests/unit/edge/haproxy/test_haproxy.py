@@ -3,6 +3,7 @@
 import json
 import uuid
 from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -345,6 +346,19 @@ def test_a_replica_that_breaks_off_is_a_502_after_two_more_tries(edge, replicas)
     assert "broke off" in error(answer)
     assert answer.headers["retry-after"] == "1"
     assert replicas["m"].seen == before + 3
+
+
+def test_a_replica_that_a_request_waits_for_is_probed(edge, replicas, eventually):
+    with edge.connect() as client:
+        client.sendall(b"GET /v2/models/m HTTP/1.1\r\nHost: x\r\nX-Takes-S: 2\r\n\r\n")
+        eventually(lambda: is_probed(replicas["m"].server_port))
+        assert response(client).status == 200
+
+
+def is_probed(port):
+    """Return whether a connection to this port has the timer of keep-alive."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[2].endswith(f":{port:04X}") and row[5].startswith("02") for row in rows)
 
 
 def test_headers_that_are_too_large_are_refused_in_json(edge):
