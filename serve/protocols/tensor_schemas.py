@@ -104,11 +104,15 @@ def _v1_request_forms(signature: Signature, *, is_default: bool) -> list[Schema]
     names: Schema = {"enum": [signature.name, ""]} if is_default else {"const": signature.name}
     required = () if is_default else ("signature_name",)
     inputs = signature.inputs
-    columns = _values(inputs, lambda spec: _nested(spec, _v1_element))
+    columns = _any_of(_bare_and_named(inputs, lambda spec: _nested(spec, _v1_element))) or {}
     forms = {"inputs": (columns, "instances")}
     if all(spec.shape != () for spec in inputs):
-        rows = _list_of(_values(inputs, lambda spec: _row(spec, _v1_element)), _row_count(inputs))
-        forms["instances"] = ({"minItems": 1, **rows}, "inputs")
+        count = _row_count(inputs)
+        rows = [
+            {"minItems": 1, **_list_of(row, count)}
+            for row in _bare_and_named(inputs, lambda spec: _row(spec, _v1_element))
+        ]
+        forms["instances"] = (_any_of(rows) or {}, "inputs")
     return [
         {
             "title": f"{signature.name}, {key}",
@@ -135,10 +139,10 @@ def _v1_response_forms(outputs: Sequence[TensorSpec]) -> list[Schema]:
     return forms
 
 
-def _values(specs: Sequence[TensorSpec], value: OfElement) -> Schema:
-    """Return the schema of tensors by name; of a single one with its name or without."""
+def _bare_and_named(specs: Sequence[TensorSpec], value: OfElement) -> list[Schema]:
+    """Return the schema of tensors by name, and that of a single one without."""
     named = _named(specs, value)
-    return {"anyOf": [value(specs[0]), named]} if len(specs) == 1 else named
+    return [value(specs[0]), named] if len(specs) == 1 else [named]
 
 
 def _bare_or_named(specs: Sequence[TensorSpec], value: OfElement) -> Schema:

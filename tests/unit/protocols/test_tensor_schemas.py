@@ -188,6 +188,7 @@ def test_what_v2_takes_in_another_form_fits(document):
         ({"instances": [{"s": "a"}], "signature_name": "one"}, True),
         ({"inputs": ["a"], "signature_name": "one"}, True),
         ({}, False),
+        ({"instances": ["a", {"s": "a"}], "signature_name": "one"}, False),
         ({"instances": [], "signature_name": "one"}, False),
         ({"instances": ["a"]}, False),
         ({"instances": [{"x": [1, 2], "n": 3}], "inputs": {"x": [[1, 2]], "n": [3]}}, False),
