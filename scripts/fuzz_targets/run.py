@@ -29,7 +29,7 @@ _CPU_S = 5.0
 
 
 def main() -> None:
-    """Fuzz the target that the command line names; ends with 77 and a file if it finds any fault."""
+    """Fuzz the target that the command line names; ends with 77 and a file for a finding."""
     options = argparse.ArgumentParser(prog="scripts/fuzz")
     options.add_argument("target", choices=TARGETS)
     options.add_argument("--seconds", type=int, default=60)
