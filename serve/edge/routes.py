@@ -1,9 +1,9 @@
 """The URL grammar: what a path asks for. The only place in Strata that takes paths apart.
 
-    /v2/models/<model>[/versions/<n> | /labels/<label>][/ready | /infer]                        V2
+    /v2/models/<model>[/versions/<n> | /labels/<label>][/ready | /infer | /openapi.json]        V2
     /v1/models/<model>[/versions/<n> | /labels/<label>][/metadata | :predict | ...]             V1
     /v2/models/<model>/v1[...]     the same V1 path below the model's own route prefix
-    / /v1/models /v2 ...           the platform's own
+    / /v1/models /v2 /openapi.json ... the platform's own
 
 Asked by the endpoint of a model, by the gateway, and by what names a request in traces and logs.
 Sources: Open Inference Protocol, "HTTP/REST"; TensorFlow Serving's http_rest_api_handler.cc, by
@@ -28,7 +28,8 @@ _V1_BELOW = re.compile(
     re.IGNORECASE,
 )
 _V2_BELOW = re.compile(
-    r"(?:/versions/(?P<version>0*[0-9]{1,19})|/labels/(?P<label>[^/]+))?(?P<verb>/ready|/infer)?"
+    r"(?:/versions/(?P<version>0*[0-9]{1,19})|/labels/(?P<label>[^/]+))?"
+    r"(?P<verb>/ready|/infer|/openapi\.json)?"
 )
 # Of HAProxy's agents alone: other settings need other lines of its configuration.
 EDGE_CHANGED = "/strata/edge/changed"
@@ -40,6 +41,7 @@ _METHODS: Mapping[str, str] = {
     "status": "GET",
     "metadata": "GET",
     "ready": "GET",
+    "openapi.json": "GET",
     "infer": "POST",
     "predict": "POST",
     "classify": "POST",
@@ -49,6 +51,7 @@ _METHODS: Mapping[str, str] = {
 _PLATFORM: Mapping[str, tuple[str, str, str]] = {
     "/": ("v1", "alive", "GET"),
     "/v1/models": ("v1", "list", "GET"),
+    "/openapi.json": ("v2", "openapi.json", "GET"),
     "/v2": ("v2", "metadata", "GET"),
     "/v2/models": ("v2", "list", "GET"),
     "/v2/health/live": ("v2", "live", "GET"),

@@ -16,6 +16,7 @@ from serve.errors import InvalidRequest
 from serve.types import Array
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+_LONGEST_MESSAGE = 4_000  # characters; names that a client sends, which it quotes, have any length
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -107,6 +108,8 @@ def dump(document: Any) -> bytes:
 
 def encode_error(message: str) -> bytes:
     """Return the error body that V2 clients and TensorFlow Serving clients read."""
+    if len(message) > _LONGEST_MESSAGE:
+        message = f"{message[:_LONGEST_MESSAGE]}... ({len(message)} characters in all)"
     # A message may quote what a client sent; half a surrogate pair cannot be written.
     return encode_json({"error": message.encode(errors="replace").decode()})
 

@@ -16,10 +16,16 @@ def read_arrays(path: Path) -> Tensors:
     Strings may be bytes or text, which becomes UTF-8.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it is one array without a name; write it by numpy.savez(FILE, x=...)")
+        with file:
             return {name: _as_bytes(file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError) as err:  # numpy has EOFError for an empty file
-        raise ValueError(f"{path}: cannot be read as .npz: {err}") from err
+    # What is wrong with a zip, what it holds, or a header of numpy's is raised by many modules, in
+    # as many ways; MemoryError is for a shape that is not there.
+    except Exception as err:
+        why = str(err) or type(err).__name__
+        raise ValueError(f"{path}: cannot be read as .npz: {why}") from err
 
 
 def _as_bytes(array: Array) -> Array:

@@ -202,10 +202,7 @@ _kept_described = lru_cache(maxsize=512)(_described)
 def _describe(document: dict[str, Any], key: str) -> _Described:
     """Return what a document says of the tensors under a key and of how to compute them."""
     tensors = [_tensor(each) for each in _list_of_objects(document, key, required=True)]
-    names = [tensor.name for tensor in tensors]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest(f"tensor '{twice}' is given twice")
+    _check_names(tensors)
     parameters = _object(document, "parameters")
     outputs = _list_of_objects(document, "outputs") if key == "inputs" else []
     return _Described(
@@ -218,6 +215,14 @@ def _describe(document: dict[str, Any], key: str) -> _Described:
         timeout_s=_timeout_s(parameters),
         form=_output_format(parameters, outputs),
     )
+
+
+def _check_names(tensors: Sequence[_Tensor]) -> None:
+    names = set()
+    for tensor in tensors:
+        if tensor.name in names:
+            raise InvalidRequest(f"tensor '{tensor.name}' is given twice")
+        names.add(tensor.name)
 
 
 def _tensor(described: dict[str, Any]) -> _Tensor:

@@ -7,6 +7,7 @@ nothing: what was not foreseen is a 500 in JSON, and what fails beside a request
 
     GET  [/versions/V]            model metadata            GET  [/versions/V]/ready
     POST [/versions/V]/infer      Open Inference Protocol V2
+    GET  [/versions/V]/openapi.json    what these paths take, for tools
     *    /v1[...]                 what TensorFlow Serving has under /v1/models/<name>[...]
 """
 
@@ -35,7 +36,7 @@ from serve.edge.presence import Presence
 from serve.edge.routes import Target, parse_path
 from serve.edge.unforeseen import unforeseen
 from serve.errors import DeadlineExceeded, InferenceFailed, ServeError
-from serve.protocols import metadata_v2, rest_v1, rest_v2
+from serve.protocols import metadata_v2, openapi, rest_v1, rest_v2
 from serve.protocols.json_documents import encode_json
 from serve.replica.loaded_version import LoadedVersion
 from serve.replica.model import Model
@@ -78,6 +79,7 @@ class ModelEndpoint:
             ("v2", "infer"): self._infer,
             ("v2", "metadata"): self._metadata_v2,
             ("v2", "ready"): self._ready_v2,
+            ("v2", "openapi.json"): self._openapi,
             ("v1", "predict"): self._infer,
             ("v1", "metadata"): self._metadata_v1,
             ("v1", "status"): self._status_v1,
@@ -250,6 +252,17 @@ class ModelEndpoint:
     async def _ready_v2(self, target: Target, exchange: Exchange) -> HttpResponse:
         self._model.number_served(target.version, target.label)
         return HttpResponse(200, encode_json({"name": self._model.name, "ready": True}))
+
+    async def _openapi(self, target: Target, exchange: Exchange) -> HttpResponse:
+        loaded = self._model.choose(target.version, target.label)
+        document = openapi.model_document(
+            self._model.name,
+            target.below.removesuffix("/openapi.json"),
+            str(loaded.number),
+            loaded.engine.signatures,
+            loaded.engine.default_signature,
+        )
+        return HttpResponse(200, encode_json(document))
 
     async def _metadata_v1(self, target: Target, exchange: Exchange) -> HttpResponse:
         loaded = self._model.choose(target.version, target.label)

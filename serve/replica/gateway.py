@@ -7,7 +7,7 @@ Behind Ray's own proxy V1 paths come here always, since a route prefix cannot ex
 does all that is for models in pools.
 
     GET  /                          V1 liveness           GET  /v2, /v2/health/live, .../ready
-    GET  /v1/models                 names                 GET  /v2/models
+    GET  /v1/models                 names                 GET  /v2/models, /openapi.json
     *    /v1/models/<name>[...]     to the model          POST /v2/repository/index
     *    /v2/models/<name>[...]     to the model
 """
@@ -40,7 +40,7 @@ from serve.edge.routes import Target, parse_path
 from serve.edge.unforeseen import unforeseen
 from serve.errors import ModelNotFound, ModelNotReady, ServeError
 from serve.pipelines.remote import Place, outcome, translated
-from serve.protocols import metadata_v2
+from serve.protocols import metadata_v2, openapi
 from serve.protocols.json_documents import encode_json
 from serve.replica.application_states import ApplicationStates
 from serve.replica.edges import restart_edges
@@ -202,6 +202,7 @@ class Gateway:
             "list": self._list,
             "index": self._index,
             "edge_changed": partial(self._edge_changed, request),
+            "openapi.json": self._openapi,
         }
         return await handlers[str(target.verb)]()
 
@@ -246,6 +247,9 @@ class Gateway:
 
     async def _list(self) -> HttpResponse:
         return _json({"models": list(self.models)})
+
+    async def _openapi(self) -> HttpResponse:
+        return _json(openapi.platform_document(self.models, __version__))
 
     async def _index(self) -> HttpResponse:
         places = {name: self._place(name) for name in self.models if name not in self._awaited}

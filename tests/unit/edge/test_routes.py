@@ -23,6 +23,8 @@ NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatc
         ("GET", "/v2/models/m", ("m", None, None, "metadata")),
         ("GET", "/v2/models/m/versions/3/ready", ("m", 3, None, "ready")),
         ("POST", "/v2/models/m/infer", ("m", None, None, "infer")),
+        ("GET", "/v2/models/m/openapi.json", ("m", None, None, "openapi.json")),
+        ("GET", "/v2/models/m/versions/3/openapi.json", ("m", 3, None, "openapi.json")),
         ("POST", "/v2/models/m/labels/stable/infer", ("m", None, "stable", "infer")),
         ("GET", "/v2", (None, None, None, "metadata")),
         ("GET", "/v2/health/ready/", (None, None, None, "ready")),
@@ -35,6 +37,11 @@ def test_a_path_says_what_it_asks_for(method, path, expected):
     assert (target.model, target.version, target.label, target.verb) == expected
     assert target.protocol == path[1:3].lower()
     assert target.refusal(method) is None
+
+
+def test_the_platforms_document_is_at_its_root():
+    target = parse_path("/openapi.json")
+    assert (target.model, target.verb, target.refusal("GET")) == (None, "openapi.json", None)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +71,7 @@ def test_verbs_that_strata_lacks_are_unsupported(verb):
         ("GET", "/v2/models/m/infer/", 404, None),
         ("GET", "/V2/models/m", 404, None),
         ("GET", "/favicon.ico", 404, None),
+        ("GET", "/v2/models/m/openapi-json", 404, None),
         ("GET", "/v1/models/:predict", 404, None),
         ("GET", "/v2/models/m/infer", 405, b"POST, OPTIONS"),
         ("POST", "/v2/models/m/ready", 405, b"GET, HEAD, OPTIONS"),
@@ -141,6 +149,7 @@ def test_no_path_is_too_strange_to_be_read(path):
         ("/v2/models/m/infer", "/v2/models/m/infer"),
         ("/v2/models/m/versions/3/infer", "/v2/models/m/versions/{version}/infer"),
         ("/v2/models/m/labels/stable/ready", "/v2/models/m/labels/{label}/ready"),
+        ("/v2/models/m/versions/3/openapi.json", "/v2/models/m/versions/{version}/openapi.json"),
         ("/v1/models/m/versions/3:predict", "/v1/models/m/versions/{version}:predict"),
         ("/V1/models/m/Versions/3:PREDICT", "/v1/models/m/versions/{version}:predict"),
         ("/v2/models/m/v1/versions/3:predict", "/v1/models/m/versions/{version}:predict"),

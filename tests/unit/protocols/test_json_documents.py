@@ -112,6 +112,15 @@ def test_an_error_is_written_whatever_it_quotes(message):
     assert json.loads(encode_error(message)).keys() == {"error"}
 
 
+@pytest.mark.parametrize("character", ["a", "\x7f", "\0", "\ud800", "😀"])
+def test_an_error_that_quotes_megabytes_is_short(character):
+    body = encode_error("it begins" + character * 1_000_000)
+    assert len(body) < 30_000
+    said = json.loads(body)["error"]
+    assert said.startswith("it begins")
+    assert said.endswith("... (1000009 characters in all)")
+
+
 @given(st.text())
 def test_tritonclient_reads_an_error_whatever_its_message(message):
     from tritonclient.http._utils import _get_error

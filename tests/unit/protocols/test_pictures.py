@@ -1,3 +1,7 @@
+import struct
+import tracemalloc
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,3 +59,59 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
         load_image(tmp_path / "a.png", _GREY)
     with pytest.raises(InvalidRequest, match="no such file"):
         load_image(tmp_path / "b.png", _GREY)
+
+
+def _png(width, height, *more):
+    """Return a PNG that claims so many pixels; `more` are chunks behind its head."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*each) for each in ((b"IHDR", head), *more))
+
+
+def _chunk(kind, content, length=None):
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", length or len(content)) + kind + content + checksum
+
+
+_ROW = zlib.compress(b"\0" * 29 * 28)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        _png(28, 28),
+        _png(28, 28, (b"IDAT", b"no picture")),
+        _png(20_000, 20_000, (b"IDAT", _ROW)),
+        _png(9_000, 9_000, (b"IDAT", _ROW)),
+        _png(0, 28, (b"IDAT", _ROW)),
+        b"P5 28 28 99999999999999999999",
+        b"P6\n28 28\n255\n" + b"1",
+        b"GIF89a" + b"\xff" * 50,
+        b"BM" + b"\xff" * 50,
+        b"RIFF\xff\xff\xff\xffWEBPVP8 ",
+    ],
+)
+def test_a_broken_picture_is_named_and_takes_little_memory(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match=r"a\.png: not a picture that can be read: ."):
+            load_image(tmp_path / "a.png", _GREY)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_picture_takes_no_memory_for_bytes_that_it_only_claims_to_have(tmp_path):
+    (tmp_path / "a.png").write_bytes(_png(28, 28, (b"IDAT", _ROW, 2**31 - 1)))
+    tracemalloc.start()
+    try:
+        assert load_image(tmp_path / "a.png", _GREY).shape == (1, 28, 28, 1)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_picture_that_may_not_be_read_is_named(tmp_path):
+    with pytest.raises(InvalidRequest, match=r"cannot be read: .*directory"):
+        load_image(tmp_path, _GREY)

@@ -205,6 +205,30 @@ def test_a_bad_tensor_is_refused(tensor, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("apart", [1, 20_000])
+def test_a_name_that_is_given_twice_is_told(apart):
+    tensors = [{"name": str(n), "datatype": "FP32", "shape": [0], "data": []} for n in range(apart)]
+    body = json.dumps({"inputs": [*tensors, tensors[-1]]}).encode()
+    with pytest.raises(InvalidRequest, match=f"tensor '{apart - 1}' is given twice"):
+        rest_v2.decode_request(body, None)
+
+
+def test_many_names_are_compared_as_often_as_there_are_names():
+    class Name(str):
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            Name.compared += 1
+            return str.__eq__(self, other)
+
+    names = [Name(number) for number in (*range(1000), 999)]
+    tensors = [{"name": n, "datatype": "FP32", "shape": [0], "data": []} for n in names]
+    with pytest.raises(InvalidRequest, match="tensor '999' is given twice"):
+        rest_v2._describe({"inputs": tensors}, "inputs")
+    assert Name.compared < 2000
+
+
 def test_nan_for_an_integer_is_refused_and_for_a_float_is_nan():
     good = _body(data=[1, 2]).replace(b"[1, 2]", b"[NaN, Infinity]")
     assert np.isnan(rest_v2.decode_request(good, None)[0].inputs["a"][0])

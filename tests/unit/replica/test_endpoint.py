@@ -135,6 +135,17 @@ def test_v2_says_that_a_loaded_version_is_ready(path):
 
 
 @pytest.mark.parametrize(
+    ("below", "version"), [("", "3"), ("/versions/1", "1"), ("/labels/stable", "1")]
+)
+def test_a_document_for_tools_has_the_tensors_of_the_version_of_its_path(below, version):
+    status, document = _get(f"{below}/openapi.json")
+    assert (status, document["info"]["version"]) == (200, version)
+    assert {f"{_MODEL}{below}/infer", f"/v1/models/digits{below}:predict"} <= set(document["paths"])
+    inputs = document["components"]["schemas"]["InferRequest"]["properties"]["inputs"]
+    assert inputs["items"]["properties"]["name"] == {"const": "x"}
+
+
+@pytest.mark.parametrize(
     ("path", "version"),
     [("/v1/metadata", "3"), ("/v1/versions/1/metadata", "1"), ("/v1/labels/stable/metadata", "1")],
 )
@@ -170,6 +181,7 @@ def test_v1_status_tells_of_every_version_and_why_one_could_not_be_loaded():
         ("POST", "/{}/infer"),
         ("GET", "/{}"),
         ("GET", "/{}/ready"),
+        ("GET", "/{}/openapi.json"),
         ("POST", "/v1/{}:predict"),
         ("GET", "/v1/{}"),
         ("GET", "/v1/{}/metadata"),

@@ -475,6 +475,8 @@ def test_the_platforms_own_paths_tell_of_it(gateway_of):
         assert _get(served, path) == (200, {"models": ["digits", "words"]})
     status, metadata = _get(served, "/v2")
     assert (status, metadata["name"]) == (200, "strata")
+    status, document = _get(served, "/openapi.json")
+    assert (status, [each["name"] for each in document["x-models"]]) == (200, ["digits", "words"])
     assert _get(served, "/v2/health/live", "POST")[0] == 405
     assert _get(served, "/v2/nothing")[0] == 404
 
