@@ -1,0 +1,125 @@
+"""`scripts/chaos`: a platform under half of what it bears, hurt in one way after the other.
+
+Prints what each fault cost, and writes it into a page of Markdown. Exit code 1 if a request failed
+where none may.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from bench.command import run
+
+from reliability.faults import Fault, Suffered, chosen, suffer
+from reliability.load import Client, Question
+from reliability.report import COLUMNS, markdown, row, write_between
+from serve.cli.printing import err, print_table
+from serve.config.file import load
+from serve.errors import ServeError
+
+SHARE = 0.5  # of what the platform bears, by default
+_CLIENTS = 16  # that find out what it bears
+_CONNECTIONS = 64
+_MEASURE_S = 6.0
+
+
+def bench(
+    faults: Annotated[
+        list[str] | None, typer.Argument(help="Names of faults; all of them if left out.")
+    ] = None,
+    cluster: Annotated[
+        bool, typer.Option("--cluster/--local", help="A release on a cluster, or a platform here.")
+    ] = False,
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="With --cluster: where the release is.")
+    ] = "default",
+    release: Annotated[str, typer.Option(help="With --cluster: its name.")] = "strata",
+    next_image: Annotated[
+        str | None, typer.Option(help="With --cluster: REPOSITORY:TAG to update the code to.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.05, max=0.9, help="Load, as a share of what is borne.")
+    ] = SHARE,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each fault is done.")] = 1,
+    config: Annotated[Path, typer.Option(help="File of the repository with the models.")] = Path(
+        "strata.yaml"
+    ),
+    page: Annotated[
+        Path | None, typer.Option("--out", help="Page to write the table into, at its mark.")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Name the faults and end.")] = False,
+) -> None:
+    """Hurt a platform under load, and tell how many requests each fault failed.
+
+    \b
+    Examples: scripts/chaos
+              scripts/chaos replica haproxy --rounds 3
+              scripts/chaos --cluster --namespace strata --out docs/reliability.md
+    """
+    platform, known = _platform(cluster, namespace, release, next_image, config)
+    if listed:
+        print_table(("FAULT", "WHAT IS DONE"), [(each.name, each.what) for each in known])
+        return
+    wanted = [each for each in chosen(known, faults or ()) for _ in range(rounds)]
+    with platform as running:
+        told, conditions = asyncio.run(_hurt(running, wanted, share))
+    print_table(COLUMNS, [row(each) for each in told])
+    if page is not None:
+        write_between(page, "cluster" if cluster else "local", markdown(told, conditions))
+    if not all(each.holds for each in told):
+        sys.exit(1)
+
+
+def _platform(
+    cluster: bool, namespace: str, release: str, next_image: str | None, config: Path
+) -> tuple[AbstractContextManager[Any], list[Fault[Any]]]:
+    models = Path(load(config).repository.root)
+    if cluster:
+        from reliability.release import releases
+        from reliability.release_faults import release_faults
+
+        return releases(namespace, release, models), release_faults(next_image)
+    from reliability.local import local
+    from reliability.local_faults import local_faults
+
+    return local(models), local_faults()
+
+
+async def _hurt(
+    platform: Any, faults: Sequence[Fault[Any]], share: float
+) -> tuple[list[Suffered], str]:
+    """Do the faults one after the other; return their costs and what the load was."""
+    questions: list[Question] = await asyncio.to_thread(platform.questions)
+    client = Client(platform.address, questions)
+    await client.connect(_CONNECTIONS)
+    await _require_right(client, len(questions))
+    borne = max([await client.bears(_CLIENTS, _MEASURE_S) for _ in range(2)])
+    rate = share * borne
+    conditions = (
+        f"{rate:.0f} requests a second, {share:.0%} of the {borne:.0f} that the platform bears."
+    )
+    err.print(conditions)
+    told = []
+    for fault in faults:
+        err.print(f"[dim]{fault.name}: {fault.what}[/dim]")
+        told.append(await suffer(platform, fault, client, rate))
+        err.print("  ".join(row(told[-1])), markup=False, soft_wrap=True)
+    client.close()
+    return told, conditions
+
+
+async def _require_right(client: Client, count: int) -> None:
+    """Raise ServeError unless each question is answered right before anything is hurt."""
+    for _ in range(count):
+        await client.ask_next()
+    wrong = {f"{each.question}: {each.failure}" for each in client.outcomes if each.failure}
+    if wrong:
+        raise ServeError(f"not answered right before any fault: {'; '.join(sorted(wrong))}")
+
+
+if __name__ == "__main__":
+    run(bench)
