@@ -6,8 +6,8 @@ where none may.
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +16,17 @@ from bench.command import run
 
 from reliability.faults import Fault, Suffered, chosen, suffer
 from reliability.load import Client, Question
+from reliability.local import local
+from reliability.local_faults import local_faults
+from reliability.release import releases
+from reliability.release_faults import release_faults
 from reliability.report import COLUMNS, markdown, row, write_between
 from serve.cli.printing import err, print_table
 from serve.config.file import load
 from serve.errors import ServeError
 
 SHARE = 0.5  # of what the platform bears, by default
-_CLIENTS = 16  # that find out what it bears
 _CONNECTIONS = 64
-_MEASURE_S = 6.0
 
 
 def bench(
@@ -40,6 +42,12 @@ def bench(
     release: Annotated[str, typer.Option(help="With --cluster: its name.")] = "strata",
     next_image: Annotated[
         str | None, typer.Option(help="With --cluster: REPOSITORY:TAG to update the code to.")
+    ] = None,
+    lose_node: Annotated[
+        str | None, typer.Option(help="With --cluster: command that switches $NODE off.")
+    ] = None,
+    return_node: Annotated[
+        str | None, typer.Option(help="With --cluster: command that switches $NODE on again.")
     ] = None,
     share: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Load, as a share of what is borne.")
@@ -60,56 +68,52 @@ def bench(
               scripts/chaos replica haproxy --rounds 3
               scripts/chaos --cluster --namespace strata --out docs/reliability.md
     """
-    platform, known = _platform(cluster, namespace, release, next_image, config)
+    platform: AbstractContextManager[Any]
+    known: list[Fault[Any]]
+    if cluster:
+        platform = releases(namespace, release)
+        known = release_faults(next_image, lose_node, return_node)
+    else:
+        platform, known = local(Path(load(config).repository.root)), local_faults()
     if listed:
         print_table(("FAULT", "WHAT IS DONE"), [(each.name, each.what) for each in known])
         return
-    wanted = [each for each in chosen(known, faults or ()) for _ in range(rounds)]
+    named = chosen(known, faults or ())
+    wanted = [each for each in named for _ in range(rounds)]
     with platform as running:
-        told, conditions = asyncio.run(_hurt(running, wanted, share))
+        told = asyncio.run(_hurt(running, wanted, share))
     print_table(COLUMNS, [row(each) for each in told])
     if page is not None:
-        write_between(page, "cluster" if cluster else "local", markdown(told, conditions))
+        write_between(page, "cluster" if cluster else "local", markdown(told, share))
     if not all(each.holds for each in told):
         sys.exit(1)
 
 
-def _platform(
-    cluster: bool, namespace: str, release: str, next_image: str | None, config: Path
-) -> tuple[AbstractContextManager[Any], list[Fault[Any]]]:
-    models = Path(load(config).repository.root)
-    if cluster:
-        from reliability.release import releases
-        from reliability.release_faults import release_faults
-
-        return releases(namespace, release, models), release_faults(next_image)
-    from reliability.local import local
-    from reliability.local_faults import local_faults
-
-    return local(models), local_faults()
-
-
-async def _hurt(
-    platform: Any, faults: Sequence[Fault[Any]], share: float
-) -> tuple[list[Suffered], str]:
-    """Do the faults one after the other; return their costs and what the load was."""
+async def _hurt(platform: Any, faults: Sequence[Fault[Any]], share: float) -> list[Suffered]:
     questions: list[Question] = await asyncio.to_thread(platform.questions)
-    client = Client(platform.address, questions)
-    await client.connect(_CONNECTIONS)
-    await _require_right(client, len(questions))
-    borne = max([await client.bears(_CLIENTS, _MEASURE_S) for _ in range(2)])
-    rate = share * borne
-    conditions = (
-        f"{rate:.0f} requests a second, {share:.0%} of the {borne:.0f} that the platform bears."
-    )
-    err.print(conditions)
     told = []
-    for fault in faults:
-        err.print(f"[dim]{fault.name}: {fault.what}[/dim]")
-        told.append(await suffer(platform, fault, client, rate))
-        err.print("  ".join(row(told[-1])), markup=False, soft_wrap=True)
-    client.close()
-    return told, conditions
+    async with connected(platform.address, questions) as client:
+        for fault in faults:
+            err.print(f"[dim]{fault.name}: {fault.what}[/dim]")
+            told.append(await suffer(platform, fault, client, share))
+            err.print("  ".join(row(told[-1])), markup=False, soft_wrap=True)
+            if fault.ends:
+                break
+    return told
+
+
+@asynccontextmanager
+async def connected(
+    address: tuple[str, int], questions: Sequence[Question]
+) -> AsyncIterator[Client]:
+    """Yield a client with connections. Raises ServeError where a question is not answered right."""
+    client = Client(address, questions)
+    await client.connect(_CONNECTIONS)
+    try:
+        await _require_right(client, len(questions))
+        yield client
+    finally:
+        client.close()
 
 
 async def _require_right(client: Client, count: int) -> None:

@@ -4,15 +4,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from reliability.figures import Cost, cost_of, late_bound_s
 from reliability.load import Client
 from serve.errors import ServeError
 
 P = TypeVar("P")
-BEFORE_S = 10.0
-AFTER_S = 10.0
+CLIENTS = 16  # that find out what a platform bears
+_BORNE_S = 4.0
+_BEFORE_S = 10.0
+_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,15 @@ class Fault(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class Suffered:
-    """A fault that was done: what it cost, and why it could not be done or did not end."""
+    """A fault that was done: what it cost, and why it could not be done or did not end.
+
+    `rate` is the requests a second that were sent meanwhile.
+    """
 
     fault: str
     what: str
     promises_zero: bool
+    rate: float
     cost: Cost
     problem: str = ""
 
@@ -45,31 +51,30 @@ class Suffered:
         return not self.problem and not (self.promises_zero and self.cost.failed)
 
 
-async def suffer(
-    platform: P,
-    fault: Fault[P],
-    client: Client,
-    rate: float,
-    before_s: float = BEFORE_S,
-    after_s: float = AFTER_S,
-) -> Suffered:
-    """Do a fault while `rate` requests a second are sent, from a while before until one after."""
+async def suffer(platform: P, fault: Fault[P], client: Client, share: float) -> Suffered:
+    """Do a fault while a share of what the platform bears is sent, from before until after it.
+
+    What it bears is measured anew each time: the machine may have others on it, too.
+    """
+    rate = share * await client.bears(CLIENTS, _BORNE_S)
+    if not rate:
+        raise ServeError("the platform answers nothing any more")
     client.outcomes.clear()
     problem = ""
     async with client.sending(rate):
-        await asyncio.sleep(before_s)
+        await asyncio.sleep(_BEFORE_S)
         began = time.monotonic()
         before = list(client.outcomes)
         try:
             await asyncio.to_thread(fault.do, platform)
         except ServeError as err:
             problem = str(err)
-        await asyncio.sleep(after_s)
+        await asyncio.sleep(_AFTER_S)
     cost = cost_of(client.outcomes, began, late_bound_s(before))
-    return Suffered(fault.name, fault.what, fault.promises_zero, cost, problem)
+    return Suffered(fault.name, fault.what, fault.promises_zero, rate, cost, problem)
 
 
-def chosen(faults: Sequence[Fault[P]], names: Sequence[str]) -> list[Fault[P]]:
+def chosen(faults: Sequence[Fault[Any]], names: Sequence[str]) -> list[Fault[Any]]:
     """Return the faults of these names, all where there are none. Raises ServeError."""
     known = {each.name for each in faults}
     if unknown := [name for name in names if name not in known]:

@@ -43,8 +43,8 @@ def late_bound_s(before: Sequence[Outcome]) -> float:
 
 
 def cost_of(outcomes: Sequence[Outcome], began_s: float, late_s: float) -> Cost:
-    """Return what a fault that began at `began_s` cost, by the outcomes from then on."""
-    since = [each for each in outcomes if each.at_s >= began_s]
+    """Return what a fault that began at `began_s` cost: those under way count as those since."""
+    since = [each for each in outcomes if each.at_s + each.took_s >= began_s]
     return Cost(
         sent=len(since),
         failed=Counter(each.failure for each in since if each.failure),
@@ -59,7 +59,7 @@ def _recovered_s(since: Sequence[Outcome], began_s: float, late_s: float) -> flo
     windows: dict[int, list[bool]] = {}
     bad: set[int] = set()
     for each in since:
-        window = int((each.at_s - began_s) / _WINDOW_S)
+        window = int(max(each.at_s - began_s, 0) / _WINDOW_S)
         windows.setdefault(window, []).append(each.took_s > late_s)
         if each.failure:
             bad.add(window)

@@ -27,9 +27,11 @@ def local_faults() -> list[Fault[Local]]:
         Fault("config", "a model's objective and quota change, in place", _config),
         Fault("rolling", "a model's batching changes: its two replicas restart in turn", _rolling),
         Fault("model", "a model is added and taken away: HAProxy starts anew, twice", _model),
-        Fault("version", "a version is published and takes over in two replicas", _version),
+        Fault(
+            "version", "a version is published and takes over in two replicas", publish_a_version
+        ),
         Fault("label", "a label moves to another version", _label),
-        Fault("replica", "a replica of two is killed (SIGKILL)", _replica),
+        Fault("replica", "a replica of two is killed (SIGKILL)", kill_a_replica),
         Fault("memory", "a replica of two is killed by the kernel, out of memory", _memory),
         Fault("only-replica", "the only replica of a model is killed", _only_replica),
         Fault("pool", "the only replica of a pool is killed", _pool),
@@ -64,7 +66,8 @@ def _model(platform: Local) -> None:
     until("it is gone", lambda: name not in platform.api.states())
 
 
-def _version(platform: Local) -> None:
+def publish_a_version(platform: Local) -> None:
+    """Publish the next version of digits and wait until it is served."""
     newest = max(int(each.name) for each in (platform.repository / "digits").glob("[0-9]*"))
     # As the right answers have it: digits and digits-small in turn.
     platform.publish(("digits-small", "digits")[(newest + 1) % 2], "digits")
@@ -96,7 +99,8 @@ def _kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def _replica(platform: Local) -> None:
+def kill_a_replica(platform: Local) -> None:
+    """Kill a replica of digits and wait until there is another one."""
     _kill_replica(platform, "digits", _kill)
 
 

@@ -8,8 +8,8 @@ from reliability.faults import Suffered
 from reliability.figures import LATE_TIMES
 from serve.errors import ServeError
 
-COLUMNS = ("FAULT", "SENT", "FAILED", "LATE", "SLOWEST", "RECOVERED IN", "")
-_HEAD = "| fault | what is done | sent | failed | late | slowest | recovered in |"
+COLUMNS = ("FAULT", "A SECOND", "SENT", "FAILED", "LATE", "SLOWEST", "RECOVERED IN", "")
+_HEAD = "| fault | what is done | a second | sent | failed | late | slowest | recovered in |"
 
 
 def row(each: Suffered) -> tuple[str, ...]:
@@ -17,11 +17,12 @@ def row(each: Suffered) -> tuple[str, ...]:
     return (each.fault, *_figures(each), _verdict(each))
 
 
-def markdown(told: Sequence[Suffered], conditions: str) -> str:
+def markdown(told: Sequence[Suffered], share: float) -> str:
     """Return the table with a sentence of the load before it."""
     rows = [f"| `{each.fault}` | {each.what} | {' | '.join(_figures(each))} |" for each in told]
-    bound = f"Late is beyond {LATE_TIMES:g} times the p99 of the ten seconds before the fault."
-    return "\n".join([f"{conditions} {bound}", "", _HEAD, "|---|---|---|---|---|---|---|", *rows])
+    load = f"The load is {share:.0%} of what the platform bore just before each fault."
+    late = f"Late is beyond {LATE_TIMES:g} times the p99 of the ten seconds before it."
+    return "\n".join([f"{load} {late}", "", _HEAD, "|---|---|---|---|---|---|---|---|", *rows])
 
 
 def write_between(path: Path, mark: str, text: str) -> None:
@@ -41,6 +42,7 @@ def write_between(path: Path, mark: str, text: str) -> None:
 def _figures(each: Suffered) -> tuple[str, ...]:
     cost = each.cost
     return (
+        f"{each.rate:.0f}",
         f"{cost.sent:,}",
         failed_text(cost.failed),
         f"{cost.late} (> {cost.late_s * 1e3:.0f} ms)",
