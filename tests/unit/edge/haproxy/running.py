@@ -13,10 +13,13 @@ from typing import Any, Self
 from ray.serve._private.haproxy import BackendConfig
 from ray.serve.config import HTTPOptions
 
+from serve.config.schema import Http
+from serve.deploy.environment import ray_environment
 from serve.edge.haproxy.configuration import with_edge
 from tests.integration.conftest import free_port
 from tests.unit.edge.haproxy.rays import write
 
+_SETTINGS = ray_environment(Http(), open_files=20_000)
 _LAUNCH = [sys.executable, "-c", "from serve.edge.haproxy.launcher import main; main()"]
 
 
@@ -33,8 +36,9 @@ class Edge:
             stats_port=self.stats_port,
             metrics_port=self.metrics_port,
             bufsize=81920,
-            retry_on="conn-failure empty-response",
-            retries=2,
+            retry_on=_SETTINGS["RAY_SERVE_HAPROXY_RETRY_ON"],
+            retries=int(_SETTINGS["RAY_SERVE_HAPROXY_RETRIES"]),
+            observe_error_limit=int(_SETTINGS["RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT"]),
             **settings,
         )
 

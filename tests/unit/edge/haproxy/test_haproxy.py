@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serve.edge.routes import parse_path
 from tests.integration.conftest import free_port
-from tests.unit.edge.haproxy.echo import Echo
+from tests.unit.edge.haproxy.echo import Dying, Echo
 from tests.unit.edge.haproxy.rays import application
 from tests.unit.edge.haproxy.running import Edge, response
 
@@ -338,13 +338,28 @@ def test_errors_of_a_replica_and_plain_text_that_is_none_stay(edge):
     assert (answer.status, answer.body) == (200, b"fine")
 
 
-def test_a_replica_that_breaks_off_is_a_502_after_two_more_tries(edge, replicas):
+def test_a_replica_that_breaks_off_is_a_502_after_three_more_tries(edge, replicas):
     before = replicas["m"].seen
     answer = edge.ask("/v2/models/m/infer", "POST", b"x", X_Dies="1")
     assert answer.status == 502
     assert "broke off" in error(answer)
     assert answer.headers["retry-after"] == "1"
-    assert replicas["m"].seen == before + 3
+    assert replicas["m"].seen == before + 4
+
+
+def test_the_only_replica_may_die_in_the_slow_way_of_large_processes(
+    replicas, tmp_path, eventually
+):
+    """It breaks connections off, those too that it took while it died, and then refuses them."""
+    dying = Dying(breaks_off=2)
+    fallback = replicas["proxy"].server_port
+    gateway = application("gateway", replicas["gateway"].server_port)
+    model = application("dying", dying.port, fallback=fallback)
+    with Edge(tmp_path, model, gateway, idle_s=60) as edge:
+        eventually(edge.is_up)
+        answer = edge.ask("/v2/models/dying/infer", "POST", b"x")
+    assert dying.broke_off == 2
+    assert reached(answer)[0] == "proxy"
 
 
 def test_headers_that_are_too_large_are_refused_in_json(edge):
