@@ -5,9 +5,11 @@ where none may.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +19,7 @@ from bench.command import run
 from reliability.faults import Fault, Suffered, chosen, suffer
 from reliability.load import Client, Question
 from reliability.local import local
-from reliability.local_faults import local_faults
+from reliability.local_faults import local_faults, store_faults
 from reliability.release import releases
 from reliability.release_faults import release_faults
 from reliability.report import COLUMNS, markdown, row, write_between
@@ -27,6 +29,14 @@ from serve.errors import ServeError
 
 SHARE = 0.5  # of what the platform bears, by default
 _CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Faults, and the platform that they are done to."""
+
+    platform: AbstractContextManager[Any]
+    faults: list[Fault[Any]]
 
 
 def bench(
@@ -43,11 +53,12 @@ def bench(
     next_image: Annotated[
         str | None, typer.Option(help="With --cluster: REPOSITORY:TAG to update the code to.")
     ] = None,
-    lose_node: Annotated[
-        str | None, typer.Option(help="With --cluster: command that switches $NODE off.")
+    lose: Annotated[
+        str | None,
+        typer.Option("--lose-node", help="With --cluster: command that switches $NODE off."),
     ] = None,
-    return_node: Annotated[
-        str | None, typer.Option(help="With --cluster: command that switches $NODE on again.")
+    back: Annotated[
+        str | None, typer.Option("--return-node", help="With --cluster: and on again.")
     ] = None,
     share: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Load, as a share of what is borne.")
@@ -59,6 +70,9 @@ def bench(
     page: Annotated[
         Path | None, typer.Option("--out", help="Page to write the table into, at its mark.")
     ] = None,
+    log: Annotated[
+        Path, typer.Option(help="With --local: what HAProxy says of requests that fail.")
+    ] = Path(os.devnull),
     listed: Annotated[bool, typer.Option("--list", help="Name the faults and end.")] = False,
 ) -> None:
     """Hurt a platform under load, and tell how many requests each fault failed.
@@ -68,20 +82,22 @@ def bench(
               scripts/chaos replica haproxy --rounds 3
               scripts/chaos --cluster --namespace strata --out docs/reliability.md
     """
-    platform: AbstractContextManager[Any]
-    known: list[Fault[Any]]
     if cluster:
-        platform = releases(namespace, release)
-        known = release_faults(next_image, lose_node, return_node)
+        groups = [_Group(releases(namespace, release), release_faults(next_image, lose, back))]
     else:
-        platform, known = local(Path(load(config).repository.root)), local_faults()
+        models = Path(load(config).repository.root)
+        in_store = local(models, log, in_store=True)
+        groups = [_Group(in_store, store_faults()), _Group(local(models, log), local_faults())]
+    known = [fault for group in groups for fault in group.faults]
     if listed:
         print_table(("FAULT", "WHAT IS DONE"), [(each.name, each.what) for each in known])
         return
-    named = chosen(known, faults or ())
-    wanted = [each for each in named for _ in range(rounds)]
-    with platform as running:
-        told = asyncio.run(_hurt(running, wanted, share))
+    wanted = chosen(known, faults or ())
+    told = []
+    for group in groups:
+        if mine := [each for each in group.faults if each in wanted for _ in range(rounds)]:
+            with group.platform as running:
+                told += asyncio.run(_hurt(running, mine, share))
     print_table(COLUMNS, [row(each) for each in told])
     if page is not None:
         write_between(page, "cluster" if cluster else "local", markdown(told, share))

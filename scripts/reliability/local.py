@@ -12,15 +12,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from bench.peers.processes import Process, command_of, descendants, name_of
 
+from reliability.haproxy_log import TARGET_VARIABLE, written_to
 from reliability.load import Question
 from reliability.questions import Asked, answers_of, cascaded, pictures, questions
+from reliability.store import Store, running_store
 from reliability.waiting import until
 from serve.deploy.ray_api import RayServeApi
 from serve.errors import ServeError
@@ -29,6 +32,7 @@ HOST = "127.0.0.1"
 SOURCES = ("digits", "digits-small", "digits-large")
 LABELLED = "digits-tensorflow"
 _THRESHOLD = 0.95
+_MOST_VERSIONS = 1000
 _START_TIMEOUT_S = 600.0
 _COMMAND_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 60.0
@@ -38,16 +42,28 @@ _IN_GATEWAY = "/v2/health/live"
 class Local:
     """A running platform: its file, its commands as a user gives them, and its processes."""
 
-    def __init__(self, folder: Path, models: Path, root: str | None = None) -> None:
-        """Write the platform's file; `models` is a repository that has the SOURCES."""
-        self.folder, self.models = folder, models
+    def __init__(
+        self,
+        folder: Path,
+        models: Path,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        store: Store | None = None,
+    ) -> None:
+        """Write the platform's file; `models` is a repository that has the SOURCES.
+
+        Its own repository is in the folder, or in a store where there is one. The variables of
+        `environment` are its processes' alone.
+        """
+        self.folder, self.models, self.store = folder, models, store
         self.config = folder / "strata.yaml"
         self.repository = folder / "models"
         self.metrics_port = _free_port()
-        tree = _config(root or str(self.repository), self.metrics_port)
+        tree = _config(store.root if store else str(self.repository), self.metrics_port)
         self.address = (HOST, tree["http"]["port"])
         self.api = RayServeApi(f"http://{HOST}:{tree['ports']['dashboard']}")
         self.config.write_text(yaml.safe_dump(tree))
+        self.newest: dict[str, int] = {}
+        self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
     def version(self, source: str) -> Path:
@@ -57,9 +73,10 @@ class Local:
             raise ServeError(f"{self.models} has no version of {source}; strata train {source}")
         return max(versions, key=lambda each: int(each.name))
 
-    def put(self, source: str, name: str, version: int = 1) -> None:
-        """Copy a source into the repository before the platform starts."""
-        shutil.copytree(self.version(source), self.repository / name / str(version))
+    def put(self, source: str, name: str) -> None:
+        """Copy a source into the folder of models as the next version of a name."""
+        self.newest[name] = self.newest.get(name, 0) + 1
+        shutil.copytree(self.version(source), self.repository / name / str(self.newest[name]))
 
     def start(self) -> None:
         """Start the platform and wait until it says that it is ready. Raises ServeError."""
@@ -70,6 +87,7 @@ class Local:
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
+                env=self._environment,
                 start_new_session=True,  # Ctrl-C is this process's, which ends the platform
             )
 
@@ -113,12 +131,18 @@ class Local:
     def publish(self, source: str, name: str) -> None:
         """Publish a source as a model's next version. Raises ServeError."""
         self.strata("publish", str(self.version(source)), "--name", name, "--no-try-engines")
+        self.newest[name] = self.newest.get(name, 0) + 1
 
     def strata(self, *words: str) -> str:
         """Run a command on the platform's file and return what it said. Raises ServeError."""
         command = [sys.executable, "-m", "serve", *words, "--config", str(self.config)]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=False,
+            env=self._environment,
         )
         if done.returncode:
             raise ServeError(f"strata {' '.join(words)}: {(done.stderr or done.stdout)[-1000:]}")
@@ -167,8 +191,8 @@ class Local:
         """Return a question for each model and each of a few pictures, and one for the gateway."""
         rows = pictures()
         digits, small, large = answers_of([self.version(each) for each in SOURCES], rows)
-        # Of a model that gets new versions, these are the sources in turn.
-        changing = {version: (digits, small)[(version + 1) % 2] for version in range(1, 200)}
+        of_source = {"digits": digits, "digits-small": small}
+        changing = {number: of_source[source_of(number)] for number in range(1, _MOST_VERSIONS)}
         asked = [
             Asked("digits", "/v2/models/digits/infer", changing),
             Asked(LABELLED, f"/v2/models/{LABELLED}/labels/stable/infer", {1: digits, 2: small}),
@@ -186,23 +210,30 @@ class Local:
 
 
 @contextmanager
-def local(models: Path) -> Iterator[Local]:
-    """Start a platform with a repository on the disk in a temporary folder, and end it."""
-    with tempfile.TemporaryDirectory(prefix="strata-chaos-") as folder:
-        platform = Local(Path(folder), models)
-        for source, name, version in (
-            ("digits", "digits", 1),
-            ("digits", LABELLED, 1),
-            ("digits-small", LABELLED, 2),
-            ("digits-small", "digits-small", 1),
-            ("digits-large", "digits-large", 1),
+def local(models: Path, log: Path, *, in_store: bool = False) -> Iterator[Local]:
+    """Start a platform with a repository in a temporary folder or a store, and end it.
+
+    `log` gets what HAProxy says of requests that fail.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="strata-chaos-")))
+        store = stack.enter_context(running_store()) if in_store else None
+        environment = store.environment if store else {}
+        environment[TARGET_VARIABLE] = stack.enter_context(written_to(log))
+        platform = Local(folder, models, environment, store)
+        for source, name in (
+            ("digits", "digits"),
+            ("digits", LABELLED),
+            ("digits-small", LABELLED),
+            ("digits-small", "digits-small"),
+            ("digits-large", "digits-large"),
         ):
-            platform.put(source, name, version)
-        try:
-            platform.start()
-            yield platform
-        finally:
-            platform.stop()
+            platform.put(source, name)
+        if store is not None:
+            store.upload(platform.repository)
+        stack.callback(platform.stop)
+        platform.start()
+        yield platform
 
 
 def role_of(command: str) -> str:
@@ -248,6 +279,11 @@ def _config(root: str, metrics_port: int) -> dict[str, Any]:
             }
         ],
     }
+
+
+def source_of(version: int) -> str:
+    """Return what a version of `digits` is made of: two sources in turn, so that they differ."""
+    return ("digits-small", "digits")[version % 2]
 
 
 def model_of(tree: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -6,13 +6,13 @@ Over is what a fault changes once it is in place: the version is served, the rep
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from reliability.faults import Fault
-from reliability.local import LABELLED, Local, model_of
+from reliability.local import LABELLED, Local, model_of, source_of
 from reliability.waiting import until
 from serve.errors import ServeError
 
@@ -44,6 +44,14 @@ def local_faults() -> list[Fault[Local]]:
     ]
 
 
+def store_faults() -> list[Fault[Local]]:
+    """Return the faults of a platform whose repository is in an object store."""
+    return [
+        Fault("store", "the object store hangs and goes on; then a version is published", _store),
+        Fault("store-replica", "a replica of two is killed while it hangs", _store_replica),
+    ]
+
+
 def _config(platform: Local) -> None:
     objective = {"availability": 99.9, "latency_ms": 50, "latency_target": 99}
     platform.change(lambda tree: model_of(tree, "digits").update(slo=objective))
@@ -68,10 +76,9 @@ def _model(platform: Local) -> None:
 
 def publish_a_version(platform: Local) -> None:
     """Publish the next version of digits and wait until it is served."""
-    newest = max(int(each.name) for each in (platform.repository / "digits").glob("[0-9]*"))
-    # As the right answers have it: digits and digits-small in turn.
-    platform.publish(("digits-small", "digits")[(newest + 1) % 2], "digits")
-    until("it is served", lambda: platform.versions("digits") == {str(newest + 1)})
+    number = platform.newest["digits"] + 1
+    platform.publish(source_of(number), "digits")
+    until("it is served", lambda: platform.versions("digits") == {str(number)})
 
 
 def _label(platform: Local) -> None:
@@ -190,6 +197,31 @@ def _repository(platform: Local) -> None:
     finally:
         away.rename(platform.repository)
     time.sleep(_AWAY_S / 3)
+
+
+def _store(platform: Local) -> None:
+    with _hanging(platform):
+        time.sleep(_AWAY_S)
+    publish_a_version(platform)
+
+
+def _store_replica(platform: Local) -> None:
+    dead, pid = next(iter(platform.replicas("digits").items()))
+    with _hanging(platform):
+        _kill(pid)
+        time.sleep(_AWAY_S)
+    until("the replica is replaced", lambda: len(set(platform.replicas("digits")) - {dead}) == 2)
+
+
+@contextmanager
+def _hanging(platform: Local) -> Iterator[None]:
+    if platform.store is None:
+        raise ServeError("the platform's repository is in no store")
+    platform.store.hang()
+    try:
+        yield
+    finally:
+        platform.store.go_on()
 
 
 def _head(platform: Local) -> None:

@@ -49,10 +49,10 @@ def bench(
     ),
 ) -> None:
     """Load a platform for long, and tell what of it grows."""
-    with local(Path(load(config).repository.root)) as platform:
+    output.mkdir(parents=True, exist_ok=True)
+    with local(Path(load(config).repository.root), output / "soak-haproxy.log") as platform:
         soak = _Soak(platform, minutes * 60)
         told = asyncio.run(soak.run(share, version_s, kill_s, sample_s))
-    output.mkdir(parents=True, exist_ok=True)
     (output / "soak.json").write_text(json.dumps(soak.samples, indent=1))
     from reliability.picture import draw
 

@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-
 from reliability import faults
 from reliability.faults import Fault, Suffered, chosen, suffer
 from reliability.figures import Cost
 from reliability.load import Client, Question
+
 from serve.errors import ServeError
 from tests.unit.reliability.conftest import OK
 

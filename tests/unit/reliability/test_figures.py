@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from reliability.figures import LEAST_LATE_S, cost_of, late_bound_s, percentile
 from reliability.load import Outcome
 

@@ -4,8 +4,8 @@ import asyncio
 from collections import Counter
 
 import pytest
-
 from reliability.load import Client, Question
+
 from tests.integration.conftest import free_port
 from tests.unit.reliability.conftest import OK
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from reliability.local import LABELLED, Local, model_of, role_of
 from reliability.local_faults import local_faults
+
 from serve.config.schema import Config
 from serve.errors import ServeError
 

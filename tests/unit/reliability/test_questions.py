@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-
 from reliability.questions import Asked, cascaded, questions
 
 ROWS = np.zeros((2, 28, 28, 1), np.float32)

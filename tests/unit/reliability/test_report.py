@@ -3,10 +3,10 @@
 from collections import Counter
 
 import pytest
-
 from reliability.faults import Suffered
 from reliability.figures import Cost
 from reliability.report import COLUMNS, failed_text, markdown, row, write_between
+
 from serve.errors import ServeError
 
 COST = Cost(sent=12_345, failed=Counter(), late=7, late_s=0.0525, slowest_s=1.234, recovered_s=3.0)

@@ -3,7 +3,6 @@
 import random
 
 import pytest
-
 from reliability.slopes import slope_of
 
 MINUTES = [60.0 * index for index in range(120)]
@@ -22,7 +21,7 @@ def test_noise_is_flat():
     for seed in range(500):
         chance = random.Random(seed)
         grown += slope_of(MINUTES, [500 + chance.gauss(0, 20) for _ in MINUTES]).grows
-    assert grown <= 2
+    assert grown <= 5
 
 
 def test_a_saw_that_returns_is_flat():
@@ -40,7 +39,7 @@ def test_what_wanders_is_not_taken_for_growth_by_its_many_samples():
             value = 500 + 0.9 * (value - 500) + chance.gauss(0, 5)
             values.append(value)
         grown += slope_of(MINUTES, values).grows
-    assert grown <= 2
+    assert grown <= 5
 
 
 def test_a_start_that_fills_its_caches_is_flat():
