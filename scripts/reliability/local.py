@@ -27,6 +27,7 @@ from reliability.store import Store, running_store
 from reliability.waiting import until
 from serve.deploy.ray_api import RayServeApi
 from serve.errors import ServeError
+from serve.repository.engine_folders import ENGINES
 
 HOST = "127.0.0.1"
 SOURCES = ("digits", "digits-small", "digits-large")
@@ -63,7 +64,8 @@ class Local:
         self.api = RayServeApi(f"http://{HOST}:{tree['ports']['dashboard']}")
         self.config.write_text(yaml.safe_dump(tree))
         self.newest: dict[str, int] = {}
-        self._environment = {**os.environ, **environment}
+        # What it leaves in a temporary folder is its own, and goes with it: Ray's session, too.
+        self._environment = {**os.environ, "TMPDIR": str(folder), **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
     def version(self, source: str) -> Path:
@@ -77,6 +79,13 @@ class Local:
         """Copy a source into the folder of models as the next version of a name."""
         self.newest[name] = self.newest.get(name, 0) + 1
         shutil.copytree(self.version(source), self.repository / name / str(self.newest[name]))
+        self.put_engines(source, name)
+
+    def put_engines(self, source: str, name: str) -> None:
+        """Copy what was found out of the engines that compute a source; it counts for its files."""
+        tried = self.models / source / ENGINES
+        if tried.is_dir():
+            shutil.copytree(tried, self.repository / name / ENGINES, dirs_exist_ok=True)
 
     def start(self) -> None:
         """Start the platform and wait until it says that it is ready. Raises ServeError."""
@@ -229,6 +238,8 @@ def local(models: Path, log: Path, *, in_store: bool = False) -> Iterator[Local]
             ("digits-large", "digits-large"),
         ):
             platform.put(source, name)
+        for version in (1, 2):  # of digits, before and after it is published anew
+            platform.put_engines(source_of(version), "digits")
         if store is not None:
             store.upload(platform.repository)
         stack.callback(platform.stop)

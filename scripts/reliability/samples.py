@@ -68,7 +68,7 @@ def _metrics(platform: Local) -> dict[str, float]:
 
 def _disk(platform: Local) -> dict[str, float]:
     session = _session(platform)
-    figures = {"disk MB: platform's folder": _size_mb(platform.folder, {"models"})}
+    figures = {"disk MB: temporary files": _size_mb(platform.folder, {"models", "ray"})}
     if session is not None:
         figures["disk MB: Ray's logs"] = _size_mb(session / "logs", set())
         figures["disk MB: Ray's other files"] = _size_mb(session, {"logs"})

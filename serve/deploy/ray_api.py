@@ -61,9 +61,7 @@ class RayServeApi:
 
     def configs(self) -> dict[str, dict[str, Any] | None]:
         """Return what each application was last deployed with, None where Ray does not say."""
-        return {
-            name: tree.get("deployed_app_config") for name, tree in self.applications().items()
-        }
+        return {name: tree.get("deployed_app_config") for name, tree in self.applications().items()}
 
     def nodes(self) -> list[Nodes]:
         """Return the cluster's nodes with what they have in all; none where Ray does not say."""

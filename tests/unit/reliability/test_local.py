@@ -57,3 +57,17 @@ def test_what_ends_the_platform_is_the_last_fault():
     faults = local_faults()
     assert [each.ends for each in faults] == [False] * (len(faults) - 1) + [True]
     assert len({each.name for each in faults}) == len(faults)
+
+
+def test_a_version_comes_with_what_was_found_out_of_its_engines(tmp_path):
+    models = tmp_path / "from"
+    for source in ("digits", "digits-small"):
+        (models / source / "1").mkdir(parents=True)
+        (models / source / ".engines" / f"files-of-{source}").mkdir(parents=True)
+    (tmp_path / "to").mkdir()
+    platform = Local(tmp_path / "to", models)
+    platform.put("digits", "digits")
+    platform.put_engines("digits-small", "digits")
+    found = sorted(path.name for path in (platform.repository / "digits" / ".engines").iterdir())
+    assert found == ["files-of-digits", "files-of-digits-small"]
+    assert platform.newest == {"digits": 1}
