@@ -37,7 +37,7 @@ def local_faults() -> list[Fault[Local]]:
         Fault("pool", "the only replica of a pool is killed", _pool),
         Fault("gateway", "the gateway's replica is killed", _gateway),
         Fault("controller", "Ray Serve's controller is killed", _controller),
-        Fault("manager", "the process that looks after HAProxy is killed", _manager),
+        Fault("manager", "what looks after HAProxy is killed", _manager, promises_zero=False),
         Fault("haproxy", "HAProxy is killed", _haproxy, promises_zero=False),
         Fault("repository", "the repository's folder is away and comes back", _repository),
         Fault("head", "Ray's GCS is killed, without Redis", _head, promises_zero=False, ends=True),

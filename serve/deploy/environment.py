@@ -99,12 +99,11 @@ _HAPROXY = {
     # Ray would parse one log line a request in Python; the replicas count requests already.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # Inference changes nothing, so a request whose replica died before it answered is sent to
-    # another one; thrice at most, or a request that kills replicas would go through all of them.
-    # A model's only replica may take two of them while it dies: a connection that was kept, and one
-    # that the kernel still takes; the third is refused, and the fourth try goes to the fallback.
+    # another one; twice at most, or a request that kills replicas would go through all of them.
+    # What has one replica has more tries, most of which its death may take (configuration.py).
     # HAProxy can do so only with one that it has as a whole (serve/edge/haproxy/defaults.cfg).
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-    "RAY_SERVE_HAPROXY_RETRIES": "3",
+    "RAY_SERVE_HAPROXY_RETRIES": "2",
     # A replica that refuses a connection is gone; health checks have one that is not back within
     # half a second. By Ray's own 3 those requests fail that find out.
     "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",

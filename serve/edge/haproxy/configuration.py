@@ -41,6 +41,10 @@ _FRONTEND = "frontend http_frontend"
 _CHOICE = re.compile(r"\s+(?:use|default)_backend (\S+)")
 _PATH = re.compile(r"\s+acl is_(\S+) path (/\S*)")  # of an application, by its backend's name
 _ROUTED = "-via-ingress-request-router"  # an application's second backend, by Ray's own router
+_BACKEND = re.compile(r"backend (\S+)")
+# An only replica that dies breaks off one kept connection after the other, each of which costs a
+# request a try, until it refuses one. It dies once: the tries after that are the fallback's.
+_RETRIES_OF_ONE = 10
 _SERVER = re.compile(r"\s+server (\S+) (?!.* backup$)")
 _ADDITIONS = (
     _Addition("global", "global.cfg"),
@@ -76,6 +80,10 @@ def with_edge(text: str, pools_map: Path) -> str:
         begin, end = _section(lines, replacement.section)
         at = _line(lines, begin, end, replacement.line)
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
+    for backend in [m[1] for line in lines if (m := _BACKEND.match(line))]:
+        begin, end = _section(lines, f"backend {backend}")
+        if sum(bool(_SERVER.match(line)) for line in lines[begin:end]) == 1:
+            lines.insert(begin + 1, f"    retries {_RETRIES_OF_ONE}")
     begin, end = _section(lines, _FRONTEND)
     choices = [at for at in range(begin, end) if _CHOICE.match(lines[at])]
     if not choices:
