@@ -251,6 +251,8 @@ def role_of(command: str) -> str:
     """Return what a process is by its command: replica:NAME, gateway, haproxy, gcs_server, ..."""
     if command.startswith("ray::ServeReplica:") and "ServeReplica:gateway:" not in command:
         return f"replica:{command.split(':')[3]}"
+    if command.partition(" ")[0].endswith("/raylet"):  # it has its agents' commands in its own
+        return "raylet"
     return name_of(command)
 
 

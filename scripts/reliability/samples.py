@@ -24,7 +24,6 @@ ROLES = {
     "raylet": "raylet",
     "dashboard": "Ray's control API",
     "dashboard agent": "Ray's agent",
-    "serve": "strata up",
 }
 OTHERS = "other processes"
 _PROC = Path("/proc")

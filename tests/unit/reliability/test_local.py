@@ -41,6 +41,7 @@ def test_a_source_is_its_newest_version(tmp_path):
         ("ray::ServeController.listen_for_change", "controller"),
         ("/x/bin/haproxy -db -f /tmp/strata-1/n/haproxy.cfg -sf 12", "haproxy"),
         ("ray::HAProxyManager", "HAProxyManager"),
+        ("/x/raylet/raylet --agent=python /x/dashboard/agent.py --worker=python w.py", "raylet"),
         ("/x/ray/core/src/ray/gcs/gcs_server --log_dir=/tmp/ray", "gcs_server"),
     ],
 )
