@@ -12,7 +12,7 @@ _CLIENTS = everything('proxy="http_frontend"')
 _M = of_model()
 _FAILURES = (
     "Tries a second to have a replica answer that failed: none took the request, or one broke off."
-    " HAProxy tries twice more."
+    " HAProxy tries again."
 )
 
 

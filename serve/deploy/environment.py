@@ -100,7 +100,14 @@ _HAPROXY = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # Inference changes nothing, so a request whose replica died before it answered is sent to
     # another one; twice at most, or a request that kills replicas would go through all of them.
+    # What has one replica has more tries, most of which its death may take (configuration.py).
     # HAProxy can do so only with one that it has as a whole (serve/edge/haproxy/defaults.cfg).
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "2",
+    # A replica that refuses a connection is gone; health checks have one that is not back within
+    # half a second. By Ray's own 3 those requests fail that find out.
+    "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+    # An HAProxy that died is started anew after three of these; Ray's own 10 s are half a minute in
+    # which nothing listens.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }

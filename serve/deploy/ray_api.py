@@ -57,13 +57,11 @@ class RayServeApi:
 
     def states(self) -> dict[str, ApplicationState]:
         """Return the applications by name, the gateway included; empty before the first deploy."""
-        return {name: read_state(name, tree) for name, tree in self._applications().items()}
+        return {name: read_state(name, tree) for name, tree in self.applications().items()}
 
     def configs(self) -> dict[str, dict[str, Any] | None]:
         """Return what each application was last deployed with, None where Ray does not say."""
-        return {
-            name: tree.get("deployed_app_config") for name, tree in self._applications().items()
-        }
+        return {name: tree.get("deployed_app_config") for name, tree in self.applications().items()}
 
     def nodes(self) -> list[Nodes]:
         """Return the cluster's nodes with what they have in all; none where Ray does not say."""
@@ -74,7 +72,8 @@ class RayServeApi:
         except (PlatformUnreachable, ValueError, AttributeError, TypeError):
             return []
 
-    def _applications(self) -> dict[str, Any]:
+    def applications(self) -> dict[str, Any]:
+        """Return what Ray Serve says of each application, as its REST API has it."""
         response = self._request("GET")
         if response.status_code != 200:
             raise PlatformUnreachable(

@@ -71,7 +71,7 @@ class Served:
                 for deployment in tree["deployments"].values()
                 for replica in deployment["replicas"]
             }
-            for name, tree in self.platform.api._applications().items()
+            for name, tree in self.platform.api.applications().items()
         }
 
     def apply(self, change: Callable[[dict], None]) -> None:

@@ -123,7 +123,7 @@ def _replicas(pools):
     """Return the ids of the replicas that run, by application."""
     return {
         name: {each["replica_id"] for d in app["deployments"].values() for each in d["replicas"]}
-        for name, app in pools.api._applications().items()
+        for name, app in pools.api.applications().items()
     }
 
 

@@ -53,6 +53,10 @@ _UNHEARD = " tcp-ut 10s"
 _SERVER_ADDRESS = re.compile(r"\s+server \S+ (\S+:\d+) (?!.* backup$)")
 _SERVER_HOST = re.compile(r"^\s+server \S+ (\S+):\d+ (?!.* backup$)", re.MULTILINE)
 _RULES_GO_HERE = r"# STRATA_ACCESS"
+_BACKEND = re.compile(r"backend (\S+)")
+# An only replica that dies breaks off one kept connection after the other, each of which costs a
+# request a try, until it refuses one. It dies once: the tries after that are the fallback's.
+_RETRIES_OF_ONE = 10
 _SERVER = re.compile(r"\s+server (\S+) (?!.* backup$)")
 _ADDITIONS = (
     _Addition("global", "global.cfg"),
@@ -92,6 +96,10 @@ def with_edge(
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
     lines[:] = [_ANY_SERVER.sub(rf"\g<0>{_UNHEARD}", line) for line in lines]
     _add_access(lines, maps, settings, nodes)
+    for backend in [m[1] for line in lines if (m := _BACKEND.match(line))]:
+        begin, end = _section(lines, f"backend {backend}")
+        if sum(bool(_SERVER.match(line)) for line in lines[begin:end]) == 1:
+            lines.insert(begin + 1, f"    retries {_RETRIES_OF_ONE}")
     begin, end = _section(lines, _FRONTEND)
     choices = [at for at in range(begin, end) if _CHOICE.match(lines[at])]
     if not choices:

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import create_server
 from typing import Any
 
 
@@ -25,6 +26,26 @@ class Echo(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Say nothing of clients that hang up; HAProxy's health checks do."""
+
+
+class Dying:
+    """A healthy replica that ends so many connections which bring a request, and then is gone."""
+
+    def __init__(self, breaks_off: int) -> None:
+        self._listening = create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.broke_off, self._breaks_off = 0, breaks_off
+        threading.Thread(target=self._die, daemon=True).start()
+
+    def _die(self) -> None:
+        with self._listening:
+            while self.broke_off < self._breaks_off:
+                connection, _ = self._listening.accept()
+                with connection:
+                    if b"/-/healthz" in connection.recv(65536):
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    else:
+                        self.broke_off += 1
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -16,11 +16,14 @@ from ray.serve.config import HTTPOptions
 
 from serve.edge.haproxy.access import Maps
 from serve.edge.haproxy.admin_socket import AdminSocket
+from serve.config.schema import Http
+from serve.deploy.environment import ray_environment
 from serve.edge.haproxy.configuration import with_edge
 from serve.edge.haproxy.settings import EdgeSettings
 from tests.integration.conftest import free_port
 from tests.unit.edge.haproxy.rays import write
 
+_SETTINGS = ray_environment(Http(), open_files=20_000)
 _LAUNCH = [sys.executable, "-c", "from serve.edge.haproxy.launcher import main; main()"]
 
 
@@ -60,8 +63,9 @@ class Edge:
             stats_port=self.stats_port,
             metrics_port=self.metrics_port,
             bufsize=81920,
-            retry_on="conn-failure empty-response",
-            retries=2,
+            retry_on=_SETTINGS["RAY_SERVE_HAPROXY_RETRY_ON"],
+            retries=int(_SETTINGS["RAY_SERVE_HAPROXY_RETRIES"]),
+            observe_error_limit=int(_SETTINGS["RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT"]),
             **settings,
         )
 

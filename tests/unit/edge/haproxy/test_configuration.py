@@ -3,6 +3,7 @@
 import re
 import subprocess
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,20 @@ def test_a_model_without_a_replica_is_the_gateways(tmp_path):
     ]
     ours = text.index("use_backend http-gateway if is_http-gone\n")
     assert ours < text.index("use_backend http-gone if is_http-gone\n")
+
+
+def test_what_has_one_replica_has_more_tries(tmp_path):
+    """Its death takes most of them, and only once; of several each could die of a request."""
+    backends = [
+        application("one", 1, fallback=9),
+        application("two", 1, 2, fallback=9),
+        application("asleep", fallback=9),
+    ]
+    lines = with_edge(write(tmp_path, *backends).read_text()).splitlines()
+    after = {header: line.strip() for header, line in pairwise(lines)}
+    assert after["backend http-one"] == "retries 10"
+    assert not after["backend http-two"].startswith("retries")
+    assert not after["backend http-asleep"].startswith("retries")
 
 
 def test_without_a_gateway_ray_chooses_alone(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from serve.edge.routes import parse_path
 from tests.integration.conftest import free_port
-from tests.unit.edge.haproxy.echo import Echo
+from tests.unit.edge.haproxy.echo import Dying, Echo
 from tests.unit.edge.haproxy.rays import application
 from tests.unit.edge.haproxy.running import Edge, response
 
@@ -339,13 +339,39 @@ def test_errors_of_a_replica_and_plain_text_that_is_none_stay(edge):
     assert (answer.status, answer.body) == (200, b"fine")
 
 
-def test_a_replica_that_breaks_off_is_a_502_after_two_more_tries(edge, replicas):
+def test_a_replica_that_breaks_off_is_a_502_after_so_many_more_tries(edge, replicas):
     before = replicas["m"].seen
     answer = edge.ask("/v2/models/m/infer", "POST", b"x", X_Dies="1")
     assert answer.status == 502
     assert "broke off" in error(answer)
     assert answer.headers["retry-after"] == "1"
-    assert replicas["m"].seen == before + 3
+    assert replicas["m"].seen == before + 11  # it is the only one, and does not die of it
+
+
+def test_a_request_goes_to_three_of_many_replicas(replicas, tmp_path, eventually):
+    """It may be the request that they die of."""
+    many = [Echo(f"many-{number}") for number in range(5)]
+    ports = [each.server_port for each in many]
+    gateway = application("gateway", replicas["gateway"].server_port)
+    with Edge(tmp_path, application("many", *ports), gateway, idle_s=60) as edge:
+        eventually(edge.is_up)
+        assert edge.ask("/v2/models/many/infer", "POST", b"x", X_Dies="1").status == 502
+    assert sum(each.seen for each in many) == 3
+
+
+def test_the_only_replica_may_die_in_the_slow_way_of_large_processes(
+    replicas, tmp_path, eventually
+):
+    """It breaks connections off, those too that it took while it died, and then refuses them."""
+    dying = Dying(breaks_off=8)
+    fallback = replicas["proxy"].server_port
+    gateway = application("gateway", replicas["gateway"].server_port)
+    model = application("dying", dying.port, fallback=fallback)
+    with Edge(tmp_path, model, gateway, idle_s=60) as edge:
+        eventually(edge.is_up)
+        answer = edge.ask("/v2/models/dying/infer", "POST", b"x")
+    assert dying.broke_off == 8
+    assert reached(answer)[0] == "proxy"
 
 
 def test_a_replica_that_a_request_waits_for_is_probed(edge, replicas, eventually):
