@@ -14,10 +14,10 @@ from typing import Any, Self
 from ray.serve._private.haproxy import BackendConfig
 from ray.serve.config import HTTPOptions
 
-from serve.edge.haproxy.access import Maps
-from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.config.schema import Http
 from serve.deploy.environment import ray_environment
+from serve.edge.haproxy.access import Maps
+from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.configuration import with_edge
 from serve.edge.haproxy.settings import EdgeSettings
 from tests.integration.conftest import free_port
