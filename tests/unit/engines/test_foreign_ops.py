@@ -207,6 +207,10 @@ def test_what_a_model_does_when_it_is_loaded_counts_though_no_signature_reaches_
         input_signature=[tf.TensorSpec([None], tf.string, "x")],
     )
     tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.f)
+    file = tmp_path / "m/saved_model.pb"
+    saved = SavedModel.FromString(file.read_bytes())
+    del saved.meta_graphs[0].signature_def["__saved_model_init_op"]
+    file.write_bytes(saved.SerializeToString())
     secret.write_text("password")  # it was written when the table was made
     error = _refusal(tmp_path / "m")
     assert "is a WriteFile" in error
