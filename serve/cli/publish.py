@@ -28,11 +28,16 @@ from serve.repository.progress import heard_by
 from serve.repository.publish import Published
 from serve.repository.publish import publish as publish_version
 from serve.repository.repository import Repository, configured
+from serve.repository.trust import Signer, require_signer
 from serve.selection.trials import Trial, try_engines
 from serve.selection.verdict import Verdict
 from serve.selection.version_trial import here
 from serve.types import Signature
 
+SigningKey = Annotated[
+    Path | None,
+    typer.Option("--sign", help="Private ed25519 key in a PEM file, to sign the version with."),
+]
 PLAIN = EngineOptions()  # a model of which the config file says nothing
 
 
@@ -56,6 +61,7 @@ def publish(
     try_engines: Annotated[
         bool, typer.Option(help="Find out which library computes it best; takes half a minute.")
     ] = True,
+    sign: SigningKey = None,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Check a model by loading it, and copy it into the repository as a new version.
@@ -65,9 +71,17 @@ def publish(
       strata publish my_model.keras --name churn
       strata publish my_model.keras --name churn --baseline held_out.npz
       strata publish my_saved_model --name ocr --sample a_few_inputs.npz
+      strata publish my_model.keras --name churn --sign strata.key
+
+    \b
+    A pair of keys to sign with, and to verify with (repository.public_keys in the config file):
+      openssl genpkey -algorithm ed25519 -out strata.key
+      openssl pkey -in strata.key -pubout -out strata.pub
     """
     tree = load(config)
     repository = configured(tree.repository)
+    signer = Signer.read(sign) if sign else None
+    require_signer(repository.trust, signer)  # before anything takes long
     if baseline is None and reconstruction_error is not None:
         raise ConfigError("--reconstruction-error needs --baseline, whose rows have that error")
     examples = read_examples(baseline, reconstruction_error) if baseline else None
@@ -81,7 +95,7 @@ def publish(
     ):
         validate = partial(trial.validate, model=name, sample=sample, examples=examples)
         published = publish_version(
-            path, repository, name, version, validate=validate, prepare=trial.keep
+            path, repository, name, version, validate=validate, prepare=trial.keep, signer=signer
         )
     report(published, trial.verdict)
 

@@ -9,7 +9,7 @@ import typer
 
 from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out, progress_bar, quiet_tensorflow
-from serve.cli.publish import VersionTrial, options_of, report
+from serve.cli.publish import SigningKey, VersionTrial, options_of, report
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.evaluation.baselines import Examples
@@ -18,6 +18,7 @@ from serve.learn.recipes import RECIPES, Trained, prepare
 from serve.learn.recipes import train as train_recipe
 from serve.repository.publish import publish
 from serve.repository.repository import Repository, configured
+from serve.repository.trust import Signer, require_signer
 
 
 def train(
@@ -26,6 +27,7 @@ def train(
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Leave out what the repository has a version of.")
     ] = False,
+    sign: SigningKey = None,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Train reference models, print their accuracy on held-out data, publish them one by one.
@@ -36,12 +38,16 @@ def train(
     """
     tree = load(config)
     repository = configured(tree.repository)
+    signer = Signer.read(sign) if sign else None
+    require_signer(repository.trust, signer)
     for name in names:
         if not (if_missing and _has_version(repository, name)):
-            _train(name, epochs, tree, repository)
+            _train(name, epochs, tree, repository, signer)
 
 
-def _train(name: str, epochs: int | None, config: Config, repository: Repository) -> None:
+def _train(
+    name: str, epochs: int | None, config: Config, repository: Repository, signer: Signer | None
+) -> None:
     with tempfile.TemporaryDirectory(prefix="strata-train-") as folder:
         with quiet_tensorflow():
             prepare(name)
@@ -51,10 +57,12 @@ def _train(name: str, epochs: int | None, config: Config, repository: Repository
             f"{name}: {trained.held_out_accuracy:.1%} {trained.measure} after "
             f"{trained.epochs} epochs, {trained.seconds:.0f} s"
         )
-        _publish(trained, name, config, repository)
+        _publish(trained, name, config, repository, signer)
 
 
-def _publish(trained: Trained, name: str, config: Config, repository: Repository) -> None:
+def _publish(
+    trained: Trained, name: str, config: Config, repository: Repository, signer: Signer | None
+) -> None:
     # On its training data a model is surer than on requests, so a drift baseline needs other
     # data: what was held out.
     unseen = held_out({"data": trained.data}, name).inputs
@@ -70,6 +78,7 @@ def _publish(trained: Trained, name: str, config: Config, repository: Repository
                 metadata=metadata,
                 validate=partial(trial.validate, examples=examples, model=made.name),
                 prepare=trial.keep,
+                signer=signer,
             )
         report(published, trial.verdict)
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from serve.config.pipelines import KINDS
-from serve.config.schema import Config
+from serve.config.schema import Config, is_inline_key
 from serve.errors import ConfigError
 
 _MERGE = "tag:yaml.org,2002:merge"
@@ -133,7 +133,12 @@ def _anchored(config: Config, folder: Path) -> Config:
     if "://" not in root:
         root = os.path.normpath(folder / _expanded(root))  # past no link: it may be swapped
     cache_dir = str(_expanded(config.repository.cache_dir))
-    repository = config.repository.model_copy(update={"root": root, "cache_dir": cache_dir})
+    public_keys = tuple(
+        key if is_inline_key(key) else os.path.normpath(folder / _expanded(key))
+        for key in map(str.strip, config.repository.public_keys)
+    )
+    anchored = {"root": root, "cache_dir": cache_dir, "public_keys": public_keys}
+    repository = config.repository.model_copy(update=anchored)
     keys = config.access.keys and os.path.normpath(folder / _expanded(config.access.keys))
     access = config.access.model_copy(update={"keys": keys})
     return config.model_copy(update={"repository": repository, "access": access})

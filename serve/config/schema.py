@@ -5,7 +5,7 @@ branches that it needs. The same `models:` and `pipelines:` are the Helm chart's
 """
 
 import re
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -97,6 +97,33 @@ class Repository(Section):
             "done so on its kind of hardware, in a process that has the time it leaves"
         ),
     )
+    require_signed: bool = Field(
+        False,
+        description=(
+            "whether only versions are loaded that one of public_keys signed (strata publish "
+            "--sign); an unsigned one is refused like one whose checksum is wrong"
+        ),
+    )
+    public_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description=(
+            "ed25519 public keys that may sign versions: PEM, the base64 of PEM's body or of the "
+            "32 bytes, or a file with one of these (relative to this file)"
+        ),
+    )
+    allow_outside_links: bool = Field(
+        False,
+        description=(
+            "whether links in a local repository may lead to files and folders outside of root, "
+            "which then may be served as well"
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _somebody_can_sign(self) -> Self:
+        if self.require_signed and not self.public_keys:
+            raise ValueError("public_keys: require_signed needs one at least")
+        return self
 
 
 class Http(Section):
@@ -279,6 +306,14 @@ def json_schema() -> dict[str, Any]:
         if engine is not None:
             engine["anyOf"] = [{"$ref": engine.pop("$ref")}, {"type": "string", "enum": names}]
     return schema
+
+
+def is_inline_key(text: str) -> bool:
+    """Tell whether one of `repository.public_keys` is the key itself, and not a file that has it.
+
+    The base64 of an ed25519 key has 44 characters, that of PEM's body (RFC 8410) has 60.
+    """
+    return text.startswith("-----BEGIN") or bool(re.fullmatch("[A-Za-z0-9+/]{43}(.{16})?=", text))
 
 
 def is_name(name: str) -> bool:

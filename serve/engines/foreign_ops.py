@@ -1,10 +1,12 @@
-"""Ops that a SavedModel needs and this process lacks, found before TensorFlow loads it.
+"""Ops that a SavedModel needs and must not have, found before TensorFlow loads it.
 
-Called by loading. TensorFlow names the first such op alone, and not the package that brings it;
-and Python functions of the process that exported a model (py_function) it misses only in a call.
+Called by loading. Of ops that this process lacks TensorFlow names the first alone, and not the
+package that brings it; Python functions of the process that exported a model (py_function) it
+misses only in a call. And a graph may read and write any file of the machine, at its load already.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.saved_model.loader_impl import parse_saved_model
 
 from serve.errors import RepositoryError
+from serve.repository import hashes
+from serve.repository.layout import SAVED_MODEL, is_inside
 
 _PYTHON = {"EagerPyFunc", "PyFunc", "PyFuncStateless"}
 _MOST_NAMED = 5
@@ -38,8 +42,29 @@ _PACKAGES = {
 }
 
 
-def require_ops(path: Path) -> None:
-    """Check that every op of a SavedModel's graph is there. Raises RepositoryError with names."""
+# Ops of input pipelines, checkpoints, debugging and other machines: files and networks.
+_REACHING = re.compile(
+    "(Experimental)?("
+    "ReadFile|WriteFile|MatchingFiles|ImmutableConst|LoadAndRemapMatrix|GenerateVocabRemapping"
+    "|Save(V2|Slices)?|DistributedSave|MergeV2Checkpoints|DumpTensor|RecordInput"
+    r"|(WholeFile|TextLine|TFRecord|FixedLengthRecord|LMDB|Snapshot\w*)Reader(V2)?"
+    "|(TextLine|TFRecord|FixedLengthRecord|CSV|Sql|LMDB|MatchingFiles|Load|Save"
+    r"|Snapshot\w*|DataService)Dataset(V\d)?"
+    "|ListSnapshotChunksDataset|DatasetToTFRecord|RegisterDataset(V2)?"
+    r"|CreateSummary(File|Db)Writer|Debug(Identity|NumericSummary|NanCount)(V\d)?"
+    r"|FileSystemSetConfiguration|Gcs\w+|BigQuery\w+|Rpc\w+|DeleteRpcFutureResource"
+    ")"
+)
+# What is called at a load: functions of tables and other resources, and ops by collection.
+_AT_LOAD = {"_create_resource", "_initialize", "_destroy_resource"}
+_COLLECTIONS = ("legacy_init_op", "main_op", "saved_model_main_op", "table_initializer")
+
+
+def require_ops(path: Path, allowed_code: Collection[str] = ()) -> None:
+    """Check that every op of a SavedModel's graph is there, and none that reaches out of it.
+
+    `allowed_code` has the hashes of files that may. Raises RepositoryError with names.
+    """
     try:
         graphs = parse_saved_model(str(path)).meta_graphs
     except (OSError, ValueError):
@@ -60,6 +85,51 @@ def require_ops(path: Path) -> None:
                 "model; export it again with that step written in TensorFlow's own ops, or left to "
                 "the caller"
             )
+        _require_contained(path, meta_graph, functions, allowed_code)
+
+
+def _require_contained(
+    path: Path, meta_graph: Any, functions: dict[str, Any], allowed_code: Collection[str]
+) -> None:
+    """Raise RepositoryError for what reaches out of the model, in a call or in its load."""
+    outside = next((a.filename for a in meta_graph.asset_file_def if not is_inside(a.filename)), "")
+    if outside:
+        raise RepositoryError(f"{path}: its asset '{outside}' leaves the folder of assets")
+    loaded = [*_reached(meta_graph, functions), *_called_at_load(meta_graph, functions)]
+    found = next((node for node in loaded if _reaches_out(node)), None)
+    if found is None:
+        return
+    digest = f"sha256:{hashes.sha256(path / SAVED_MODEL)}"
+    if digest not in allowed_code:
+        raise RepositoryError(
+            f"{path}: '{found.name}' is a {found.op}: it reads or writes files of this machine, or "
+            "talks to others, so the model was not loaded; leave that step to the caller, who "
+            "sends the content; or, if you trust who made the model, allow this very file at it: "
+            f"engine: {{allowed_code: ['{digest}']}}"
+        )
+
+
+def _reaches_out(node: Any) -> bool:
+    if node.op == "PrintV2":
+        return bool(node.attr["output_stream"].s.startswith(b"file:"))
+    return _REACHING.fullmatch(node.op) is not None
+
+
+def _called_at_load(meta_graph: Any, functions: dict[str, Any]) -> Iterator[Any]:
+    """Yield the nodes that loading a model computes: its tables, its ways to restore, its start."""
+    objects = meta_graph.object_graph_def.nodes
+    called = {
+        child.node_id for node in objects for child in node.children if child.local_name in _AT_LOAD
+    } | {
+        saveable.restore_function for node in objects for saveable in node.saveable_objects.values()
+    }
+    names = {name for each in called for name in objects[each].function.concrete_functions}
+    yield from _with_functions(
+        [node for name in names & functions.keys() for node in functions[name].node_def], functions
+    )
+    ops = [name for key in _COLLECTIONS for name in meta_graph.collection_def[key].node_list.value]
+    ops.append(meta_graph.saver_def.restore_op_name)
+    yield from _upstream(meta_graph, functions, ops)
 
 
 def _missing(ops: list[str]) -> str:
@@ -95,13 +165,19 @@ def _reached(meta_graph: Any, functions: dict[str, Any]) -> Iterator[Any]:
 
     A graph may hold others, of the training and its input pipeline.
     """
-    by_name = {node.name: node for node in meta_graph.graph_def.node}
-    names = [
-        _node_name(tensor)
+    outputs = [
+        tensor
         for signature in meta_graph.signature_def.values()
         for info in signature.outputs.values()
         for tensor in _tensors(info)
     ]
+    yield from _upstream(meta_graph, functions, outputs)
+
+
+def _upstream(meta_graph: Any, functions: dict[str, Any], tensors: Iterable[str]) -> Iterator[Any]:
+    """Yield the nodes that are computed for some tensors or ops, and those of their functions."""
+    by_name = {node.name: node for node in meta_graph.graph_def.node}
+    names = [_node_name(tensor) for tensor in tensors]
     seen: set[str] = set()
     waiting: list[Any] = []
     while names:

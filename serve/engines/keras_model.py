@@ -13,6 +13,7 @@ import tensorflow as tf
 from serve.engines.code_in_files import may_run_code
 from serve.engines.direct_call import direct_call
 from serve.engines.engine import EngineOptions
+from serve.engines.keras_archives import require_contained
 from serve.engines.saved_model import datatype_of, shape_of, why_no_tensor
 from serve.engines.state import state_ops
 from serve.engines.tensorflow_engine import CompiledFunction, TensorFlowEngine
@@ -26,6 +27,7 @@ _COUNTED_NAME = re.compile(r"(input_layer|input)_\d+")
 
 def load_keras_model(path: Path, options: EngineOptions) -> TensorFlowEngine:
     """Load a `.keras` or `.h5` file. Raises RepositoryError."""
+    require_contained(path)
     model = _load(path, may_run_code=may_run_code(path, options))
     if not getattr(model, "inputs", None):
         raise RepositoryError(

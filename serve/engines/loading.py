@@ -42,7 +42,7 @@ def _load(path: Path, options: EngineOptions, *, has_manifest: bool) -> Function
         from serve.engines.foreign_ops import require_ops
         from serve.engines.saved_model import load_saved_model
 
-        require_ops(path)
+        require_ops(path, options.allowed_code)
         return load_saved_model(path, options.signature, has_manifest=has_manifest)
     from serve.engines.keras_model import SIGNATURE, load_keras_model
 

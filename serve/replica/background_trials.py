@@ -42,6 +42,7 @@ class BackgroundTrials:
             model,
             version,
             options,
+            self._repository.trust,
         )
         threading.Thread(target=self._try, args=(job,), name="try-engines", daemon=True).start()
 

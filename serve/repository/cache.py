@@ -71,6 +71,11 @@ class Cache:
         if held:
             os.close(held.pop())
 
+    def spoil(self, target: Path) -> None:
+        """Have the next `get` make a copy anew that is not what was verified."""
+        with self._explained(target.parent):
+            (target / MARK).unlink(missing_ok=True)
+
     def drop(self, model: str) -> None:
         """Remove the copies of a model that no process holds, and what killed ones left."""
         with self._explained(self._folder / model):

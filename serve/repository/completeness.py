@@ -18,6 +18,7 @@ from serve.repository.layout import (
     MANIFEST,
     PUBLISHING,
     SAVED_MODEL,
+    SIGNATURE,
     Listing,
     ModelFile,
     belongs_to,
@@ -25,7 +26,7 @@ from serve.repository.layout import (
     missing,
 )
 from serve.repository.local_files import unreadable
-from serve.repository.manifest import Manifest, parse_manifest
+from serve.repository.manifest import MOST_BYTES, Manifest, parse_manifest
 from serve.repository.saved_model_files import needs_variables, require_onnx, shard_bytes
 from serve.repository.store import Store, is_denied, reason
 
@@ -34,11 +35,15 @@ _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a version folder holds; `problem` says why it is not whole, None if it is."""
+    """What a version folder holds; `problem` says why it is not whole, None if it is.
+
+    `manifest_data` are the bytes that the manifest was read from.
+    """
 
     listing: Listing
     manifest: Manifest | None
     problem: str | None
+    manifest_data: bytes = b""
 
 
 def examine(store: Store, folder: str, listing: Listing) -> Contents:
@@ -55,12 +60,14 @@ def examine(store: Store, folder: str, listing: Listing) -> Contents:
 
 def _examine(store: Store, folder: str, listing: Listing) -> Contents:
     if MANIFEST in listing.files:
+        if (listing.files[MANIFEST] or 0) > MOST_BYTES:
+            return Contents(listing, None, f"{MANIFEST} has more than {MOST_BYTES} bytes")
         data = store.read(f"{folder}/{MANIFEST}")
         try:
             manifest = parse_manifest(data)
         except RepositoryError as err:
             return Contents(listing, None, str(err))
-        return Contents(listing, manifest, _differs(store, folder, listing, manifest))
+        return Contents(listing, manifest, _differs(store, folder, listing, manifest), data)
     if PUBLISHING in store.children(folder):
         problem: str | None = (
             "a publish is under way or was interrupted; if none runs, delete the folder"
@@ -110,7 +117,24 @@ def _differs(store: Store, folder: str, listing: Listing, manifest: Manifest) ->
             )
     if find_model(listing.files) != find_model(manifest.files):
         return f"it holds another model than {MANIFEST} lists; publish that one as a new version"
+    stray = _unlisted(listing, manifest)
+    if stray is not None:
+        return (
+            f"it holds {stray}, which {MANIFEST} does not list and which would be read; remove it, "
+            "or publish the folder as a new version"
+        )
     return _closed(store, folder, listing, manifest.files)
+
+
+def _unlisted(listing: Listing, manifest: Manifest) -> str | None:
+    """Name a file that is no part of what was published, and that a load would read all the same.
+
+    A baseline is read by itself, and only if it is listed.
+    """
+    model = find_model(listing.files)
+    known = {*manifest.files, MANIFEST, SIGNATURE, BASELINE}
+    stray = (path for path in sorted([*listing.files, *listing.problems]) if path not in known)
+    return next((path for path in stray if belongs_to(model, path)), None)
 
 
 def _cut_off(store: Store, folder: str, listing: Listing) -> str | None:

@@ -31,10 +31,15 @@ def content_of(manifest: Manifest | None, revision: str) -> str:
 
 
 class EngineFolders:
-    """The engines of a repository's versions; `kept` is where they go if it is read-only."""
+    """The engines of a repository's versions; `kept` is where they go if it is read-only.
 
-    def __init__(self, store: Store, kept: Path) -> None:
+    `is_shared` says that those in the repository count. Nobody signs them: where versions have to
+    be signed, a machine has those alone that it made itself.
+    """
+
+    def __init__(self, store: Store, kept: Path, *, is_shared: bool = True) -> None:
         self._store = store
+        self._is_shared = is_shared and not store.is_http
         self._kept = kept / ENGINES
 
     def stamp(self, model: str, content: str, hardware: str) -> str | None:
@@ -42,7 +47,7 @@ class EngineFolders:
 
         Raises RepositoryError if the store is away.
         """
-        if not self._store.is_http:
+        if self._is_shared:
             entry = self._store.children(_place(model, content, hardware)).get(VERDICT)
             if entry is not None:
                 return entry.stamp
@@ -56,7 +61,7 @@ class EngineFolders:
         None if there are none. Raises RepositoryError if the store is away.
         """
         place = _place(model, content, hardware)
-        if not self._store.is_http and VERDICT in self._store.children(place):
+        if self._is_shared and VERDICT in self._store.children(place):
             return place, self._store.local_path(place) if self._store.is_local else None
         kept = self._kept_at(model, content, hardware)
         return (place, kept) if (kept / VERDICT).is_file() else None
@@ -82,8 +87,8 @@ class EngineFolders:
         return self._store.url(place)
 
     def _put(self, made: Path, place: str) -> None:
-        if self._store.is_http:
-            raise RepositoryError("read-only over HTTP")
+        if not self._is_shared:
+            raise RepositoryError("read-only over HTTP, or for signed versions alone")
         if self._store.is_local:
             _replace(made, self._store.local_path(place))
             return

@@ -46,7 +46,15 @@ def sha256(file: Path) -> str:
 
 def stamp_of(descriptor: int) -> Stamp:
     """Return what changes with the content of an open file."""
-    status = os.fstat(descriptor)
+    return _stamp(os.fstat(descriptor))
+
+
+def stamp_at(file: Path) -> Stamp:
+    """Return what changes with the content of the file at a path. Raises OSError."""
+    return _stamp(os.stat(file))
+
+
+def _stamp(status: os.stat_result) -> Stamp:
     return (
         status.st_dev,
         status.st_ino,

@@ -16,6 +16,7 @@ from serve.errors import RepositoryError
 from serve.types import MAX_VERSION
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"  # over the manifest's bytes, by whoever published it
 BASELINE = "drift-baseline.json"
 SAMPLE = "sample.npz"  # inputs that the model computes, given by whoever published it
 PUBLISHING = ".publishing"  # says that a version is being uploaded to an object store
@@ -151,7 +152,8 @@ def model_path(folder: Path) -> Path:
     """
     if folder.is_file():
         return folder
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    entries = folder.iterdir() if folder.is_dir() else ()
+    names = {path.name for path in entries if path.is_file() and not is_hidden(path.name)}
     nested = f"{NESTED}/{SAVED_MODEL}"
     found = find_model(names | {nested} if (folder / nested).is_file() else names)
     if found is None:
@@ -164,7 +166,7 @@ def belongs_to(model: ModelFile | None, path: str) -> bool:
 
     Others, such as a training's logs, may change and be unreadable while the version is served.
     """
-    if path in ("", MANIFEST, BASELINE, SAMPLE):
+    if path in ("", MANIFEST, SIGNATURE, BASELINE, SAMPLE):
         return True
     if model is None or path == model.path or model.format == "onnx":
         return True  # the weights of an .onnx file may lie beside it, under any name

@@ -1,7 +1,7 @@
 """The manifest of a version: what `publish` wrote, with the SHA-256 of every file.
 
 `manifest.json` lies in the version folder. Written last by publish, so that its presence says
-that the version is whole; its hashes are verified when a replica fetches the version.
+that the version is whole; its hashes are verified whenever a replica loads the version.
 """
 
 import hashlib
@@ -19,6 +19,8 @@ from serve.types import RowsVerdict, Signature
 
 _CHUNK_BYTES = 2**20
 LARGE_BYTES = 64 * 2**20
+MOST_BYTES = 64 * 2**20  # of a manifest itself, which is read whole
+_VALUES = "variables/variables.data-"  # in a SavedModel: numbers, which nothing is run of
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +101,51 @@ def record(file: Path) -> FileRecord:
     return FileRecord(hashes.sha256(file), file.stat().st_size)
 
 
-def verify(manifest: Manifest, folder: Path) -> None:
-    """Compare every file in `folder` with its hash. Raises RepositoryError naming the file.
+def with_itself(manifest: Manifest, data: bytes) -> Manifest:
+    """Return a manifest that lists its own file, too; `data` are the bytes it was read from."""
+    own = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
+    return replace(manifest, files={**manifest.files, MANIFEST: own})
+
+
+def verify(manifest: Manifest, folder: Path) -> Mapping[str, hashes.Stamp]:
+    """Compare every file in `folder` with its hash; return their stamps, for `require_unchanged`.
 
     The drift baseline is left out: a model can be served without it, and the code that reads it
-    verifies it then.
+    verifies it then. Raises RepositoryError naming the file, and OSError.
     """
+    stamps = {}
     for path, expected in manifest.files.items():
         if path != BASELINE:
+            stamps[path] = hashes.stamp_at(folder / path)
             require_same(expected, record(folder / path), str(folder / path))
+    require_unchanged(stamps, folder)
+    return stamps
 
 
-def small_and_large(manifest: Manifest) -> tuple[Manifest, Manifest]:
-    """Return a manifest of the small files alone, and one of the large ones."""
+def require_unchanged(stamps: Mapping[str, hashes.Stamp], folder: Path) -> None:
+    """Raise RepositoryError if any of the files was touched since `verify`; OSError if one is away.
+
+    Their time of change is the kernel's own, which whoever writes to a file cannot set.
+    """
+    for path, stamp in stamps.items():
+        if hashes.stamp_at(folder / path) != stamp:
+            raise RepositoryError(
+                f"'{folder / path}' changed while it was read; publish a new version instead, of "
+                "which nobody sees half"
+            )
+
+
+def before_and_after(manifest: Manifest) -> tuple[Manifest, Manifest]:
+    """Return a manifest of what is verified before a version is loaded, and one of the rest.
+
+    That is large files of variables, which are hashed while they are read: nothing in them is run.
+    """
     files = manifest.files.items()
-    small = {path: record for path, record in files if record.bytes < LARGE_BYTES}
-    large = {path: record for path, record in files if path not in small}
-    return replace(manifest, files=small), replace(manifest, files=large)
+    after = {
+        path: record for path, record in files if record.bytes >= LARGE_BYTES and _VALUES in path
+    }
+    before = {path: record for path, record in files if path not in after}
+    return replace(manifest, files=before), replace(manifest, files=after)
 
 
 def require_same(expected: FileRecord, found: FileRecord, place: str) -> None:

@@ -28,6 +28,7 @@ from serve.repository.layout import (
     MANIFEST,
     SAMPLE,
     SAVED_MODEL,
+    SIGNATURE,
     WEIGHTS,
     find_model,
     no_model,
@@ -38,6 +39,7 @@ from serve.repository.manifest import FileRecord, Manifest, record
 from serve.repository.progress import counted, tell
 from serve.repository.repository import Repository
 from serve.repository.store import FULL, Store, reason
+from serve.repository.trust import Signer, require_signer
 from serve.repository.upload import upload
 from serve.types import MAX_VERSION, RowsVerdict, Signature
 
@@ -63,16 +65,18 @@ def publish(
     metadata: Mapping[str, Any] | None = None,
     validate: Callable[[Path], Sequence[Signature]] | None = None,
     prepare: Callable[[Manifest], None] | None = None,
+    signer: Signer | None = None,
 ) -> Published:
     """Copy a model file or folder into the repository as a new version.
 
     `version` None takes the next number. `validate` gets the staged folder and returns its
     signatures, the default one first, for the manifest, or raises if it cannot be served; it may
-    put a baseline and a sample there. `prepare` is called with the manifest, whose version is still
-    to be set, just before the version appears.
+    put a baseline and a sample there. `prepare` is called with the manifest, whose version is
+    still to be set, just before the version appears. `signer` signs it.
     Raises RepositoryError, or the ServeError that `validate` did; then there is no new version.
     """
     _check_names(repository, name, version)
+    require_signer(repository.trust, signer)
     with _staging(repository, name) as staging:
         records = _stage(source, staging)
         signatures = _validated(validate, staging, source) if validate else ()
@@ -82,7 +86,7 @@ def publish(
         draft = _draft(name, records, dict(metadata or {}), signatures)
         if prepare is not None:
             prepare(draft)
-        return _commit(staging, repository, draft, version)
+        return _commit(staging, repository, draft, version, signer)
 
 
 def _check_names(repository: Repository, name: str, version: int | None) -> None:
@@ -204,7 +208,9 @@ def _source_files(source: Path) -> dict[str, Path]:
             not path.isprintable()
         ):  # bytes that are not UTF-8 are not, and no manifest can list them
             raise RepositoryError(f"'{source}' cannot be published: rename its file {path!a}")
-    return {path: source / path for path in sorted(listing.files) if path != MANIFEST}
+    return {
+        path: source / path for path in sorted(listing.files) if path not in (MANIFEST, SIGNATURE)
+    }
 
 
 def _whole_model(file: Path) -> Path:
@@ -242,7 +248,11 @@ def _draft(
 
 
 def _commit(
-    staging: Path, repository: Repository, draft: Manifest, version: int | None
+    staging: Path,
+    repository: Repository,
+    draft: Manifest,
+    version: int | None,
+    signer: Signer | None,
 ) -> Published:
     write = _rename if repository.is_local else upload
     for _ in range(_ATTEMPTS if version is None else 1):
@@ -254,7 +264,10 @@ def _commit(
                 "number; give a free one with --version"
             )
         manifest = replace(draft, version=number)
-        (staging / MANIFEST).write_bytes(manifest.to_json())
+        data = manifest.to_json()
+        (staging / MANIFEST).write_bytes(data)
+        if signer is not None:
+            (staging / SIGNATURE).write_bytes(signer.sign(data))
         if number not in taken and write(staging, repository.store, manifest):
             return _compared(repository, manifest)
     if version is None:

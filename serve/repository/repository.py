@@ -7,7 +7,7 @@ find the versions, completeness to judge one, store to read it, cache to keep co
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serve.config import schema as config
@@ -16,17 +16,21 @@ from serve.repository.cache import Cache
 from serve.repository.completeness import Contents, examine, unreadable_part
 from serve.repository.engine_folders import EngineFolders, content_of
 from serve.repository.folders import ModelFolder, VersionFolder, absence, look, top_level
-from serve.repository.layout import BASELINE, MANIFEST
+from serve.repository.hashes import Stamp
+from serve.repository.layout import BASELINE, MANIFEST, SIGNATURE, Listing
 from serve.repository.manifest import (
     FileRecord,
     Manifest,
+    before_and_after,
     read_manifest,
     require_same,
-    small_and_large,
+    require_unchanged,
     verify,
+    with_itself,
 )
 from serve.repository.progress import counted
 from serve.repository.store import Store, reason
+from serve.repository.trust import ANYBODY, SIGNATURE_BYTES, Trust, require_signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +54,31 @@ class Fetched:
     revision: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """The files of a version that were compared with its manifest, and a manifest of the rest."""
+
+    stamps: Mapping[str, Stamp]
+    rest: Manifest | None = None
+
+
 def configured(section: config.Repository) -> "Repository":
     """Return the repository of a config. Raises RepositoryError."""
     cache_dir = Path(section.cache_dir)
     return Repository(
-        section.root, cache_dir, section.cache_max_bytes, tries_engines=section.try_engines
+        section.root,
+        cache_dir,
+        section.cache_max_bytes,
+        tries_engines=section.try_engines,
+        trust=Trust(section.require_signed, section.public_keys, section.allow_outside_links),
     )
 
 
 class Repository:
     """Models below `root`, a path or URL; copies of remote versions go to `cache_dir`.
 
-    `tries_engines` says that replicas try the engines of versions that nobody has tried.
+    `tries_engines` says that replicas try the engines of versions that nobody has tried, `trust`
+    which versions may be read at all.
     Every method asks the store anew and raises RepositoryError where that fails.
     """
 
@@ -72,15 +89,18 @@ class Repository:
         cache_max_bytes: int = 8 * 10**9,
         *,
         tries_engines: bool = False,
+        trust: Trust = ANYBODY,
     ) -> None:
         self.root = root
         self.tries_engines = tries_engines
-        self.store = Store(root)
+        self.trust = trust
+        self.store = Store(root, is_closed=not trust.allow_outside_links)
         self.cache_dir = cache_dir
         self.cache_max_bytes = cache_max_bytes
         self._cache = Cache(cache_dir, cache_max_bytes)
-        self.engines = EngineFolders(self.store, cache_dir)
+        self.engines = EngineFolders(self.store, cache_dir, is_shared=not trust.require_signed)
         self._whole: dict[str, str] = {}  # version folder to the revision that was found whole
+        self._published: set[str] = set()  # version folders that were seen to have a manifest
 
     @property
     def is_local(self) -> bool:
@@ -187,9 +207,14 @@ class Repository:
         """
         if not (folder / BASELINE).is_file():
             return None
+        outside = self.store.leads_out(str(folder / BASELINE)) if self.is_local else None
+        if outside is not None:
+            raise RepositoryError(outside)
         data = (folder / BASELINE).read_bytes()
         manifest = read_manifest(folder)
-        if manifest and BASELINE in manifest.files:
+        if manifest and BASELINE not in manifest.files:
+            raise RepositoryError(f"'{folder / BASELINE}' is not in {MANIFEST}")
+        if manifest:
             found = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
             require_same(manifest.files[BASELINE], found, str(folder / BASELINE))
         return data
@@ -198,19 +223,19 @@ class Repository:
     def reading(self, model: str, version: int) -> Iterator[Fetched]:
         """Yield the folder of a version as `fetch` does, and fail if the version changed meanwhile.
 
-        So nothing is loaded from half of one content and half of another. Large files are verified
-        after the block, which has read them by then. Where the block fails, the folder is let go;
-        else the caller does that with `release`.
+        So nothing is loaded from half of one content and half of another. Large files of variables
+        are verified after the block, which has read them by then. Where the block fails, the folder
+        is let go; else the caller does that with `release`.
         """
-        fetched, unread = self._fetch(model, version)
+        fetched, verified = self._fetch(model, version)
         try:
             yield fetched
-            self._require_same(model, version, fetched, unread)
+            self._require_same(model, version, fetched, verified)
         except BaseException as err:
             self.release(fetched.path)
             if isinstance(err, Exception):
                 # If it is another content, that is why.
-                self._require_same(model, version, fetched, unread)
+                self._require_same(model, version, fetched, verified)
             raise
 
     def fetch(self, model: str, version: int) -> Path:
@@ -219,9 +244,8 @@ class Repository:
         A version of a local repository is not copied: its own folder is returned. The copy of
         another one is kept until `release`, or until this process ends.
         """
-        fetched, unread = self._fetch(model, version)
-        if unread is not None:
-            self._verify(fetched.path, unread)
+        fetched, verified = self._fetch(model, version)
+        self._require_verified(fetched, verified)
         return fetched.path
 
     def release(self, folder: Path) -> None:
@@ -262,15 +286,33 @@ class Repository:
     def _problem(self, version: VersionFolder) -> str | None:
         if self._whole.get(version.path) == version.revision and not version.listing.problems:
             return None
-        problem = examine(self.store, version.path, version.listing).problem
+        problem = self._examine(version).problem
         if problem is None:
             self._whole[version.path] = version.revision
         return problem
+
+    def _examine(self, version: VersionFolder) -> Contents:
+        """Judge a version; one that had a manifest is none without it, which vouched for it."""
+        contents = examine(self.store, version.path, version.listing)
+        if contents.manifest is not None:
+            self._published.add(version.path)
+        elif contents.problem is None and version.path in self._published:
+            gone = (
+                f"its {MANIFEST}, which vouched for its files, is gone; put it back, or publish "
+                "the folder as a new version"
+            )
+            return replace(contents, problem=gone)
+        return contents
 
     def _forget(self, model: str, present: set[str]) -> None:
         for path in [path for path in self._whole if path.rpartition("/")[0] == model]:
             if path not in present:
                 del self._whole[path]
+        self._published -= {
+            path
+            for path in self._published
+            if path.rpartition("/")[0] == model and path not in present
+        }
 
     def _version(self, model: str, version: int) -> VersionFolder:
         folder = look(self.store, model)
@@ -282,12 +324,19 @@ class Repository:
         )
 
     def _require_same(
-        self, model: str, version: int, fetched: Fetched, unread: Manifest | None
+        self, model: str, version: int, fetched: Fetched, verified: _Verified
     ) -> None:
         """Raise RepositoryError if what was read is not what was published, or changed since."""
-        if unread is not None:
-            self._verify(fetched.path, unread)
+        self._require_verified(fetched, verified)
         self._require_unchanged(model, version, fetched)
+
+    def _require_verified(self, fetched: Fetched, verified: _Verified) -> None:
+        try:
+            self._verify_rest(fetched.path, verified)
+        except RepositoryError:
+            if not self.is_local:
+                self._cache.spoil(fetched.path)
+            raise
 
     def _require_unchanged(self, model: str, version: int, fetched: Fetched) -> None:
         if not self.is_local:
@@ -302,37 +351,67 @@ class Repository:
                 "which nobody sees half"
             )
 
-    def _fetch(self, model: str, version: int) -> tuple[Fetched, Manifest | None]:
-        """Return a version's folder, and of a local one the manifest of what is unverified yet."""
+    def _fetch(self, model: str, version: int) -> tuple[Fetched, _Verified]:
+        """Return a version's folder, and what of it was verified against its manifest by now."""
         found, contents = self._contents(model, version)
-        if not self.is_local:
-            return Fetched(self._copied(model, version, found, contents), found.revision), None
-        fetched = Fetched(self.store.local_path(found.path), found.revision)
-        if contents.manifest is None:
-            self._verify(fetched.path, None)
-            return fetched, None
-        small, large = small_and_large(contents.manifest)
-        self._verify(fetched.path, small)
-        return fetched, large
+        manifest = contents.manifest
+        listed = with_itself(manifest, contents.manifest_data) if manifest else None
+        if self.is_local:
+            path = self.store.local_path(found.path)
+            return Fetched(path, found.revision), self._verify_first(path, listed)
+        path, verified = self._copied(model, version, found, contents.listing, listed)
+        return Fetched(path, found.revision), verified
 
     def _contents(self, model: str, version: int) -> tuple[VersionFolder, Contents]:
         found = self._version(model, version)
-        contents = examine(self.store, found.path, found.listing)
-        if contents.problem:
+        contents = self._examine(found)
+        problem = contents.problem or self._distrust(model, version, found, contents)
+        if problem:
             place = self.store.url(found.path)
-            raise RepositoryError(f"'{place}' cannot be served: {contents.problem}")
+            raise RepositoryError(f"'{place}' cannot be served: {problem}")
         return found, contents
 
-    def _copied(self, model: str, version: int, found: VersionFolder, contents: Contents) -> Path:
-        manifest = contents.manifest
-        files = contents.listing.files
-        paths = sorted(files.keys() & {*manifest.files, MANIFEST, BASELINE} if manifest else files)
+    def _distrust(
+        self, model: str, version: int, found: VersionFolder, contents: Contents
+    ) -> str | None:
+        """Say why a whole version may not be loaded as the config has it, None if it may."""
+        if not self.trust.require_signed:
+            return None
+        if contents.manifest is None:
+            return (
+                f"it has no {MANIFEST}, so nobody can have signed it, and repository.require_signed"
+                " is set; publish it with strata publish --sign KEYFILE"
+            )
+        signature = None
+        if SIGNATURE in found.listing.files:
+            # One byte more than it has, so that what is longer is seen and not read.
+            with self.store.open(f"{found.path}/{SIGNATURE}") as file:
+                signature = file.read(SIGNATURE_BYTES + 1)
+        try:
+            place = (model, version)
+            require_signed(self.trust, contents.manifest, contents.manifest_data, signature, place)
+        except RepositoryError as err:
+            return str(err)
+        return None
+
+    def _copied(
+        self,
+        model: str,
+        version: int,
+        found: VersionFolder,
+        listing: Listing,
+        listed: Manifest | None,
+    ) -> tuple[Path, _Verified]:
+        """Return a copy of a remote version, held, and what of it was verified."""
+        files = listing.files
+        paths = sorted(files.keys() & listed.files.keys() if listed else files)
+        fresh: list[_Verified] = []
 
         def fill(staging: Path) -> None:
             told = counted("fetching", sum(files[path] or 0 for path in paths))
             for path in paths:
                 self.store.download(f"{found.path}/{path}", staging / path, files[path], told)
-            self._verify(staging, manifest)
+            fresh.append(self._verify_all(staging, listed))
             if self._version(model, version).revision != found.revision:
                 raise RepositoryError(
                     f"'{self.store.url(found.path)}' changed while it was copied; publish a new "
@@ -343,16 +422,45 @@ class Repository:
         content = f"{self.root}\n{found.path}\n{found.revision}"
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         size = sum(size or 0 for size in files.values())
-        return self._cache.get(model, f"{version}-{key}", size, fill)
+        name = f"{version}-{key}"
+        path = self._cache.get(model, name, size, fill)
+        if not fresh:
+            try:
+                return path, self._verify_first(path, listed)
+            except RepositoryError:  # somebody was at the copy: it is made anew, once
+                self._cache.spoil(path)
+                self._cache.release(path)
+                path = self._cache.get(model, name, size, fill)
+        return path, fresh[0] if fresh else self._verify_first(path, listed)
 
-    def _verify(self, folder: Path, manifest: Manifest | None) -> None:
-        if manifest is None:
-            store = Store(str(folder.parent))
-            problem = examine(store, folder.name, store.walk(folder.name)).problem
-            if problem:
-                raise RepositoryError(f"'{folder}' cannot be served: {problem}")
-            return
+    def _verify_all(self, folder: Path, listed: Manifest | None) -> _Verified:
+        verified = self._verify_first(folder, listed)
+        return _Verified({**verified.stamps, **self._verify_rest(folder, verified)})
+
+    def _verify_first(self, folder: Path, listed: Manifest | None) -> _Verified:
+        """Verify what must be before anything of it is loaded. Raises RepositoryError."""
+        if listed is None:
+            self._require_whole(folder)
+            return _Verified({})
+        first, rest = before_and_after(listed)
+        with self._readable(folder):
+            return _Verified(verify(first, folder), rest)
+
+    def _verify_rest(self, folder: Path, verified: _Verified) -> Mapping[str, Stamp]:
+        """Verify what was not yet, and that the rest is what it was. Raises RepositoryError."""
+        with self._readable(folder):
+            require_unchanged(verified.stamps, folder)
+            return verify(verified.rest, folder) if verified.rest else {}
+
+    def _require_whole(self, folder: Path) -> None:
+        store = Store(str(folder.parent))
+        problem = examine(store, folder.name, store.walk(folder.name)).problem
+        if problem:
+            raise RepositoryError(f"'{folder}' cannot be served: {problem}")
+
+    @contextmanager
+    def _readable(self, folder: Path) -> Iterator[None]:
         try:
-            verify(manifest, folder)
+            yield
         except OSError as err:
             raise RepositoryError(f"'{folder}' cannot be read: {reason(err)}") from err

@@ -17,7 +17,7 @@ import fsspec
 
 from serve.errors import RepositoryError, ServeError
 from serve.repository import local_files
-from serve.repository.layout import MANIFEST, Entry, Listing, is_hidden, is_inside
+from serve.repository.layout import MANIFEST, SIGNATURE, Entry, Listing, is_hidden, is_inside
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
 _MAX_DEPTH = 8  # folders in a version; ends the walk where the links of web pages form a circle
@@ -28,19 +28,28 @@ _TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "created"
 
 
 class Store:
-    """A root folder in a file system; every method raises RepositoryError."""
+    """A root folder in a file system; every method raises RepositoryError.
 
-    def __init__(self, root: str) -> None:
+    `is_closed` says that links of a local one lead nowhere out of it.
+    """
+
+    def __init__(self, root: str, *, is_closed: bool = False) -> None:
         self.root = root.rstrip("/") or root
         self.protocol = root.partition("://")[0] if "://" in root else "file"
         self.is_local = self.protocol in ("file", "local")
         self.is_http = self.protocol in ("http", "https")
         with self._translated():
             self._fs, self._base = self._connect()
+        self._bound = Path(self._base) if self.is_local and is_closed else None
 
     def local_path(self, path: str) -> Path:
         """Return the path of a file or folder of a local store."""
         return Path(self._base) / path
+
+    def leads_out(self, path: str) -> str | None:
+        """Say that a path of a local store leads out of it where it must not, else None."""
+        with self._translated():
+            return local_files.leads_out(self.local_path(path), self._bound)
 
     def url(self, path: str) -> str:
         """Return the path of a file or folder as messages show it: local, or a URL."""
@@ -62,7 +71,7 @@ class Store:
         store is asked once, however deep the folder is.
         """
         if self.is_local:
-            return local_files.walk(self.local_path(path))
+            return local_files.walk(self.local_path(path), self._bound)
         if not self.is_http:
             return self._objects(path)
         files: dict[str, int | None] = {}
@@ -164,7 +173,7 @@ class Store:
 
     def _children(self, path: str) -> dict[str, Entry]:
         if self.is_local:
-            return local_files.children(self.local_path(path))
+            return local_files.children(self.local_path(path), self._bound)
         full = self._full(path)
         entries = (self._entry(full, info) for info in self._fs.ls(full, detail=True))
         return {name: entry for name, entry in entries if name and is_inside(name)}
@@ -226,9 +235,11 @@ class Store:
 
         The manifest of a published version stands for all its files, whose hashes it has.
         """
-        stamps = {}
+        stamps, files = {}, list(files)
+        if MANIFEST in files:
+            files = [path for path in (MANIFEST, SIGNATURE) if path in files]
         with self._translated():
-            for path in [MANIFEST] if MANIFEST in files else files:
+            for path in files:
                 info = self._fs.info(self._full(f"{root}/{path}"))
                 stamps[path] = f"{info.get('size')} {_stamp(info)}"
         return stamps

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from serve.errors import RepositoryError
-from serve.repository.layout import MANIFEST, PUBLISHING
+from serve.repository.layout import MANIFEST, PUBLISHING, SIGNATURE
 from serve.repository.manifest import Manifest
 from serve.repository.progress import counted
 from serve.repository.store import Store
@@ -24,13 +24,14 @@ def upload(staging: Path, store: Store, manifest: Manifest) -> bool:
     folder = f"{manifest.model}/{manifest.version}"
     if not _claim(store, folder):
         return False
-    paths = [*manifest.files, MANIFEST]
+    signature = [SIGNATURE] if (staging / SIGNATURE).is_file() else []
+    paths = [*manifest.files, *signature, MANIFEST]
     told = counted("uploading", manifest.size_bytes)
     try:
         for path in paths:
             store.upload(staging / path, f"{folder}/{path}", told)
     except BaseException:
-        _undo(store, folder, [MANIFEST, *manifest.files])
+        _undo(store, folder, list(reversed(paths)))
         raise
     _remove(store, f"{folder}/{PUBLISHING}")  # with the manifest there, it means nothing
     return True

@@ -15,6 +15,8 @@ from serve.engines.engine import Complexity, EngineOptions
 from serve.engines.function_engine import FunctionEngine
 from serve.engines.row_independence import TOLERANCE, TOLERANCE_OF_CARDS
 from serve.errors import RepositoryError
+from serve.repository.engine_folders import VERDICT
+from serve.repository.layout import is_inside
 from serve.repository.manifest import record
 from serve.selection import libraries
 from serve.selection.cases import Sample, cases_of, read_samples
@@ -114,6 +116,9 @@ def _chosen(folder: Path, verdict: Verdict, options: EngineOptions) -> FunctionE
 
 def _require_whole(folder: Path, verdict: Verdict) -> None:
     """Raise RepositoryError unless the files are those that were tried: others may end us."""
+    for name in (*verdict.files.values(), *verdict.digests):
+        if not is_inside(name):
+            raise RepositoryError(f"{VERDICT} lists '{name}', which leaves the engines' folder")
     for name, digest in verdict.digests.items():
         try:
             found = record(folder / name).sha256

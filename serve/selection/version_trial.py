@@ -19,6 +19,7 @@ from serve.engines.function_engine import FunctionEngine
 from serve.errors import RepositoryError
 from serve.repository.locks import locked
 from serve.repository.repository import Repository
+from serve.repository.trust import ANYBODY, Trust
 from serve.selection import loading as chosen
 from serve.selection.bounded_process import end_with_parent, free_bytes
 from serve.selection.hardware import folder_of, hardware
@@ -40,6 +41,7 @@ class Job:
     model: str
     version: int
     options: EngineOptions
+    trust: Trust = ANYBODY
 
 
 JOB = TypeAdapter(Job)
@@ -109,7 +111,7 @@ def here(options: EngineOptions) -> str:
 
 def in_background(job: Job) -> str:
     """Try a version, one at a time on a machine; return why it was not tried, empty if it was."""
-    repository = Repository(job.root, Path(job.cache_dir), job.cache_max_bytes)
+    repository = Repository(job.root, Path(job.cache_dir), job.cache_max_bytes, trust=job.trust)
     folder = repository.cache_dir
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".engines.lock"):

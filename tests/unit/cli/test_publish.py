@@ -4,6 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from serve.cli.publish import try_version
 from serve.errors import ConfigError
@@ -42,6 +50,26 @@ def test_the_manifest_has_the_signature_that_the_loaded_model_has(strata, config
     manifest = json.loads((config.parent / "models/tiny/7/manifest.json").read_text())
     (given,) = manifest["signature"]["inputs"]
     assert (given["name"], given["datatype"], given["shape"]) == ("x", "FP32", [-1, 2])
+
+
+def test_a_version_is_signed_and_models_tells_one_that_is_not(
+    strata, refused, config, keras_file, tmp_path
+):
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "strata.key").write_bytes(pem)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "strata.pub").write_bytes(public)
+    publish = ["publish", keras_file, "--name", "tiny", "-c", config]
+    assert strata(*publish)[0] == 0
+    tree = yaml.safe_load(config.read_text())
+    tree["repository"] |= {"require_signed": True, "public_keys": [str(tmp_path / "strata.pub")]}
+    config.write_text(yaml.safe_dump(tree))
+    assert "--sign KEYFILE" in refused(*publish)
+    assert strata(*publish, "--sign", tmp_path / "strata.key")[0] == 0
+    _, printed, _ = strata("models", "-c", config)
+    assert "is not signed" in " ".join(printed.split())
+    assert any(line.startswith("tiny   2        keras") for line in printed.splitlines())
 
 
 def test_a_model_that_does_not_load_is_not_published(refused, config, keras_file, tmp_path):

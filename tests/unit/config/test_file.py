@@ -70,6 +70,25 @@ def test_a_relative_repository_is_taken_from_the_files_folder(load_text, tmp_pat
     assert url.repository.root == "s3://bucket/models"
 
 
+def test_a_key_is_taken_as_it_is_or_is_a_file_beside_the_config(load_text, tmp_path):
+    raw, der = "A" * 43 + "=", "A" * 59 + "="
+    text = f"""
+      repository:
+        public_keys:
+          - strata.pub
+          - /keys/strata.pub
+          - {raw}
+          - {der}
+          - |
+            -----BEGIN PUBLIC KEY-----
+            {der}
+            -----END PUBLIC KEY-----
+    """
+    pem = f"-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----"
+    keys = load_text(text).repository.public_keys
+    assert keys == (str(tmp_path / "strata.pub"), "/keys/strata.pub", raw, der, pem)
+
+
 def test_a_tilde_is_the_home_folder(load_text, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     repository = load_text("repository: {root: ~/models, cache_dir: ~/copies}").repository

@@ -16,6 +16,7 @@ _SEQUENCE = "kind: sequence, steps: [{model: b}]"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("repository: {require_signed: true}", "repository.public_keys: require_signed needs one"),
         ("models: [{name: gateway}]", "the name 'gateway' is reserved"),
         ("models: [{name: a}, {name: a}]", "the name 'a' is given more than once"),
         ("models: [{name: unknown}]", "the name 'unknown' is reserved"),

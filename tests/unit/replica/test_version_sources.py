@@ -1,16 +1,25 @@
 """Where engines come from; repositories are real, and the engines of all tests but one numpy."""
 
+import asyncio
+import shutil
+
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from serve.config.pipelines import PIPELINE
 from serve.config.schema import Model
-from serve.config.sections import RayActorOptions
+from serve.config.sections import RayActorOptions, VersionPolicy
 from serve.errors import RepositoryError
+from serve.replica.model import Model as LoadedModel
 from serve.replica.version_sources import PipelineSource, RepositorySource, engine_options
+from serve.repository.publish import publish
 from serve.repository.repository import Repository
+from serve.repository.trust import Signer, Trust
 from tests.unit.pipelines.fakes import number
 from tests.unit.replica.fakes import x
+from tests.unit.telemetry.fakes import FakeRecorder
 
 
 def _pipeline(**changes):
@@ -202,3 +211,24 @@ def test_members_of_a_pipeline_in_a_colocated_one_are_in_the_same_process(models
     steps = [{"model": "p"}]
     around = PIPELINE.validate_python({"name": "around", "kind": "sequence", "steps": steps})
     assert _infer(_source(models, around, nested, around).load(1), 1) == [15]
+
+
+def test_a_version_that_is_not_signed_fails_and_the_running_one_goes_on(models, tmp_path):
+    key = Ed25519PrivateKey.generate()
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    trust = Trust(require_signed=True, public_keys=(pem,))
+    repository = Repository(str(models.root), tmp_path / "cache", trust=trust)
+    source_of = tmp_path / "source.keras"
+    models.put("other", 1)
+    shutil.copy(models.root / "other/1/model.keras", source_of)
+    publish(source_of, repository, "digits", signer=Signer(key))
+    source = RepositorySource(repository, "digits", RayActorOptions())
+    recorder = FakeRecorder()
+    model = LoadedModel(Model(name="digits"), source, recorder)
+    asyncio.run(model.apply(VersionPolicy(latest=1), {}))
+    publish(source_of, Repository(str(models.root), tmp_path / "cache"), "digits")  # by anybody
+    asyncio.run(model.refresh())
+    assert set(model.versions) == {1}
+    assert "it is not signed (it has no manifest.json.sig)" in model.unavailable()[2]
+    model.sample()
+    assert recorder.gauges[("model_failed_versions",)] == 1

@@ -52,6 +52,15 @@ def test_the_path_to_load_is_a_folder_or_a_file(saved_model, keras_file, tmp_pat
         model_path(tmp_path / "nowhere")
 
 
+def test_what_is_no_file_of_the_version_does_not_change_which_one_is_loaded(keras_file):
+    """What is hidden is in no listing and no manifest, and a folder is no file."""
+    folder = keras_file.parent
+    (folder / ".other.keras").write_bytes(b"")
+    (folder / "model.keras").mkdir()
+    (folder / "evil.h5").write_bytes(b"")
+    assert model_path(folder) == keras_file
+
+
 def test_of_two_folders_for_one_number_the_one_that_sorts_last_is_the_version():
     folders, others = version_folders(["123", "00000123", "0123", "0", "00"])
     assert folders == {123: "123", 0: "00"}

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -7,10 +8,12 @@ import uuid
 import pytest
 
 from serve.errors import RepositoryError
+from serve.repository import completeness
 from serve.repository import manifest as manifests
-from serve.repository.layout import MANIFEST, NO_NUMBER
+from serve.repository.layout import BASELINE, MANIFEST, NO_NUMBER
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
+from serve.repository.trust import Trust
 from tests.unit.repository.conftest import unprivileged
 
 
@@ -225,17 +228,17 @@ def test_a_version_that_changes_while_it_is_read_is_not_loaded_from_both(
 def test_a_link_that_is_swapped_while_it_is_read_is_a_change_though_both_look_the_same(
     local, make, tmp_path
 ):
+    root = local.store.local_path("")
     for name in "ab":
-        (tmp_path / name).mkdir()
-    file = make.keras(tmp_path / "a/model.keras")
-    os.link(file, tmp_path / "b/model.keras")
-    local.store.local_path("digits").mkdir()
+        (root / "digits" / name).mkdir(parents=True)
+    file = make.keras(root / "digits/a/model.keras")
+    os.link(file, root / "digits/b/model.keras")
     link = local.store.local_path("digits/1")
-    link.symlink_to(tmp_path / "a")
+    link.symlink_to("a")
 
     def swap():
         link.unlink()
-        link.symlink_to(tmp_path / "b")
+        link.symlink_to("b")
 
     with pytest.raises(RepositoryError, match="changed"), local.reading("digits", 1):
         swap()
@@ -417,3 +420,203 @@ def test_a_misspelt_model_is_told_from_one_without_a_version(local, keras_file):
     publish(keras_file, local, "digits")
     with pytest.raises(RepositoryError, match=r"no folder 'digit' .*did you mean 'digits'\?"):
         local.choose("digit", None)
+
+
+def _swap_bytes(file):
+    """Write other bytes of the same size into a file, and give it the times that it had."""
+    before = file.stat()
+    _harm(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("harmed", ["model.keras", MANIFEST])
+def test_a_copy_that_was_altered_in_the_cache_is_found_by_its_hash_and_made_anew(
+    harmed, keras_file, tmp_path
+):
+    root = f"memory://{uuid.uuid4().hex}"
+    publish(keras_file, Repository(root, tmp_path / "cache"), "digits")
+    copy = Repository(root, tmp_path / "cache").fetch("digits", 1)
+    whole = (copy / harmed).read_bytes()
+    _swap_bytes(copy / harmed)
+    with Repository(root, tmp_path / "cache").reading("digits", 1) as fetched:
+        assert (fetched.path / harmed).read_bytes() == whole
+
+
+def test_variables_that_were_altered_in_the_cache_are_found_once_they_are_read_and_made_anew(
+    saved_model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(manifests, "LARGE_BYTES", 0)
+    root = f"memory://{uuid.uuid4().hex}"
+    publish(saved_model, Repository(root, tmp_path / "cache"), "digits")
+    copy = Repository(root, tmp_path / "cache").fetch("digits", 1)
+    _swap_bytes(next(copy.glob("variables/*.data-*")))
+    repository, reads = Repository(root, tmp_path / "cache"), []
+    with (
+        pytest.raises(RepositoryError, match="not the file that was published"),
+        repository.reading("digits", 1),
+    ):
+        reads.append("half")
+    with repository.reading("digits", 1):
+        reads.append("whole")
+    assert reads == ["half", "whole"]
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_a_file_that_is_altered_after_it_was_verified_is_not_served(
+    where, keras_file, tmp_path, local
+):
+    """Also with its size and its times as they were: the kernel's own time of change tells."""
+    memory = Repository(f"memory://{uuid.uuid4().hex}", tmp_path / "cache")
+    repository = local if where == "local" else memory
+    publish(keras_file, repository, "digits")
+    with (
+        pytest.raises(RepositoryError, match="changed while it was read"),
+        repository.reading("digits", 1) as fetched,
+    ):
+        _swap_bytes(fetched.path / "model.keras")
+
+
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+def test_of_a_large_version_all_is_verified_first_but_the_numbers_of_its_variables(
+    kind, local, make, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(manifests, "LARGE_BYTES", 0)
+    source = getattr(make, kind)(tmp_path / ("m.keras" if kind == "keras" else "saved"))
+    publish(source, local, "digits")
+    file = "model.keras" if kind == "keras" else "saved_model.pb"
+    _harm(local.store.local_path(f"digits/1/{file}"))
+    with pytest.raises(RepositoryError, match="not the file"), local.reading("digits", 1):
+        pytest.fail("it is loaded before it is known to be what was published")
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        "sample.npz",
+        "assets.extra/tf_serving_warmup_requests",
+        "assets/words.txt",
+        "variables/more",
+        "keras_metadata.pb",
+    ],
+)
+def test_a_file_that_a_load_would_read_and_that_was_not_published_is_refused(
+    added, repository, saved_model, tmp_path
+):
+    publish(saved_model, repository, "digits")
+    (tmp_path / "added").write_bytes(b"x")
+    if repository.is_local:
+        repository.store.local_path(f"digits/1/{added}").parent.mkdir(exist_ok=True)
+    repository.store.upload(tmp_path / "added", f"digits/1/{added}")
+    assert (
+        f"it holds {added}, which manifest.json does not list"
+        in (repository.incomplete("digits")[1])
+    )
+
+
+def test_a_note_beside_a_published_model_is_nobodys_business(repository, saved_model, tmp_path):
+    publish(saved_model, repository, "digits")
+    (tmp_path / "README").write_text("what this is")
+    repository.store.upload(tmp_path / "README", "digits/1/README")
+    assert repository.fetch("digits", 1)
+
+
+def test_a_baseline_that_was_not_published_is_not_read(local, keras_file):
+    publish(keras_file, local, "digits")
+    (local.store.local_path("digits/1") / BASELINE).write_text("{}")
+    with pytest.raises(RepositoryError, match="not in manifest"):
+        local.baseline(local.fetch("digits", 1))
+
+
+def test_a_version_whose_manifest_was_removed_is_none_until_its_folder_was_gone(
+    local, keras_file, put, tmp_path
+):
+    publish(keras_file, local, "digits")
+    assert local.versions("digits") == [1]
+    folder = local.store.local_path("digits/1")
+    (folder / MANIFEST).unlink()
+    assert (
+        "its manifest.json, which vouched for its files, is gone" in (local.incomplete("digits")[1])
+    )
+    with pytest.raises(RepositoryError, match="vouched"):
+        local.fetch("digits", 1)
+    folder.rename(tmp_path / "aside")
+    assert local.versions("digits") == []
+    (tmp_path / "aside").rename(folder)
+    assert local.versions("digits") == [1]
+
+
+def test_a_manifest_too_large_to_be_one_is_not_read(repository, keras_file, tmp_path, monkeypatch):
+    publish(keras_file, repository, "digits")
+    monkeypatch.setattr(completeness, "MOST_BYTES", 10)
+    with pytest.raises(RepositoryError, match=r"manifest\.json has more than 10 bytes"):
+        repository.fetch("digits", 1)
+
+
+def _linked(root, kind, saved_model):
+    """Make version 1 of `m` a valid one but for a link that leads out of the root; return that."""
+    outside = root.parent / "outside"
+    outside.mkdir()
+    version = root / "m/1"
+    if kind == "model":
+        shutil.copytree(saved_model, outside / "m/1")
+        link = root / "m"
+        link.symlink_to(outside / "m")
+        return link, outside / "m"
+    if kind == "version":
+        version.parent.mkdir()
+        shutil.copytree(saved_model, outside / "a")
+        version.symlink_to(outside / "a")
+        return version, outside / "a"
+    shutil.copytree(saved_model, version)
+    moved = version / ("variables" if kind == "folder" else "saved_model.pb")
+    shutil.move(moved, outside / moved.name)
+    (root / "hop").symlink_to(outside)
+    moved.symlink_to(f"../../hop/{moved.name}" if kind == "hop" else outside / moved.name)
+    return moved, outside / moved.name
+
+
+@pytest.mark.parametrize("kind", ["model", "version", "folder", "file", "hop"])
+def test_a_link_out_of_the_root_is_told_with_its_target_and_the_key_that_allows_it(
+    kind, tmp_path, saved_model
+):
+    root = tmp_path / "root"
+    root.mkdir()
+    link, target = _linked(root, kind, saved_model)
+    repository = Repository(str(root), tmp_path / "cache")
+    with pytest.raises(RepositoryError) as caught:
+        repository.fetch("m", 1)
+    for part in (f"'{link}' is a link to '{target}'", "repository.allow_outside_links: true"):
+        assert part in str(caught.value)
+        told = repository.folders() if kind == "model" else repository.incomplete("m")
+        assert part in told["m" if kind == "model" else 1]
+    trusting = Repository(str(root), tmp_path / "cache", trust=Trust(allow_outside_links=True))
+    assert (trusting.fetch("m", 1) / "saved_model.pb").is_file()
+
+
+def test_links_within_the_root_and_to_the_root_go_on_working(tmp_path, saved_model):
+    root = tmp_path / "root"
+    shutil.copytree(saved_model, root / ".store/a/1")
+    (root / "m").symlink_to(".store/a")
+    (root / "n").mkdir()
+    (root / "n/1").symlink_to(root / ".store/a/1")
+    (tmp_path / "link").symlink_to(root)
+    for place in (root, tmp_path / "link"):
+        repository = Repository(str(place), tmp_path / "cache")
+        for model in "mn":
+            assert (repository.fetch(model, 1) / "saved_model.pb").is_file()
+
+
+def test_a_link_that_a_published_version_was_given_is_not_followed(tmp_path, local, saved_model):
+    publish(saved_model, local, "m")
+    (tmp_path / "extra").mkdir()
+    (local.store.local_path("m/1") / "assets.extra").symlink_to(tmp_path / "extra")
+    with pytest.raises(RepositoryError, match=r"assets\.extra, which manifest\.json does not list"):
+        local.fetch("m", 1)
+
+
+def test_a_baseline_that_leads_out_of_the_root_is_not_read(tmp_path, local, put, saved_model):
+    put(local, saved_model, "m", 1)
+    (tmp_path / "secret").write_text("{}")
+    (local.store.local_path("m/1") / BASELINE).symlink_to(tmp_path / "secret")
+    with pytest.raises(RepositoryError, match="outside of the repository"):
+        local.baseline(local.fetch("m", 1))

@@ -84,6 +84,8 @@ def test_a_replica_of_another_library_imports_neither_tensorflow_nor_the_third(t
         ({"chosen": "tensorflow", "reason": "slower"}, "slower"),
         ({"form": 0}, "verdict.json is of form 0"),
         ({"files": {NAME: "1.xml"}}, "openvino failed when it was loaded: "),
+        ({"files": {NAME: "../0.xml"}}, "lists '../0.xml', which leaves the engines' folder"),
+        ({"digests": {"/0.xml": "0"}}, "lists '/0.xml', which leaves the engines' folder"),
         ({"files": {}}, "openvino failed when it was loaded: KeyError"),
         ({"digests": {"2.bin": "0"}}, "2.bin' cannot be read: No such file"),
         ({"chosen": "onnxruntime"}, "it was tried with onnxruntime 1, and "),
