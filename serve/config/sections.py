@@ -248,6 +248,15 @@ class Limits(Section):
     max_queued_requests: Positive = Field(
         1024, description="requests waiting in one replica before the next one gets 429"
     )
+    max_queue_wait_s: float | None = Field(
+        0.25,
+        gt=0,
+        description=(
+            "seconds that the queue may be long before one replica is overloaded, and refuses with "
+            "429 at once what it cannot compute soon: a quarter of a second lets bursts wait; null "
+            "refuses nobody for that"
+        ),
+    )
     max_body_bytes: Positive = Field(
         64 * 2**20, description="bytes of a request body, before and after decompression"
     )

@@ -22,6 +22,7 @@ _SETTINGS = {
     "tenants": {},
     "prices": {"cpu_hour": 1.0},
     "max_replicas": 2,
+    "target_ongoing_requests": 16.0,
     "share": 0.25,
 }
 _BASE = "/v2/models/digits"
