@@ -5,9 +5,10 @@ a fraction of what an answer does. Two limits hold:
 
     queue_full  limits.max_queued_requests wait. `batch` requests have half of those places at most,
                 and the other half is of the interactive ones alone.
-    overload    more interactive requests wait than are computed within limits.max_queue_wait_s, or
-                than _MANY: a queue that long does not drain by itself. From then on only so many
-                may wait as make the next batch a good one (pace), which keeps the engine as busy as
+    overload    more interactive requests wait than are computed within limits.max_queue_wait_s and
+                than make _BURST good batches (pace), or than _MANY: a queue that long does not
+                drain by itself. From then on only so many
+                may wait as make the next batch a good one, which keeps the engine as busy as
                 a long queue does and lets nobody wait for more than the batch that runs. It ends
                 with a second, or the time of a few queues, in which hardly anybody had to be refused. Meanwhile `batch` requests
                 are refused altogether.
@@ -28,7 +29,8 @@ from serve.types import Priority
 QUEUE_FULL, OVERLOAD = "queue_full", "overload"
 REASONS = (QUEUE_FULL, OVERLOAD)
 
-_FEW = 4  # may always wait
+_FEW = 8  # may always wait
+_BURST = 4  # so many batches of them, however slow they are
 _MANY = 128  # or two of the largest batches, where those are more
 _WINDOW_S = 1.0  # or the time in which _QUEUES of those who may wait are computed, if that is more
 _QUEUES = 4
@@ -60,7 +62,7 @@ class Admission:
         max_wait_s: float | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.pace = Pace(largest)
+        self.pace = Pace()
         self.may_wait = 0
         self.refusals = 0
         self._queue = queue
@@ -148,8 +150,8 @@ class Admission:
         speed = self.pace.speed
         if speed is None:
             return False
-        most = min(self._many, self._max_wait_s / speed.a_request_s)
-        return waiting >= max(most, self._enough)
+        burst = max(self._max_wait_s / speed.a_request_s, _BURST * self._enough)
+        return waiting >= max(min(self._many, burst), self._enough)
 
     @property
     def _enough(self) -> int:

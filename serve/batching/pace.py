@@ -12,7 +12,7 @@ from dataclasses import dataclass
 _FORGET = 0.95  # a batch, of what was known of batches of about its size
 _KNOWN = 4  # batches, before anything is said
 # A batch is large enough if a larger one computes hardly more rows a second.
-_NEARLY = 0.9
+_NEARLY = 0.85
 
 
 @dataclass(slots=True)
@@ -22,11 +22,18 @@ class _Sums:
     rows: float = 0.0
     requests: float = 0.0
     seconds: float = 0.0
+    batches: float = 0.0
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        """The rows and seconds of a batch."""
+        return self.rows / self.batches, self.seconds / self.batches
 
     def add(self, rows: float, requests: float, seconds: float) -> None:
         self.rows = self.rows * _FORGET + rows
         self.requests = self.requests * _FORGET + requests
         self.seconds = self.seconds * _FORGET + seconds
+        self.batches = self.batches * _FORGET + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +48,9 @@ class Speed:
 
 
 class Pace:
-    """Adds up batches by their size, within a factor of two; `largest` is the most rows of one."""
+    """Adds up batches by their size, within a factor of two."""
 
-    def __init__(self, largest: int) -> None:
-        self._largest = largest
+    def __init__(self) -> None:
         self._by_size: dict[int, _Sums] = {}
         self._all = _Sums()
         self._loop = _Sums()
@@ -74,11 +80,24 @@ class Pace:
         """Compare sizes by what a full batch computes: when many wait there is no padding."""
         rows_a_request = self._all.rows / self._all.requests
         loop_s = self._loop.seconds / self._loop.requests if self._loop.requests else 0.0
+        a_row_s = loop_s / rows_a_request
         rates = {
-            size: sums.rows / max(sums.seconds + sums.rows / rows_a_request * loop_s, 1e-9)
-            for size, sums in self._by_size.items()
+            rows: rows / max(seconds + rows * a_row_s, 1e-9)
+            for rows, seconds in self._calls().items()
         }
         best = max(rates.values())
-        size = min(size for size, rate in rates.items() if rate >= _NEARLY * best)
-        rows = min(2**size, self._largest)
+        rows = min(rows for rows, rate in rates.items() if rate >= _NEARLY * best)
         return Speed(rows_a_request / best, math.ceil(rows / rows_a_request))
+
+    def _calls(self) -> dict[float, float]:
+        """Return the seconds of a call by its rows; of a size between two that were seen, too."""
+        seen = sorted(self._by_size)
+        calls = {}
+        for size, larger in zip(seen, [*seen[1:], seen[-1] + 1], strict=True):
+            rows, seconds = self._by_size[size].mean
+            calls[rows] = seconds
+            for between in range(size + 1, larger):
+                more_rows, more_seconds = self._by_size[larger].mean
+                part = (2**between - rows) / (more_rows - rows)
+                calls[float(2**between)] = seconds + part * (more_seconds - seconds)
+        return calls
