@@ -65,10 +65,11 @@ class InferRequest:
     """A decoded request: `inputs` by name, and how they are to be computed.
 
     `signature` None means the model's default; `outputs` None means all of them; `timeout_s` counts
-    from arrival; `tenant` is whose request it is, for metrics, `priority` how urgent it is. A pipeline that calls a model's own
-    replicas also says which `version` (None: the newest), where it is traced its `trace`, and with
-    `has_strangers` that it takes rows to be independent: they may be of several clients. The
-    version of an HTTP request is chosen by its path, before its body is decoded.
+    from arrival; `tenant` is whose request it is, for metrics, `priority` how urgent it is. A
+    pipeline that calls a model's own replicas also says which `version` (None: the newest), where
+    it is traced its `trace`, and with `has_strangers` that it takes rows to be independent: they
+    may be of several clients. The version of an HTTP request is chosen by its path, before its body
+    is decoded.
     """
 
     inputs: Tensors

@@ -88,7 +88,9 @@ def overload_config(repository: Path, model: str) -> Config:
 async def _measured(url: str, seconds: int, rounds: int, connections: int) -> Figures:
     body = v2_binary(blank_images(1))
     err.print(f"what it bears: {_WAITING} clients who wait")
-    bears, calm, busy = [], [], []
+    bears: list[float] = []
+    calm: list[Sent] = []
+    busy: list[Sent] = []
     for _ in range(rounds):  # the machine may be shared, so what it bears changes
         bears.append((await send(url, body, _WAITING, seconds)).per_s(200))
         for load_factor, turns in ((_CALM, calm), (_BUSY, busy)):

@@ -10,8 +10,8 @@ a fraction of what an answer does. Two limits hold:
                 drain by itself. From then on only so many
                 may wait as make the next batch a good one, which keeps the engine as busy as
                 a long queue does and lets nobody wait for more than the batch that runs. It ends
-                with a second, or the time of a few queues, in which hardly anybody had to be refused. Meanwhile `batch` requests
-                are refused altogether.
+                with a second, or the time of a few queues, in which hardly anybody had to be
+                refused. Meanwhile `batch` requests are refused altogether.
 
 So a burst waits, and what keeps coming is refused. Nobody is refused for overload while few wait,
 nor before some batches have told how long they take.
@@ -67,6 +67,7 @@ class Admission:
         self.refusals = 0
         self._queue = queue
         self._many = max(_MANY, 2 * largest)
+        self._calm = min(_BURST * _FEW, max_queued_requests // 2)
         self._max_queued = max_queued_requests
         self._max_wait_s = max_wait_s
         self._clock = clock
@@ -75,8 +76,8 @@ class Admission:
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether anybody might be refused."""
-        return self._overload is not None or len(self._queue) >= min(_FEW, self._max_queued // 2)
+        """Tell whether anybody might be refused; where not, nothing else need be asked."""
+        return self._overload is not None or len(self._queue) >= self._calm
 
     def take_refused(self) -> dict[tuple[str, Priority], int]:
         """Return how many were refused since the last time, by reason and priority."""
@@ -85,6 +86,8 @@ class Admission:
 
     def enter(self, priority: Priority) -> None:
         """Let a request in that is here as a whole. Raises QueueFull."""
+        if not self.is_busy:
+            return
         if self._overload is not None and priority == "interactive":
             self._overload.asked += 1
         self._require(priority)
@@ -166,8 +169,9 @@ class Admission:
 
     def _overloaded(self) -> str:
         return (
-            f"the replica is overloaded: more requests come than it computes, and {len(self._queue)} "
-            "wait already; try again later, add replicas or raise limits.max_queue_wait_s"
+            "the replica is overloaded: more requests come than it computes, and "
+            f"{len(self._queue)} wait already; try again later, add replicas or raise "
+            "limits.max_queue_wait_s"
         )
 
 

@@ -1,4 +1,4 @@
-"""How urgent a request is, by the header `X-Priority`: `interactive`, which is the default, or `batch`.
+"""How urgent a request is, by its header `X-Priority`: `interactive`, the default, or `batch`.
 
 A client sets it, or HAProxy for a client's key; who sets what is not this module's to decide.
 """
