@@ -46,17 +46,6 @@ class Busy(tf.Module):
         return {"done": steps + tf.cast(result[0, 0] * 0, tf.int32)}
 
 
-class Timed(tf.Module):
-    """Takes a quarter of a second by the clock, whatever the machine and however many rows."""
-
-    @tf.function(input_signature=_NUMBERS)
-    def timed(self, x):
-        ends = tf.timestamp() + 0.25
-        turn = lambda now: (tf.timestamp(),)  # noqa: E731
-        (now,) = tf.while_loop(lambda now: now < ends, turn, (tf.timestamp(),))
-        return {"y": x + tf.cast(now * 0, tf.float32)}
-
-
 class Low(tf.Module):
     """Sure of class 0 below 50, unsure and for class 1 above."""
 
@@ -90,14 +79,13 @@ class Times(tf.Module):
 
 
 def write_graphs(folder: Path) -> None:
-    """Write text, calc, busy, timed, low, high, twice and thrice."""
-    text, calc, busy, timed, low, high = Text(), Calc(), Busy(), Timed(), Low(), High()
+    """Write text, calc, busy, low, high, twice and thrice."""
+    text, calc, busy, low, high = Text(), Calc(), Busy(), Low(), High()
     twice, thrice = Times(2.0), Times(3.0)
     signatures = {"serving_default": calc.combine, "double": calc.double}
     tf.saved_model.save(text, str(folder / "text"), signatures=text.upper)
     tf.saved_model.save(calc, str(folder / "calc"), signatures=signatures)
     tf.saved_model.save(busy, str(folder / "busy"), signatures=busy.work)
-    tf.saved_model.save(timed, str(folder / "timed"), signatures=timed.timed)
     tf.saved_model.save(low, str(folder / "low"), signatures=low.low)
     tf.saved_model.save(high, str(folder / "high"), signatures=high.high)
     tf.saved_model.save(twice, str(folder / "twice"), signatures=twice.times)

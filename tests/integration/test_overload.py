@@ -1,7 +1,6 @@
 """A replica with more to do than it can, over a real platform: who is let in, and who waits.
 
-The model takes its time by the clock, and waits are told in batches, so that it is the same on
-every machine.
+Waits are told in calls of the engine, as the replica itself does, whatever a call takes here.
 """
 
 import re
@@ -15,31 +14,32 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 _ROWS = 4  # of a batch
 _CLIENTS = 80
-_TIMED = {
-    "name": "timed",
+_STEPS = 300  # of a call, which costs as much for one row as for four
+_MODEL = {
+    "name": "flooded",
     "ray_actor_options": {"num_cpus": 0.1},
     "batching": {"max_batch_size": _ROWS},
 }
 
 
 @pytest.fixture(scope="module")
-def timed(served, graphs):
-    """A platform that serves the model timed, too."""
+def flooded(served, graphs):
+    """A platform that serves a model that takes some time for each call, too."""
     from serve.cli.publish import try_version
     from serve.repository.publish import publish
     from serve.repository.repository import Repository
 
     repository = Repository(str(served.repository), served.repository)
-    publish(graphs / "timed", repository, "timed", validate=try_version)
-    served.apply(lambda tree: tree["models"].append(_TIMED))
+    publish(graphs / "busy", repository, "flooded", validate=try_version)
+    served.apply(lambda tree: tree["models"].append(_MODEL))
     yield served
-    served.apply(lambda tree: tree["models"].remove(_TIMED))
+    served.apply(lambda tree: tree["models"].remove(_MODEL))
 
 
 def _ask(served, **headers):
-    tensor = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]}
+    tensor = {"name": "steps", "shape": [1], "datatype": "INT32", "data": [_STEPS]}
     return requests.post(
-        served.infer_url("timed"), json={"inputs": [tensor]}, headers=headers, timeout=60
+        served.infer_url("flooded"), json={"inputs": [tensor]}, headers=headers, timeout=60
     )
 
 
@@ -57,10 +57,10 @@ def _flood(served, clients, each, **headers):
         return [response for one in asked for response in one.result()]
 
 
-def test_an_overloaded_replica_refuses_at_once_and_answers_soon_who_is_let_in(timed, eventually):
-    eventually(lambda: all(_ask(timed).ok for _ in range(5)), timeout_s=120)
-    _flood(timed, _CLIENTS, 2)  # the first of it fill the queue
-    answers = _flood(timed, _CLIENTS, 10)
+def test_an_overloaded_replica_refuses_at_once_and_answers_soon_who_is_let_in(flooded, eventually):
+    eventually(lambda: all(_ask(flooded).ok for _ in range(5)), timeout_s=120)
+    _flood(flooded, _CLIENTS, 2)  # the first of it fill the queue
+    answers = _flood(flooded, _CLIENTS, 10)
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) == {200, 429}
     assert statuses[429] > statuses[200] > 2 * _ROWS
@@ -76,11 +76,11 @@ def test_an_overloaded_replica_refuses_at_once_and_answers_soon_who_is_let_in(ti
     assert sorted(waited)[len(waited) // 2] < 6
 
 
-def test_batch_requests_leave_interactive_ones_their_places(timed, eventually):
+def test_batch_requests_leave_interactive_ones_their_places(flooded, eventually):
     with ThreadPoolExecutor(1) as beside:
-        batch = beside.submit(_flood, timed, 16, 5, **{"x-priority": "batch"})
-        eventually(lambda: _ask(timed, **{"x-priority": "batch"}).status_code, timeout_s=60)
-        interactive = [_ask(timed) for _ in range(5)]
+        batch = beside.submit(_flood, flooded, 16, 5, **{"x-priority": "batch"})
+        eventually(lambda: _ask(flooded, **{"x-priority": "batch"}).status_code, timeout_s=60)
+        interactive = [_ask(flooded) for _ in range(5)]
         assert {answer.status_code for answer in interactive} == {200}
         # Whoever waits goes before all batch requests, and waits for the batch that runs alone.
         waited = [_seconds(each, "queue") / _seconds(each, "engine") for each in interactive]
@@ -88,7 +88,7 @@ def test_batch_requests_leave_interactive_ones_their_places(timed, eventually):
         assert {answer.status_code for answer in batch.result()} <= {200, 429}
 
 
-def test_a_priority_that_there_is_not_is_refused(timed):
-    refused = _ask(timed, **{"x-priority": "urgent"})
+def test_a_priority_that_there_is_not_is_refused(flooded):
+    refused = _ask(flooded, **{"x-priority": "urgent"})
     assert refused.status_code == 400
     assert "X-Priority" in refused.json()["error"]
