@@ -78,7 +78,7 @@ class AccessRefused(ServeError):
 
 
 class QueueFull(ServeError):
-    """The model's queue holds `max_queued_requests` already; trying again later may work."""
+    """The model's queue is full, or longer than it is worth; trying again later may work."""
 
     code = Code.RESOURCE_EXHAUSTED
 

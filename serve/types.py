@@ -6,7 +6,7 @@ them, the engines compute on them. BYTES tensors are object arrays whose element
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy.typing as npt
 
@@ -17,6 +17,11 @@ MAX_VERSION = 2**63 - 1  # TensorFlow Serving's versions are 64-bit integers
 
 # Whose a request is where it does not say.
 NO_TENANT = "none"
+
+# Whose turn it is where not all can be computed at once: `interactive` requests go first, `batch`
+# ones take the places that those leave in a batch.
+Priority = Literal["interactive", "batch"]
+PRIORITIES: tuple[Priority, ...] = ("interactive", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,11 @@ class InferRequest:
     """A decoded request: `inputs` by name, and how they are to be computed.
 
     `signature` None means the model's default; `outputs` None means all of them; `timeout_s` counts
-    from arrival; `tenant` is whose request it is, for metrics. A pipeline that calls a model's own
-    replicas also says which `version` (None: the newest), where it is traced its `trace`, and with
-    `has_strangers` that it takes rows to be independent: they may be of several clients. The
-    version of an HTTP request is chosen by its path, before its body is decoded.
+    from arrival; `tenant` is whose request it is, for metrics, `priority` how urgent it is. A
+    pipeline that calls a model's own replicas also says which `version` (None: the newest), where
+    it is traced its `trace`, and with `has_strangers` that it takes rows to be independent: they
+    may be of several clients. The version of an HTTP request is chosen by its path, before its body
+    is decoded.
     """
 
     inputs: Tensors
@@ -73,6 +79,7 @@ class InferRequest:
     version: int | None = None
     timeout_s: float | None = None
     tenant: str = NO_TENANT
+    priority: Priority = "interactive"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     trace: Mapping[str, str] | None = None
     has_strangers: bool = False

@@ -209,6 +209,17 @@ def _time() -> list[Row]:
                         or_zero(f"max({queued} / on (namespace, replica) ({limit} > 0))"), "full"
                     ),
                 ),
+                chart(
+                    "Refused",
+                    "reqps",
+                    runbook("ModelQueueSaturated"),
+                    "Requests told 429 a second, by reason and priority: the queue is full, or the"
+                    " replica is overloaded and would have them wait for long.",
+                    Query(
+                        rate("ray_model_refusals_total", _V, "reason, priority"),
+                        "{{reason}}, {{priority}}",
+                    ),
+                ),
             ],
         ),
     ]

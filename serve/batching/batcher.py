@@ -35,6 +35,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from serve.batching.admission import Admission
 from serve.batching.estimates import Estimates
 from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, run, show
 from serve.batching.merging import rows_of, shape_key
@@ -46,12 +47,11 @@ from serve.errors import (
     DeadlineExceeded,
     InferenceFailed,
     ModelNotReady,
-    QueueFull,
     RowsMixed,
     ServeError,
 )
 from serve.telemetry.faults import Faults
-from serve.types import NO_TENANT, Tensors, Timing
+from serve.types import NO_TENANT, Priority, Tensors, Timing
 
 log = logging.getLogger("ray.serve")
 
@@ -71,6 +71,7 @@ class BatchPolicy:
 
     batching: Batching
     max_queued_requests: int
+    max_queue_wait_s: float | None = None
     layers: Layers = tuple
     may_block_loop: bool = True
     pads: bool = True
@@ -102,7 +103,10 @@ class Batcher:
         self._watcher = watcher
         self._sizes = policy.sizes
         self._queue = Queue()
-        self._turn = None if turns is None else Turn(turns, self._run_next)
+        self.admission = Admission(
+            self._queue, self._sizes[-1], policy.max_queued_requests, policy.max_queue_wait_s
+        )
+        self._turn = None if turns is None else Turn(turns, self._run_next, self._has_interactive)
         self._thread = (
             turns.threads if turns else ThreadPoolExecutor(1, thread_name_prefix="engine")
         )
@@ -117,6 +121,7 @@ class Batcher:
         self._waits = False  # `_next` is for when the batch has waited for others long enough
         self._alarms: Alarms[Entry] = Alarms(_expire)
         self._free_since = 0.0
+        self._loop_since: tuple[float, int] | None = None  # its CPU seconds, and refusals so far
         self._estimates = Estimates(self._sizes)
         # Signatures whose rows were seen to see each other, and how.
         self.mixed: dict[str, str] = {}
@@ -143,6 +148,7 @@ class Batcher:
         batched: bool,
         timeout_s: float,
         tenant: str = NO_TENANT,
+        priority: Priority = "interactive",
         is_alone: Callable[[], bool] = lambda: False,
     ) -> tuple[Tensors, Timing]:
         """Return the outputs for checked inputs; more rows than a batch holds are split.
@@ -154,17 +160,19 @@ class Batcher:
         with self.held():
             if is_alone():
                 await asyncio.sleep(0)  # one turn of the loop shows who else has arrived
-            self._check_room()
+            if self._is_closed:
+                raise ModelNotReady("this version has just been unloaded; ask again")
+            self.admission.enter(priority)
             deadline = time.perf_counter() + timeout_s
             batched = batched and signature not in self.mixed
-            entry = self._submit(signature, inputs, batched, tenant, deadline)
+            entry = self._submit(signature, inputs, batched, tenant, priority, deadline)
             if is_alone() and self._may_run_inline(entry):
                 self._run_inline(timeout_s)
             try:
                 outputs = await self._outputs(entry)
             except RowsMixed as err:
                 self._note_mixed(signature, err)
-                entry = self._submit(signature, inputs, False, tenant, deadline)
+                entry = self._submit(signature, inputs, False, tenant, priority, deadline)
                 outputs = await self._outputs(entry)
         return outputs, entry.timing
 
@@ -198,17 +206,14 @@ class Batcher:
         except Exception as err:
             self.faults.note(err)
 
-    def _check_room(self) -> None:
-        if self._is_closed:
-            raise ModelNotReady("this version has just been unloaded; ask again")
-        if len(self._queue) >= self._policy.max_queued_requests:
-            raise QueueFull(
-                f"{len(self._queue)} requests wait already; try again later "
-                "or raise limits.max_queued_requests"
-            )
-
     def _submit(
-        self, signature: str, inputs: Tensors, batched: bool, tenant: str, deadline: float
+        self,
+        signature: str,
+        inputs: Tensors,
+        batched: bool,
+        tenant: str,
+        priority: Priority,
+        deadline: float,
     ) -> Entry:
         rows = rows_of(inputs) if batched else 1
         entry = Entry(
@@ -219,6 +224,7 @@ class Batcher:
             future=asyncio.get_running_loop().create_future(),
             arrived=time.perf_counter(),
             tenant=tenant,
+            priority=priority,
             deadline=deadline,
         )
         self._queue.add(entry)
@@ -229,11 +235,12 @@ class Batcher:
     def _may_run_ahead(self) -> bool:
         """Tell whether a full batch should wait behind the running one, in the engine's thread.
 
-        Nothing can join it any more, and the engine need not wait for a turn of the event loop.
+        Nothing can join it any more, and the engine need not wait for a turn of the event loop. One
+        of requests that give way stays open for those that do not.
         """
         if self._turn is not None:  # others may have theirs before
             return False
-        return self._running == 1 and self._queue.rows >= self._sizes[-1]
+        return self._running == 1 and self._queue.interactive.rows >= self._sizes[-1]
 
     def _may_run_inline(self, entry: Entry) -> bool:
         """Tell whether an entry is all that waits, one call, and expected to be a short one."""
@@ -247,6 +254,9 @@ class Batcher:
         """Tell whether a call for an entry alone may block the event loop."""
         seconds = self._estimates.seconds(entry)
         return seconds is not None and seconds < INLINE_LIMIT_S
+
+    def _has_interactive(self) -> bool:
+        return self._queue.interactive.requests > 0
 
     def _schedule_now(self) -> None:
         """Have the next batch run at the end of this turn of the loop, in which others may join."""
@@ -335,6 +345,7 @@ class Batcher:
             self._turn.has_come()  # as nobody else waits
         entries = self._queue.take(self._sizes[-1])
         self._begin()
+        self._loop_since = None  # the engine's time is the loop's
         results, batch_run = self._run(entries)
         if batch_run.engine_s > timeout_s:
             _expire(entries[0])
@@ -403,9 +414,28 @@ class Batcher:
         self, entries: list[Entry], results: list[Tensors | ServeError], batch_run: BatchRun
     ) -> None:
         self._estimates.learn(entries, batch_run.engine_s)
+        if entries:
+            self._learn_pace(entries, batch_run)
         self._observe(batch_run, entries[0].timing)
         if self._watcher is not None and self._watcher.is_due():
             show(self._watcher, entries, results, self.faults)
+
+    def _learn_pace(self, entries: list[Entry], batch_run: BatchRun) -> None:
+        """Tell what a batch took of the engine, and of the event loop if it did nothing else.
+
+        From one batch to the next without a rest it did nothing else. Where others share the
+        process it did theirs, too.
+        """
+        requests = sum(1.0 if e.whole is None else e.rows / e.whole.rows for e in entries)
+        pace = self.admission.pace
+        pace.learn(batch_run.rows, batch_run.padded_rows, requests, batch_run.engine_s)
+        before, self._loop_since = self._loop_since, None
+        if self._turn is not None or not (self._queue or self._running):
+            return
+        now = time.thread_time(), self.admission.refusals
+        self._loop_since = now
+        if before is not None and before[1] == now[1]:
+            pace.learn_loop(requests, now[0] - before[0])
 
     async def _outputs(self, entry: Entry) -> Tensors:
         if entry.future.done():

@@ -22,7 +22,7 @@ from serve.errors import (
 )
 from serve.telemetry.faults import Faults
 from serve.telemetry.trace_context import CURRENT, Carrier, following, is_sampled
-from serve.types import NO_TENANT, Layer, Tensors, Timing
+from serve.types import NO_TENANT, Layer, Priority, Tensors, Timing
 
 Compute = Callable[[str, Tensors], Tensors]
 # Tells the layers of the engine's latest call.
@@ -76,6 +76,7 @@ class Entry:
     future: asyncio.Future[Tensors]
     arrived: float
     tenant: str = NO_TENANT
+    priority: Priority = "interactive"
     timing: Timing = field(default_factory=Timing)
     trace: Carrier | None = field(default_factory=CURRENT.get)
     deadline: float = math.inf
@@ -102,6 +103,7 @@ class Entry:
             future=self.future,
             arrived=self.arrived,
             tenant=self.tenant,
+            priority=self.priority,
             trace=self.trace,
             deadline=self.deadline,
             whole=self,

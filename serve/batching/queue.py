@@ -3,7 +3,9 @@
 Used by the batcher on the event loop. Requests that may share a batch, by their key, wait in one
 lane; lanes take turns, and so do the requests of a lane. One that is larger than a batch is cut as
 its turns come and goes behind the others after each, so that nobody waits for more of it than a
-batch. However much waits, adding, discarding and looking cost the same, and a batch costs what goes
+batch. Requests of the priority `batch` have lanes of their own: they are taken into the places that
+interactive ones of their key leave in a batch, and have their turn when none of those wait. However
+much waits, adding, discarding and looking cost the same, and a batch costs what goes
 into it and _LOOK_AHEAD entries more.
 """
 
@@ -11,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 
 from serve.batching.execution import Entry
+from serve.types import Priority
 
 # Entries that do not fit into what a batch has left, until it goes without others.
 _LOOK_AHEAD = 64
@@ -44,15 +47,14 @@ class Lane:
         del self._entries[entry]
         self.rows -= entry.left
 
-    def take(self, largest: int) -> list[Entry]:
-        """Remove and return the head, with those that fit beside it into `largest` rows.
+    def take(self, largest: int, free_rows: int) -> list[Entry]:
+        """Remove and return those that fit into `free_rows` of a batch of `largest`, in turn.
 
         Of an entry that no batch holds a piece is taken; any other is taken whole or left.
         """
         taken: list[Entry] = []
         left: list[Entry] = []
         unfinished: list[Entry] = []
-        free_rows = largest
         while self._entries and (free_rows > 0 or not taken) and len(left) < _LOOK_AHEAD:
             entry = self.head
             self.discard(entry)
@@ -62,7 +64,7 @@ class Lane:
                 taken.append(entry.cut(min(entry.left, free_rows)))
                 if entry.left:
                     unfinished.append(entry)
-            elif entry.rows <= free_rows or not taken:
+            elif entry.key is None or entry.rows <= free_rows:
                 taken.append(entry)
             else:
                 left.append(entry)
@@ -75,69 +77,120 @@ class Lane:
         return taken
 
 
-class Queue:
-    """Entries that wait; `rows` is the sum of theirs that no batch has taken."""
+class Lanes:
+    """The lanes of one priority, in the order of their turns: how many wait there, and rows."""
 
     def __init__(self) -> None:
         self._lanes: OrderedDict[Hashable, Lane] = OrderedDict()
-        self._length = 0
+        self.requests = 0
         self.rows = 0
 
-    def __len__(self) -> int:
-        return self._length
-
     @property
-    def head(self) -> Entry:
-        """The entry whose turn it is."""
-        return self._next_lane().head
+    def next(self) -> tuple[Hashable, Lane]:
+        """The lane whose turn it is, with its key."""
+        return next(iter(self._lanes.items()))
 
-    def _next_lane(self) -> Lane:
-        return next(iter(self._lanes.values()))
+    def rows_of(self, key: Hashable) -> int:
+        """Return the rows that wait in one lane."""
+        lane = self._lanes.get(key)
+        return 0 if lane is None else lane.rows
 
     def add(self, entry: Entry) -> None:
         lane = self._lanes.setdefault(_lane_of(entry), Lane())
         lane.add(entry)
-        self._length += 1
+        self.requests += 1
         self.rows += entry.left
 
     def discard(self, entry: Entry) -> bool:
-        """Remove an entry that nobody waits for any more; tell whether it was still here."""
         key = _lane_of(entry)
         lane = self._lanes.get(key)
         if lane is None or entry not in lane:
             return False
         lane.discard(entry)
-        self._length -= 1
+        self.requests -= 1
         self.rows -= entry.left
         if not lane:
             del self._lanes[key]
         return True
 
     def drop_done(self) -> None:
-        """Drop what nobody waits for any more, up to the first entry that somebody does."""
-        while self._lanes and self.head.future.done():
-            self.discard(self.head)
+        while self._lanes and (head := self.next[1].head).future.done():
+            self.discard(head)
+
+    def take(self, key: Hashable, largest: int, free_rows: int) -> list[Entry]:
+        """Remove and return what fits of one lane, which goes behind the others."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            return []
+        length, rows = len(lane), lane.rows
+        taken = lane.take(largest, free_rows)
+        self.requests += len(lane) - length
+        self.rows += lane.rows - rows
+        if lane:
+            self._lanes.move_to_end(key)
+        else:
+            del self._lanes[key]
+        return taken
+
+
+class Queue:
+    """Entries that wait, by priority."""
+
+    def __init__(self) -> None:
+        self.interactive = Lanes()
+        self.batch = Lanes()
+
+    def __len__(self) -> int:
+        return self.interactive.requests + self.batch.requests
+
+    @property
+    def rows(self) -> int:
+        """The rows that no batch has taken."""
+        return self.interactive.rows + self.batch.rows
+
+    @property
+    def head(self) -> Entry:
+        """The entry whose turn it is."""
+        return self._first.next[1].head
+
+    @property
+    def _first(self) -> Lanes:
+        return self.interactive if self.interactive.requests else self.batch
+
+    def _of(self, priority: Priority) -> Lanes:
+        return self.batch if priority == "batch" else self.interactive
+
+    def add(self, entry: Entry) -> None:
+        self._of(entry.priority).add(entry)
+
+    def discard(self, entry: Entry) -> bool:
+        """Remove an entry that nobody waits for any more; tell whether it was still here."""
+        return self._of(entry.priority).discard(entry)
+
+    def drop_done(self) -> None:
+        """Drop what nobody waits for any more, up to the first of each priority who does wait."""
+        self.interactive.drop_done()
+        self.batch.drop_done()
 
     def rows_like_head(self, largest: int) -> int:
         """Return the rows that could share a batch with the entry whose turn it is.
 
         An entry that runs by itself counts as a batch of the `largest` size: it waits for nobody.
         """
-        lane = self._next_lane()
-        return largest if lane.head.key is None else lane.rows
+        key, lane = self._first.next
+        if lane.head.key is None:
+            return largest
+        return self.interactive.rows_of(key) + self.batch.rows_of(key)
 
     def take(self, largest: int) -> list[Entry]:
         """Remove and return the next batch; at least one entry must be waiting for its outputs."""
         self.drop_done()  # the batch is of the lane of an entry that waits, not of one that is gone
-        key, lane = next(iter(self._lanes.items()))
-        length, rows = len(lane), lane.rows
-        taken = lane.take(largest)
-        self._length += len(lane) - length
-        self.rows += lane.rows - rows
-        if lane:
-            self._lanes.move_to_end(key)
-        else:
-            del self._lanes[key]
+        first = self._first
+        key, _ = first.next
+        taken = first.take(key, largest, largest)
+        free_rows = largest - sum(entry.rows for entry in taken)
+        if first is self.interactive and free_rows > 0:
+            taken += self.batch.take(key, largest, free_rows)
         return taken
 
 

@@ -3,7 +3,8 @@
 Used on the event loop by batcher. So many calls run at a time as there are cores, and one more
 waits in front of the threads for the first that is done. Whoever wants another call goes behind all
 who wait, so a model that is flooded costs the others one of its batches and no more. A batch is
-formed when its turn comes: what arrives until then is in it.
+formed when its turn comes: what arrives until then is in it. Whoever has requests that others go
+before (the priority `batch`) and no other has a turn when nobody else waits for one.
 """
 
 from collections import OrderedDict
@@ -59,7 +60,9 @@ class Turns:
 
     def _call_next(self) -> None:
         while self._waiting and self._taken < self._most:
-            turn, _ = self._waiting.popitem(last=False)
+            turn = next((turn for turn in self._waiting if turn.is_urgent()), None)
+            turn = turn or next(iter(self._waiting))
+            del self._waiting[turn]
             self._taken += 1
             turn.is_here = True
             turn.call()
@@ -69,10 +72,19 @@ class Turns:
 
 
 class Turn:
-    """One batcher's place among those who share; `call` is called when it may compute."""
+    """One batcher's place among those who share; `call` is called when it may compute.
 
-    def __init__(self, turns: Turns, call: Callable[[], None]) -> None:
+    `is_urgent` tells whether it goes before those that are not.
+    """
+
+    def __init__(
+        self,
+        turns: Turns,
+        call: Callable[[], None],
+        is_urgent: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.call = call
+        self.is_urgent = is_urgent
         self.is_here = False
         self._turns = turns
         turns.sharers += 1

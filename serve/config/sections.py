@@ -248,6 +248,15 @@ class Limits(Section):
     max_queued_requests: Positive = Field(
         1024, description="requests waiting in one replica before the next one gets 429"
     )
+    max_queue_wait_s: float | None = Field(
+        None,
+        gt=0,
+        description=(
+            "seconds that the queue may be long before one replica is overloaded, and refuses with "
+            "429 at once what it cannot compute soon: 0.25 lets bursts wait; null, the default, "
+            "refuses nobody for that: more wait, up to max_queued_requests, and for longer"
+        ),
+    )
     max_body_bytes: Positive = Field(
         64 * 2**20, description="bytes of a request body, before and after decompression"
     )

@@ -185,11 +185,12 @@ def _slo(served: Served) -> dict[str, Any]:
 
 
 def _for_metrics(process: Process, config: Config) -> dict[str, Any]:
-    """Return the settings of telemetry.request_metrics, but for the objective."""
+    """Return the settings of telemetry.request_metrics and admission, but for the objective."""
     return {
         "tenants": config.tenants.model_dump(mode="json"),
         "prices": config.prices.model_dump(mode="json"),
         "max_replicas": process.autoscaling.max_replicas,
+        "target_ongoing_requests": process.autoscaling.target_ongoing_requests,
     }
 
 

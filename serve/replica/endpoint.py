@@ -15,10 +15,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from serve.edge import deadlines
+from serve.edge import deadlines, priority
 from serve.edge.asgi import Disconnected, Receive, Scope, Send
 from serve.edge.http import (
     JSON,
@@ -35,7 +36,7 @@ from serve.edge.off_loop import CODEC_BYTES, off_loop
 from serve.edge.presence import Presence
 from serve.edge.routes import Target, parse_path
 from serve.edge.unforeseen import unforeseen
-from serve.errors import DeadlineExceeded, InferenceFailed, ServeError
+from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotFound, ServeError
 from serve.protocols import metadata_v2, openapi, rest_v1, rest_v2
 from serve.protocols.json_documents import encode_json
 from serve.replica.loaded_version import LoadedVersion
@@ -52,6 +53,7 @@ Encode = Callable[[InferResponse], HttpResponse]
 # Makes a model ready for a request: what its path asks for, and what tells the seconds it has left.
 Prepare = Callable[[str, Callable[[], float]], Awaitable[None]]
 _STRING_BYTES = 64
+_INFERENCES = ("infer", "predict")
 
 
 class ModelEndpoint:
@@ -101,6 +103,7 @@ class ModelEndpoint:
         started = time.perf_counter()
         request = None
         try:
+            self._look_in(scope)
             with Presence(receive) as presence:
                 request = await read_request(
                     scope, receive, self._max_body_bytes, presence, self._model.request_timeout_s
@@ -108,12 +111,23 @@ class ModelEndpoint:
                 response = await self._respond(request, started)
         except Disconnected:
             return
-        except Exception as err:  # the body could not be read
+        except Exception as err:  # the body could not be read, or need not be
             unread = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]))
             response = await self._respond(unread, started, refused=err)
         finally:
             self.in_flight -= 1
         await send_response(response, request, send)
+
+    def _look_in(self, scope: Scope) -> None:
+        """Raise QueueFull for an inference that might not wait, before its body costs anything."""
+        target = parse_path(scope["path"])
+        if target.verb not in _INFERENCES or scope["method"] != "POST" or not self._model.versions:
+            return
+        with suppress(ModelNotFound):  # which is said once the request is read
+            loaded = self._model.choose(target.version, target.label)
+            admission = loaded.batcher.admission
+            if admission.is_busy:
+                admission.look_in(priority.of(dict(scope["headers"])))
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a request that the gateway has read."""
@@ -213,6 +227,7 @@ class ModelEndpoint:
             request, encode = await off_loop(decode, exchange.request, loaded, exchange.tenant)
         else:
             request, encode = decode(exchange.request, loaded, exchange.tenant)
+        request.priority = priority.of(exchange.request.headers)
         allowed_s = self._allowed_s(request, exchange.request)
         request.timeout_s = deadlines.left_s(allowed_s, exchange.started)
         try:

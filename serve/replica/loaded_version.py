@@ -126,6 +126,7 @@ def _policy(config: Served, engine: Engine) -> BatchPolicy:
     return BatchPolicy(
         config.batching,
         config.limits.max_queued_requests,
+        config.limits.max_queue_wait_s,
         layers=engine.layers.latest,
         may_block_loop=engine.may_block_loop,
         pads=not engine.pads_itself,

@@ -79,6 +79,8 @@ class Model:
         self._calls = LateCalls()
         self._replacement = Replacement(config.name, config.limits.max_queued_requests)
         self._loads: dict[int, LoadProgress] = {}
+        # So many may wait in any case, that autoscaling sees them.
+        self.may_wait = 0
         self._has_looked = True  # the latest look into the source came to its end
         self._changing = asyncio.Lock()
 
@@ -168,6 +170,7 @@ class Model:
             batched=signature.batched and has_rows(inputs),
             timeout_s=min(request.timeout_s or limit_s, limit_s),
             tenant=request.tenant,
+            priority=request.priority,
             is_alone=is_alone,
         )
         return InferResponse(
@@ -291,6 +294,9 @@ class Model:
         self._recorder.gauge("model_queue_limit", self._config.limits.max_queued_requests)
         for number, loaded in self.versions.items():
             self._recorder.count("internal_errors", loaded.batcher.faults.take(), place="batch")
+            loaded.batcher.admission.may_wait = self.may_wait
+            refused = loaded.batcher.admission.take_refused()
+            version_metrics.count_refused(self._recorder, str(number), refused)
             version_metrics.sample(
                 self._recorder,
                 str(number),

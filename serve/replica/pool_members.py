@@ -48,6 +48,8 @@ _LAST_PART = 0.05
 _NEED_NO_VERSION = {"ready", "status"}
 
 TakeReporter = Callable[[], Awaitable[Reporter | None]]
+# What all members are told of the replicas that they share.
+_COMMON = ("tenants", "prices", "max_replicas", "target_ongoing_requests")
 
 
 class PoolMembers:
@@ -96,7 +98,7 @@ class PoolMembers:
         self._take_reporter = take_reporter
         await self._refresh_reporter()
         entries = {entry["served"]["name"]: entry for entry in user_config["members"]}
-        common = {key: user_config[key] for key in ("tenants", "prices", "max_replicas")}
+        common = {key: user_config[key] for key in _COMMON}
         common["share"] = 1 / max(1, len(entries))
         self.memory.limit_bytes = user_config.get("max_memory_bytes")
         self._max_replicas = user_config["max_replicas"]

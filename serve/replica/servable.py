@@ -6,6 +6,7 @@ A replica of its own has one of these (deployments), a pool's replica one for ea
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
@@ -26,6 +27,8 @@ log = logging.getLogger("ray.serve")
 
 _SAMPLE_PERIOD_S = 1.0
 _CATCH_UP_PERIOD_S = 10.0
+# Requests in a replica, over those that its autoscaling aims at, by which another one is wanted.
+_SCALES = 1.25
 
 Settings = Mapping[str, Any]
 Take = Callable[[], Awaitable[None]]
@@ -99,6 +102,7 @@ class Servable:
             settings["max_replicas"],
             settings.get("share", 1.0),
         )
+        self.model.may_wait = _may_wait(settings)
 
     async def _take_versions(self, settings: Settings, *, load: bool) -> None:
         """Have the model take policy and labels; it remembers what it cannot reach now."""
@@ -195,3 +199,14 @@ class Servable:
         """Raise ModelNotReady if none is left."""
         if not self.model.versions and not self.model.is_replacing:
             raise ModelNotReady(f"model '{self.name}' has lost its versions")
+
+
+def _may_wait(settings: Settings) -> int:
+    """Return how many requests may wait in an overloaded replica that others may come beside.
+
+    Ray Serve adds replicas by the requests that are in those which there are, which refused ones
+    are not.
+    """
+    if settings["max_replicas"] == 1:
+        return 0
+    return math.ceil(_SCALES * float(settings["target_ongoing_requests"]))

@@ -3,19 +3,24 @@
 Called by model. What concerns a request, its tenant and its status is in telemetry.request_metrics.
 """
 
+from collections.abc import Mapping
 from typing import get_args
 
+from serve.batching.admission import REASONS
 from serve.batching.execution import BatchRun
 from serve.drift.monitor import Monitor
 from serve.engines.engine import Engine, EngineName, LayerMetrics
 from serve.telemetry.metrics_recorder import Recorder
-from serve.types import NO_TENANT, Timing
+from serve.types import NO_TENANT, PRIORITIES, Priority, Timing
 
 
 def begin(recorder: Recorder, version: str) -> None:
     """Begin a version's counters at 0, so that their first increase is seen."""
     for outcome in ("ok", "failed"):
         recorder.sum("model_loads", version=version, outcome=outcome)
+    for reason in REASONS:
+        for priority in PRIORITIES:
+            recorder.sum("model_refusals", version=version, reason=reason, priority=priority)
     recorder.sum("model_rows", version=version)
     recorder.sum("model_padding_rows", version=version)
     recorder.sum("model_compute_seconds", version=version, tenant=NO_TENANT)
@@ -36,6 +41,16 @@ def observe(recorder: Recorder, version: str, run: BatchRun, oldest: Timing) -> 
         recorder.count("model_compute_seconds", seconds, version=version, tenant=tenant)
     if run.padded_rows > run.rows:
         recorder.count("model_padding_rows", run.padded_rows - run.rows, version=version)
+
+
+def count_refused(
+    recorder: Recorder, version: str, refused: Mapping[tuple[str, Priority], int]
+) -> None:
+    """Count requests that might not wait, by reason and priority."""
+    for (reason, priority), requests in refused.items():
+        recorder.count(
+            "model_refusals", requests, version=version, reason=reason, priority=priority
+        )
 
 
 def sample(

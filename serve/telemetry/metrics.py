@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from serve.config.sections import MAX_TENANTS
 from serve.errors import Code
+from serve.types import PRIORITIES
 
 # Seconds; 0.5 ms to 30 s, close enough together that a quantile is off by a quarter at most.
 LATENCY_BUCKETS_S = (
@@ -52,6 +53,8 @@ TAG_VALUES: Mapping[str, int] = {
     "part": len(PARTS),
     "place": len(PLACES),
     "slo": 2,
+    "reason": 2,
+    "priority": len(PRIORITIES),
     "outcome": 4,
     "state": 3,
     "layer": 6,
@@ -120,6 +123,12 @@ METRICS: Mapping[str, Metric] = {
     ),
     "model_queue_limit": Metric(
         "gauge", "Requests of a version that may wait in the replica before 429.", ("model",)
+    ),
+    "model_refusals": Metric(
+        "counter",
+        "Requests that might not wait for the engine, by reason (queue_full, overload) and "
+        "priority.",
+        ("model", "version", "reason", "priority"),
     ),
     "model_max_replicas": Metric(
         "gauge", "Replicas that the model's autoscaling allows at most.", ("model",)

@@ -104,6 +104,7 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $_ := set $config "prices" (include "strata.section" (list .defaults.config.prices .root.Values.prices) | fromJson) -}}
 {{- $scaling := include "strata.section" (list .defaults.served.autoscaling .served.autoscaling) | fromJson -}}
 {{- $_ := set $config "max_replicas" $scaling.max_replicas -}}
+{{- $_ := set $config "target_ongoing_requests" $scaling.target_ongoing_requests -}}
 {{- toJson (merge $config (include "strata.reports" .root | fromJson)) -}}
 {{- end -}}
 

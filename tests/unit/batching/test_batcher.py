@@ -49,9 +49,16 @@ def _batcher(engine, runs=None, max_queued_requests=100, pads=True, **batching):
     return Batcher(engine, policy, lambda run, timing: None if runs is None else runs.append(run))
 
 
-async def _infer(batcher, *values, timeout_s=10.0, alone=False, batched=True):
+async def _infer(
+    batcher, *values, timeout_s=10.0, alone=False, batched=True, priority="interactive"
+):
     outputs, timing = await batcher.infer(
-        "serve", _x(*values), batched=batched, timeout_s=timeout_s, is_alone=lambda: alone
+        "serve",
+        _x(*values),
+        batched=batched,
+        timeout_s=timeout_s,
+        priority=priority,
+        is_alone=lambda: alone,
     )
     return outputs["y"].tolist(), timing
 
@@ -333,6 +340,69 @@ def test_a_full_queue_refuses_and_still_answers_the_others():
         return await asyncio.gather(running, *waiting)
 
     assert [answer for answer, _ in asyncio.run(scenario())] == [[2], [4], [6]]
+
+
+def test_batch_requests_give_way_until_their_own_deadline():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=2)
+        running = asyncio.create_task(_infer(batcher, 20))
+        await asyncio.to_thread(engine.entered.wait)
+        ends = asyncio.create_task(_infer(batcher, 30, timeout_s=0.01, priority="batch"))
+        with pytest.raises(DeadlineExceeded):
+            await ends
+        fills = [asyncio.create_task(_infer(batcher, n, priority="batch")) for n in (31, 32)]
+        while batcher.queued < 2:
+            await asyncio.sleep(0)
+        urgent = [asyncio.create_task(_infer(batcher, n)) for n in (21, 22, 23)]
+        while batcher.queued < 5:
+            await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(running, *urgent)
+        done = [task.done() for task in fills]
+        return done, [outputs for outputs, _ in await asyncio.gather(*fills)]
+
+    done, outputs = asyncio.run(scenario())
+    assert done == [True, False]
+    assert outputs == [[62], [64]]
+    assert engine.sizes == [1, 2, 2, 1]
+
+
+def test_a_full_batch_of_batch_requests_does_not_run_ahead():
+    engine = Doubler()
+    engine.gate.clear()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=2)
+        running = asyncio.create_task(_infer(batcher, 20))
+        await asyncio.to_thread(engine.entered.wait)
+        fills = [asyncio.create_task(_infer(batcher, n, priority="batch")) for n in (31, 32)]
+        while batcher.queued < 2:
+            await asyncio.sleep(0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        queued = batcher.queued
+        engine.gate.set()
+        await asyncio.gather(running, *fills)
+        return queued
+
+    assert asyncio.run(scenario()) == 2
+
+
+def test_what_it_computed_tells_it_who_may_wait():
+    engine = Doubler()
+
+    async def scenario():
+        batcher = _batcher(engine, max_batch_size=8)
+        for _ in range(5):
+            await asyncio.gather(*(_infer(batcher, value) for value in range(20, 44)))
+        return batcher.admission.pace
+
+    pace = asyncio.run(scenario())
+    assert 1 <= pace.speed.good_batch <= 8
+    assert pace._loop.requests > 0
 
 
 def test_a_request_past_its_deadline_is_told_so_and_is_not_computed():

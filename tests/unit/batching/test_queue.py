@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from serve.batching import queue as module
 from serve.batching.execution import Entry
 from serve.batching.queue import Queue
+from serve.types import PRIORITIES
 
 LARGEST = 8
 
@@ -24,7 +25,7 @@ def loop():
 
 @pytest.fixture
 def entry(loop):
-    def make(rows, key="image"):
+    def make(rows, key="image", priority="interactive"):
         return Entry(
             signature="serve",
             inputs={"x": np.arange(rows)},
@@ -32,6 +33,7 @@ def entry(loop):
             key=key,
             future=loop.create_future(),
             arrived=0.0,
+            priority=priority,
         )
 
     return make
@@ -46,7 +48,10 @@ def _batches(queue, largest=LARGEST):
 
 
 _ADD = st.tuples(
-    st.just("add"), st.integers(1, 3 * LARGEST), st.sampled_from(["image", "text", None])
+    st.just("add"),
+    st.integers(1, 3 * LARGEST),
+    st.sampled_from(["image", "text", None]),
+    st.sampled_from(PRIORITIES),
 )
 _STEPS = st.lists(
     st.one_of(
@@ -70,18 +75,26 @@ class _Drawn:
         taken = self.taken.items()
         return [each for each, rows in taken if not each.future.done() and len(rows) < each.rows]
 
-    def add(self, rows, key):
+    def add(self, rows, key, priority):
         inputs, future = {"x": np.arange(rows)}, self.loop.create_future()
         new = Entry(
-            signature="serve", inputs=inputs, rows=rows, key=key, future=future, arrived=0.0
+            signature="serve",
+            inputs=inputs,
+            rows=rows,
+            key=key,
+            future=future,
+            arrived=0.0,
+            priority=priority,
         )
         self.taken[new] = []
         self.queue.add(new)
 
     def take(self):
         if self.waiting:
+            urgent = [each for each in self.waiting if each.priority == "interactive"]
             batch = self.queue.take(LARGEST)
             _check_batch(batch)
+            _check_priority(batch, urgent)
             for each in batch:
                 self.taken[each.whole or each] += each.inputs["x"].tolist()
 
@@ -108,6 +121,8 @@ def test_whatever_comes_and_goes_each_row_is_taken_once_and_in_order(loop, steps
         drawn.take()
     drawn.queue.drop_done()
     assert (len(drawn.queue), drawn.queue.rows) == (0, 0)
+    assert not drawn.queue.interactive.requests
+    assert not drawn.queue.batch.requests
     for each, rows in drawn.taken.items():
         assert rows == list(range(each.rows)) or each.future.done()
         assert rows == list(range(len(rows)))
@@ -125,11 +140,23 @@ def _check_batch(taken):
         assert each.whole is None or each.whole.rows > LARGEST, "what fits into a batch is not cut"
 
 
+def _check_priority(taken, urgent):
+    """See that batch requests have what interactive ones left, which is what fits into nothing."""
+    if not urgent:
+        return
+    first = [each.whole or each for each in taken if each.priority == "interactive"]
+    assert first, "an interactive request waits, and none was taken"
+    free_rows = LARGEST - sum(each.rows for each in taken if each.priority == "interactive")
+    left = [each for each in urgent if each.key == taken[0].key and each not in first]
+    if taken[-1].priority == "batch":
+        assert all(each.rows > free_rows for each in left)
+
+
 @settings(deadline=None)
 @given(st.lists(_ADD, min_size=1, max_size=30))
 def test_nobody_waits_for_more_than_a_batch_of_each_of_the_others(loop, added):
     queue, keys, turns = Queue(), {}, {}
-    for _, rows, key in added:
+    for _, rows, key, _ in added:
         new = Entry(
             signature="serve",
             inputs={"x": np.arange(rows)},
@@ -162,6 +189,35 @@ def test_pieces_of_a_large_request_take_turns_with_the_requests_of_others(entry)
         [(large, [17, 18, 19])],
     ]
     assert queue.rows == 0
+
+
+def test_batch_requests_fill_what_interactive_ones_leave(entry):
+    queue = Queue()
+    fills, too_large, also_fills = (entry(rows, priority="batch") for rows in (2, 4, 1))
+    for each in (fills, too_large, also_fills, entry(1, "text", "batch")):
+        queue.add(each)
+    urgent, alone = entry(5), entry(1, None)
+    queue.add(urgent)
+    queue.add(alone)
+    assert queue.rows_like_head(LARGEST) == 12
+    assert queue.take(LARGEST) == [urgent, fills, also_fills]
+    assert queue.take(LARGEST) == [alone]
+    assert queue.head.key == "text"
+    assert [each.rows for each in queue.take(LARGEST)] == [1]
+    assert queue.take(LARGEST) == [too_large]
+    assert not queue
+
+
+def test_of_a_large_batch_request_as_much_is_taken_as_is_free(entry):
+    queue = Queue()
+    large = entry(20, priority="batch")
+    queue.add(large)
+    queue.add(entry(5))
+    assert [each.rows for each in queue.take(LARGEST)] == [5, 3]
+    queue.add(entry(8))
+    assert [each.rows for each in queue.take(LARGEST)] == [8]
+    assert [each.rows for each in queue.take(LARGEST)] == [8]
+    assert (queue.batch.requests, queue.rows) == (1, 9)
 
 
 def test_lanes_take_turns_however_much_waits_in_one(entry):

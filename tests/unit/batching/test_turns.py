@@ -54,6 +54,18 @@ def test_who_waits_sees_each_of_the_others_have_one_turn_at_most(wanted, cores, 
     assert turns.is_idle
 
 
+def test_who_is_urgent_goes_before_who_is_not():
+    turns, calls = Turns(1), []
+    members = {name: Member(name, turns, calls, 1) for name in "abcde"}
+    for name in "cd":
+        members[name].turn.is_urgent = lambda: False
+    for member in members.values():
+        member.go_on()
+    while running := [member for member in members.values() if member.running]:
+        running[0].finish()
+    assert [call.name for call in calls] == ["a", "b", "e", "c", "d"]
+
+
 def test_a_turn_that_nobody_needs_any_more_goes_to_the_next():
     turns, calls = Turns(1), []
     members = [Member(name, turns, calls, 1) for name in "abcd"]

@@ -71,6 +71,7 @@ def test_scaling_keys_reach_ray_serve_under_their_own_names():
     )
     deployment = _application(config, "a")["deployments"][0]
     assert deployment["autoscaling_config"].items() >= scaling.items()
+    assert deployment["user_config"]["target_ongoing_requests"] == 2
     assert deployment["ray_actor_options"].items() >= options.items()
 
 

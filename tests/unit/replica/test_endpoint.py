@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from serve.batching.admission import _Window
 from serve.config.sections import Tracing
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import DeadlineExceeded, RepositoryError
@@ -302,6 +303,80 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back():
     (status, headers, _), *others = asyncio.run(scenario())
     assert (status, headers[b"retry-after"]) == (429, b"1")
     assert [status for status, *_ in others] == [200, 200]
+
+
+def _overloaded(app):
+    """Have a replica be in an overload: it knows how long calls take, and too many came."""
+    admission = app._model.versions[3].batcher.admission
+    for _ in range(8):
+        admission.pace.learn(1, 1, 1.0, 10.0)
+    admission._overload = _Window(admission._clock())
+
+
+def test_an_overloaded_replica_refuses_before_it_reads_a_body():
+    engine = Held("infer")
+
+    async def scenario():
+        app = await endpoint(engine)
+        running = [asyncio.create_task(fetch(app, infer_request(1)))]
+        await asyncio.to_thread(engine.entered.wait)
+        running += [asyncio.create_task(fetch(app, infer_request(n))) for n in range(2, 10)]
+        await until(lambda: app._model.versions[3].batcher.queued >= 8)
+        _overloaded(app)
+        request = infer_request(1)
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": request.path,
+            "headers": list(request.headers.items()),
+        }
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        async def receive():
+            raise AssertionError("its body was asked for")
+
+        await app(scope, receive, send)
+        ready = await fetch(app, HttpRequest("GET", f"{request.path.removesuffix('/infer')}", {}))
+        engine.goes_on.set()
+        await asyncio.gather(*running)
+        return sent, ready[0]
+
+    (start, body), ready = asyncio.run(scenario())
+    assert (start["status"], dict(start["headers"])[b"retry-after"]) == (429, b"1")
+    assert "limits.max_queue_wait_s" in orjson.loads(body["body"])["error"]
+    assert ready == 200
+
+
+@pytest.mark.parametrize("value", [b"batch", b"interactive"])
+def test_the_header_of_a_request_tells_its_priority(value):
+    engine = Held("infer")
+
+    async def scenario():
+        app = await endpoint(engine)
+        running = asyncio.create_task(fetch(app, infer_request(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        request = infer_request(2)
+        request.headers[b"x-priority"] = value
+        waiting = asyncio.create_task(fetch(app, request))
+        queue = app._model.versions[3].batcher._queue
+        await until(lambda: len(queue) == 1)
+        requests = {"interactive": queue.interactive.requests, "batch": queue.batch.requests}
+        engine.goes_on.set()
+        await asyncio.gather(running, waiting)
+        return requests
+
+    assert asyncio.run(scenario())[value.decode()] == 1
+
+
+def test_a_priority_that_there_is_not_is_a_400():
+    request = infer_request(1)
+    request.headers[b"x-priority"] = b"urgent"
+    status, _, body = _fetch(request)
+    assert status == 400
+    assert "X-Priority" in orjson.loads(body)["error"]
 
 
 def test_a_model_without_a_version_is_a_503_that_says_when_to_come_back():

@@ -22,6 +22,7 @@ _SETTINGS = {
     "tenants": {},
     "prices": {"cpu_hour": 1.0},
     "max_replicas": 2,
+    "target_ongoing_requests": 16.0,
     "share": 0.25,
 }
 _BASE = "/v2/models/digits"
@@ -101,3 +102,15 @@ def test_what_is_reserved_is_put_down_to_a_model_by_its_share(resting):
 def test_one_that_has_lost_its_versions_says_so(resting):
     with pytest.raises(ModelNotReady, match="'digits' has lost its versions"):
         resting.require_versions()
+
+
+@pytest.mark.parametrize(
+    ("replicas", "aims_at", "may_wait"), [(1, 16.0, 0), (2, 16.0, 20), (3, 0.5, 1)]
+)
+def test_an_overloaded_replica_lets_as_many_wait_as_autoscaling_has_to_see(
+    replicas, aims_at, may_wait
+):
+    servable = _servable(Versions({3: Doubler()}))
+    settings = {**_SETTINGS, "max_replicas": replicas, "target_ongoing_requests": aims_at}
+    asyncio.run(servable.take_accounts(settings))
+    assert servable.model.may_wait == may_wait

@@ -53,6 +53,15 @@ def test_a_batch_tells_how_long_the_engine_worked_and_its_oldest_request_waited(
     assert told["model_batch_wait_duration_seconds"] == 0.125
 
 
+def test_refusals_are_told_by_reason_and_priority_and_begin_at_0(recorder):
+    version_metrics.begin(recorder, "3")
+    refused = {"version": "3", "reason": "overload", "priority": "batch"}
+    assert recorder.value("model_refusals", **refused) == 0
+    version_metrics.count_refused(recorder, "3", {("overload", "batch"): 2})
+    version_metrics.count_refused(recorder, "3", {("overload", "batch"): 1})
+    assert recorder.value("model_refusals", **refused) == 3
+
+
 def test_the_engines_seconds_are_each_tenants(recorder):
     version_metrics.observe(recorder, "3", _run(tenants={"ada": 0.2, "bob": 0.05}), Timing())
     version_metrics.observe(recorder, "3", _run(tenants={"ada": 0.3}), Timing())
