@@ -3,6 +3,7 @@
 import pytest
 
 GPU = {"name": "gpu", "gpus": 1, "minReplicas": 0, "maxReplicas": 1}
+KEYS = {"accessKeys": {"existingSecret": "strata-keys"}}
 BUCKET = {"repository": {"root": "s3://models"}}
 DEPLOYED = {
     "name": "p",
@@ -14,7 +15,6 @@ CIRCLE = [
     {"name": "a", "kind": "sequence", "steps": [{"model": "b"}]},
     {"name": "b", "kind": "sequence", "steps": [{"model": "a"}]},
 ]
-KEYS = {"accessKeys": {"existingSecret": "strata-keys"}}
 INCREMENTAL = {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"}
 
 
@@ -79,6 +79,26 @@ def model(**keys):
         ({"repository": {"root": "/models"}}, "must be relative"),
         ({"repository": {"root": "../models"}}, "must be relative"),
         ({"demo": {"models": []}}, "demo.models is empty"),
+        (
+            {"access": {"keys": "keys.json"}},
+            "which pods do not have: set accessKeys.existingSecret to the name of a Secret",
+        ),
+        ({"accessKeys": {"probeSecret": "s"}}, "set accessKeys.existingSecret too"),
+        (KEYS | {"auth": {"enabled": False}}, "accessKeys.existingSecret needs auth.enabled"),
+        (KEYS | {"http": {"haproxy": False}}, "http.haproxy: false lets everybody in"),
+        (
+            quotas({"requests_per_s": 1}) | {"http": {"haproxy": False}},
+            "http.haproxy: false lets everybody in",
+        ),
+        (KEYS | {"http": {"port": 8990}}, "must differ from 8990"),
+        (quotas({"tenant": "a"}), "the quota of 'a' has no limit"),
+        (quotas({"requests_per_s": 1, "model": "x"}), "the model 'x' is not among models"),
+        (quotas(*[{"requests_per_s": 1}] * 2), "'*' has more than one: write one with both"),
+        (
+            quotas(*[{"requests_per_s": 1, "tenant": "a", "model": "digits"}] * 2),
+            "'a' has more than one of the model 'digits'",
+        ),
+        (quotas({"requests_per_s": -1}), "minimum"),
         ({"redis": {"bundled": {"enabled": True}}}, "needs redis.enabled"),
         ({"redis": {"enabled": True}}, "redis.enabled needs redis.address"),
         ({"redis": {"enabled": True, "address": "r:6379"}}, "needs redis.existingSecret"),
@@ -142,27 +162,7 @@ def model(**keys):
             "monitoring.grafana.image: 'grafana/grafana:latest' must have a tag",
         ),
         ({"networkPolicy": {"monitoring": [{}]}}, "what monitoring.bundled runs"),
-        (
-            {"access": {"keys": "keys.json"}},
-            "which pods do not have: set accessKeys.existingSecret to the name of a Secret",
-        ),
-        ({"accessKeys": {"probeSecret": "s"}}, "set accessKeys.existingSecret too"),
-        (KEYS | {"auth": {"enabled": False}}, "accessKeys.existingSecret needs auth.enabled"),
-        (KEYS | {"http": {"haproxy": False}}, "http.haproxy: false lets everybody in"),
-        (
-            quotas({"requests_per_s": 1}) | {"http": {"haproxy": False}},
-            "http.haproxy: false lets everybody in",
-        ),
-        (KEYS | {"http": {"port": 8990}}, "must differ from 8990"),
-        (quotas({"tenant": "a"}), "the quota of 'a' has no limit"),
-        (quotas({"requests_per_s": 1, "model": "x"}), "the model 'x' is not among models"),
-        (quotas(*[{"requests_per_s": 1}] * 2), "'*' has more than one: write one with both"),
-        (
-            quotas(*[{"requests_per_s": 1, "tenant": "a", "model": "digits"}] * 2),
-            "'a' has more than one of the model 'digits'",
-        ),
         # What the schema says:
-        (quotas({"requests_per_s": -1}), "minimum"),
         ({"monitoring": {"interval": "15"}}, "does not match pattern"),
         ({"monitoring": {"prometheus": {"retentionSize": "8Gi"}}}, "does not match pattern"),
         ({"grpc": {"enabled": True}}, "additional properties 'grpc' not allowed"),
