@@ -15,7 +15,8 @@ from chart_values import Value, read_values, schema_of
 from serve.config.schema import Config, Http, Model, json_schema
 from serve.deploy.applications import deploy_config
 from serve.deploy.environment import ray_environment
-from serve.deploy.monitoring import HAPROXY_KEPT, HAPROXY_SCOPES
+from serve.deploy.monitoring import ACCESS_KEPT, HAPROXY_KEPT, HAPROXY_SCOPES
+from serve.edge.haproxy.access import METRICS_PATH
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "strata"
@@ -71,6 +72,7 @@ def _defaults() -> dict[str, Any]:
         "pool_application": deploy_config(Config(models=(pooled,)))["applications"][-1],
         "max_ongoing_requests": _ongoing_requests(),
         "haproxy_metrics": {"scope": HAPROXY_SCOPES, "kept": HAPROXY_KEPT},
+        "access_metrics": {"path": METRICS_PATH, "kept": ACCESS_KEPT},
     }
 
 

@@ -50,7 +50,7 @@ def _handler(respond: Callable[[Asked], Reply]) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_PUT = do_GET
+        do_POST = do_PUT = do_PATCH = do_GET
 
         def log_message(self, *_: object) -> None:
             pass

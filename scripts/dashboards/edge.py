@@ -18,7 +18,7 @@ _FAILURES = (
 
 def edge() -> list[Row]:
     """Return the rows of the dashboard "cluster"."""
-    return [Row(7, _traffic()), Row(7, _failures())]
+    return [Row(7, _traffic()), Row(7, _failures()), Row(7, _access())]
 
 
 def edge_of_model() -> list[Row]:
@@ -154,5 +154,46 @@ def _failures() -> list[Panel]:
                 or_zero(f"sum by (model) (model:edge_replicas:max{_ALL})", "model", "none"),
                 "{{model}}",
             ),
+        ),
+    ]
+
+
+def _access() -> list[Panel]:
+    refused = "strata_access_refusals_total"
+    keys = f"max by (state) (strata_access_keys{_ALL})"
+    return [
+        chart(
+            "Refused, by reason",
+            "reqps",
+            runbook("AccessKeysRefused"),
+            "Requests a second that HAProxy refused by who sent them (401, 403) or by how many they"
+            " were (429). 0 where there are neither API keys nor quotas.",
+            Query(or_zero(rate(refused, _ALL, "reason"), "reason", "none"), "{{reason}}"),
+        ),
+        chart(
+            "Refused, by tenant",
+            "reqps",
+            runbook("TenantOverQuota"),
+            "The same requests a second by tenant, the ten most refused; `none` has no good key.",
+            Query(
+                or_zero(f"topk(10, {rate(refused, _ALL, 'tenant')} > 0)", "tenant", "none"),
+                "{{tenant}}",
+            ),
+        ),
+        chart(
+            "API keys",
+            "short",
+            runbook("AccessKeysExpire"),
+            "API keys by state; those that are over within 7 days are among the valid ones.",
+            Query(or_zero(keys, "state", "valid"), "{{state}}"),
+        ),
+        chart(
+            "Agents that go by old files",
+            "short",
+            runbook("AccessKeysUnreadable"),
+            "HAProxys whose agent could not read the API keys, or the edge's settings, when it last"
+            " looked.",
+            Query(or_zero(f"count(strata_access_keys_readable{_ALL} == 0)"), "keys"),
+            Query(or_zero(f"count(strata_edge_settings_readable{_ALL} == 0)"), "settings"),
         ),
     ]

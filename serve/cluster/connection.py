@@ -5,6 +5,7 @@ meaning; network failures too, which the client leaves to urllib3.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,6 +22,7 @@ from serve.cluster.errors import (
     ObjectNotFound,
 )
 from serve.cluster.objects import Object
+from serve.deploy.ingress import KEY_VARIABLE, NEEDS_KEY
 
 _TIMEOUT_S = 15.0
 _RAY_GROUP, _RAY_VERSION = "ray.io", "v1"
@@ -124,8 +126,14 @@ class Connection:
         return bytes(raw).decode(errors="replace")
 
     def post_to_service(self, namespace: str, service: str, path: str) -> Any:
-        """POST nothing to a Service (`name:port`) through the API server; return the JSON."""
-        call = self._core.connect_post_namespaced_service_proxy_with_path
+        """POST nothing to a Service (`name:port`) through the API server; return the JSON.
+
+        With the API key of the environment, if any, which the Service may ask for.
+        """
+        key = os.environ.get(KEY_VARIABLE)
+        header = ("x-api-key", key) if key else ()
+        core = client.CoreV1Api(client.ApiClient(self._configuration, *header))
+        call = core.connect_post_namespaced_service_proxy_with_path
         return self._json(call, service, namespace, path)
 
     def get_from_service(self, namespace: str, service: str, path: str, token: str) -> Any:
@@ -164,6 +172,8 @@ def _by_meaning(err: Any) -> ClusterError:
     message = _message(err)
     if err.status == 404:
         return ObjectNotFound(message)
+    if err.status == 401 and "API key" in message:  # as HAProxy says it (refusals.cfg)
+        return ClusterForbidden(NEEDS_KEY)
     if err.status == 401:
         return ClusterForbidden(f"the cluster does not know these credentials: {message}")
     if err.status == 403:

@@ -48,7 +48,7 @@ class KeySecret:
         """Replace the keys by what `change` makes of them, and have the nodes look at once.
 
         Who did what to which stands in an annotation of the Secret; the API server's own audit log
-        has every change. Raises ConfigError for a change by somebody else in between.
+        has every change. One by somebody else in between is a ClusterError, and changes nothing.
         """
         try:
             before = self._connection.secret(self._namespace, self._name)

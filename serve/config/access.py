@@ -48,8 +48,8 @@ class Access(Section):
         min_length=1,
         description=(
             "file (relative to this file) of the hashes of API keys, made by `strata keys`; null, "
-            "the default, asks nobody for a key. On a cluster the chart's `access.existingSecret` "
-            "has them"
+            "the default, asks nobody for a key. On a cluster the Secret of the chart's "
+            "`accessKeys.existingSecret` has them in its place"
         ),
     )
     quotas: tuple[Quota, ...] = Field(

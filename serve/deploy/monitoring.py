@@ -21,6 +21,8 @@ import yaml
 from serve.config.schema import Ports
 from serve.deploy.child_process import wait_or_kill
 from serve.deploy.local_platform import require_free
+from serve.edge.haproxy.access import METRICS_PATH
+from serve.edge.haproxy.agent_metrics import exported_names
 from serve.errors import ConfigError
 
 _FILES = Path(__file__).parents[2] / "helm" / "strata" / "files"
@@ -38,6 +40,8 @@ HAPROXY_KEPT = (
     "|haproxy_backend_(http_responses_total|connection_errors_total|response_errors_total"
     "|retry_warnings_total|active_servers)"
 )
+# Of the page of HAProxy's agent all that is its own; the client adds when each counter began.
+ACCESS_KEPT = "|".join(exported_names())
 
 
 class Monitoring(AbstractContextManager["Monitoring"]):
@@ -160,22 +164,31 @@ def prometheus_config(
         }
     ]
     if haproxy_port is not None:
-        jobs.append(
+        targets = [{"targets": [f"127.0.0.1:{haproxy_port}"]}]
+        jobs += [
             {
                 "job_name": "strata-haproxy",
                 "params": {"scope": HAPROXY_SCOPES},
-                "static_configs": [{"targets": [f"127.0.0.1:{haproxy_port}"]}],
-                "metric_relabel_configs": [
-                    {"source_labels": ["__name__"], "regex": HAPROXY_KEPT, "action": "keep"}
-                ],
-            }
-        )
+                "static_configs": targets,
+                "metric_relabel_configs": _keep(HAPROXY_KEPT),
+            },
+            {
+                "job_name": "strata-access",
+                "metrics_path": METRICS_PATH,
+                "static_configs": targets,
+                "metric_relabel_configs": _keep(ACCESS_KEPT),
+            },
+        ]
     interval = f"{scrape_interval_s}s"
     return {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
         "rule_files": [str(rules)],
         "scrape_configs": jobs,
     }
+
+
+def _keep(names: str) -> list[dict[str, Any]]:
+    return [{"source_labels": ["__name__"], "regex": names, "action": "keep"}]
 
 
 def write_provisioning(folder: Path, prometheus_url: str, dashboards: Path) -> None:

@@ -1,6 +1,7 @@
 """The probe against a server that answers wrong; integration tests have one that answers right."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -21,10 +22,12 @@ PREDICT = {"outputs": [[1.0, 2.0]]}
 def probe():
     """Run the probe against a server with these answers to GET, infer and predict."""
 
-    def run(metadata=METADATA, infer=INFER, predict=PREDICT):
+    def run(metadata=METADATA, infer=INFER, predict=PREDICT, key=None):
         asked = []
 
         def respond(request):
+            if request.headers.get("x-api-key") != key:
+                return 401, {"error": "an API key is needed"}
             if request.method == "GET":
                 return 200 if metadata else 500, metadata
             asked.append(json.loads(request.body))
@@ -34,7 +37,11 @@ def probe():
         with serving(respond) as port:
             url = f"http://127.0.0.1:{port}"
             command = [sys.executable, CHART / "files" / "probe.py", "infer", url, "0", "m"]
-            return subprocess.run(command, capture_output=True, text=True, check=False), asked
+            environment = os.environ | ({"STRATA_API_KEY": key} if key else {})
+            run = subprocess.run(
+                command, capture_output=True, text=True, check=False, env=environment
+            )
+            return run, asked
 
     return run
 
@@ -45,6 +52,12 @@ def test_zeros_go_in_the_shape_of_the_metadata_as_v2_and_v1(probe):
     assert done.stdout == "m: y FP32 [1, 2]\n"
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0, 0]}
     assert asked == [{"inputs": [tensor]}, {"inputs": [[0, 0]]}]
+
+
+def test_a_release_with_keys_is_sent_the_one_of_the_environment_each_time(probe):
+    done, asked = probe(key="of-the-probe")
+    assert done.returncode == 0, done.stderr
+    assert len(asked) == 2
 
 
 def test_half_floats_go_by_v1_alone(probe):

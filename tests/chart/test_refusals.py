@@ -3,6 +3,7 @@
 import pytest
 
 GPU = {"name": "gpu", "gpus": 1, "minReplicas": 0, "maxReplicas": 1}
+KEYS = {"accessKeys": {"existingSecret": "strata-keys"}}
 BUCKET = {"repository": {"root": "s3://models"}}
 DEPLOYED = {
     "name": "p",
@@ -20,6 +21,10 @@ INCREMENTAL = {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "
 
 def models(*trees):
     return {"models": list(trees)}
+
+
+def quotas(*trees):
+    return {"access": {"quotas": list(trees)}}
 
 
 def model(**keys):
@@ -76,6 +81,26 @@ def model(**keys):
         ({"repository": {"root": "/models"}}, "must be relative"),
         ({"repository": {"root": "../models"}}, "must be relative"),
         ({"demo": {"models": []}}, "demo.models is empty"),
+        (
+            {"access": {"keys": "keys.json"}},
+            "which pods do not have: set accessKeys.existingSecret to the name of a Secret",
+        ),
+        ({"accessKeys": {"probeSecret": "s"}}, "set accessKeys.existingSecret too"),
+        (KEYS | {"auth": {"enabled": False}}, "accessKeys.existingSecret needs auth.enabled"),
+        (KEYS | {"http": {"haproxy": False}}, "http.haproxy: false lets everybody in"),
+        (
+            quotas({"requests_per_s": 1}) | {"http": {"haproxy": False}},
+            "http.haproxy: false lets everybody in",
+        ),
+        (KEYS | {"http": {"port": 8990}}, "must differ from 8990"),
+        (quotas({"tenant": "a"}), "the quota of 'a' has no limit"),
+        (quotas({"requests_per_s": 1, "model": "x"}), "the model 'x' is not among models"),
+        (quotas(*[{"requests_per_s": 1}] * 2), "'*' has more than one: write one with both"),
+        (
+            quotas(*[{"requests_per_s": 1, "tenant": "a", "model": "digits"}] * 2),
+            "'a' has more than one of the model 'digits'",
+        ),
+        (quotas({"requests_per_s": -1}), "minimum"),
         ({"redis": {"bundled": {"enabled": True}}}, "needs redis.enabled"),
         ({"redis": {"enabled": True}}, "redis.enabled needs redis.address"),
         ({"redis": {"enabled": True, "address": "r:6379"}}, "needs redis.existingSecret"),

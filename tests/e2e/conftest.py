@@ -29,6 +29,7 @@ ORDER = (
     "scaling",
     "head",
     "refusals",
+    "access",
     "image",
     "uninstall",
     "nodes",

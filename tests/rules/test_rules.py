@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from serve.deploy.monitoring import HAPROXY_KEPT
+from serve.edge.haproxy import agent_metrics
 from serve.telemetry.metrics import METRICS, exported_names
 from tests.promtool import promtool
 
@@ -22,7 +23,7 @@ _ALL = [rule for group in yaml.safe_load(_RULES.read_text())["groups"] for rule 
 _ALERTS = {rule["alert"]: rule for rule in _ALL if "alert" in rule}
 _RECORDED = {rule["record"] for rule in _ALL if "record" in rule}
 
-# What others export: Ray, HAProxy's own exporter, kube-state-metrics.
+# What others export: Ray, HAProxy's own exporter, kube-state-metrics, Prometheus itself.
 _FOREIGN = {
     "haproxy_backend_active_servers",
     "haproxy_backend_connection_errors_total",
@@ -42,8 +43,10 @@ _FOREIGN = {
     "ray_serve_autoscaling_total_requests",
     "ray_serve_deployment_replica_healthy",
     "ray_serve_deployment_status",
+    "up",
 }
 _DECLARED = {exported for name in METRICS for exported in exported_names(name)}
+_DECLARED |= set(agent_metrics.exported_names())
 _RUNBOOK_URL = "https://github.com/strata-serve/strata/blob/main/docs/runbook.md#"
 
 
@@ -70,7 +73,9 @@ def test_the_runbook_has_a_heading_for_every_alert_and_for_nothing_else():
 
 
 def test_the_runbook_asks_for_metrics_that_somebody_exports():
-    names = set(re.findall(r"\b(?:ray_|haproxy_|model:|component:)[\w:]+", _RUNBOOK.read_text()))
+    names = set(
+        re.findall(r"\b(?:ray_|haproxy_|strata_|model:|component:)[\w:]+", _RUNBOOK.read_text())
+    )
     scraped = {name for name in names if re.fullmatch(HAPROXY_KEPT, name)}
     assert names - {"ray_actor_options"} <= _DECLARED | _FOREIGN | _RECORDED | scraped
 
@@ -143,11 +148,11 @@ def test_the_head_of_the_rules_lists_what_is_recorded():
 
 
 def _names(expr):
-    """Return the metrics of an expression: words with _ or : that are no functions."""
+    """Return the metrics of an expression: `up`, and words with _ or : that are no functions."""
     bare = re.sub(r'"[^"]*"', "", expr)
     bare = re.sub(r"\{[^}]*\}|\b(by|on) \([^)]*\)", " ", bare)
     words = re.findall(r"\b[a-z][a-zA-Z0-9_:]*\b(?!\()", bare)
-    return {word for word in words if "_" in word or ":" in word}
+    return {word for word in words if "_" in word or ":" in word or word == "up"}
 
 
 def test_names_are_found_in_an_expression():

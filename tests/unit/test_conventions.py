@@ -13,6 +13,7 @@ import pytest
 
 from serve import errors
 from serve.config.schema import Config, json_schema
+from serve.edge.haproxy import agent_metrics
 from serve.telemetry.metrics import METRICS
 
 _ROOT = Path(__file__).parents[2]
@@ -112,11 +113,20 @@ def test_every_metric_has_base_units_and_buckets_where_it_needs_them():
         assert bool(metric.buckets) == (metric.kind == "histogram")
 
 
+def test_every_metric_of_the_edge_says_what_it_is():
+    for name, metric in agent_metrics.METRICS.items():
+        assert name.startswith("strata_")
+        assert metric.help.endswith(".")
+        assert not name.endswith("_total"), "the client appends it"
+
+
 def test_every_metric_and_key_is_documented():
     metrics = (_ROOT / "docs" / "metrics.md").read_text()
     for name, metric in METRICS.items():
         suffix = "_total" if metric.kind == "counter" else ""
         assert f"`ray_{name}{suffix}`" in metrics
+    for name in agent_metrics.exported_names():
+        assert f"`{name}`" in metrics
     configuration = (_ROOT / "docs" / "configuration.md").read_text()
     for key in _keys(json_schema()):
         assert f"`{key}`" in configuration

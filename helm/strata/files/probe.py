@@ -4,11 +4,12 @@ Usage: probe.py ready|infer URL TIMEOUT_S [MODEL...]
 
 `ready` waits until every model answers that it is ready. `infer` sends zeros by the model's own
 metadata as V2 and as V1, and compares names, datatypes, shapes and both answers. Half floats, which
-V2 does not have as JSON, go by V1 alone.
+V2 does not have as JSON, go by V1 alone. STRATA_API_KEY has a key where the release asks for one.
 """
 
 import json
 import math
+import os
 import sys
 import time
 import urllib.error
@@ -26,7 +27,11 @@ class Failed(Exception):
 def call(url, body=None):
     """Return the JSON of a 200; anything else raises Failed."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"}
+    key = os.environ.get("STRATA_API_KEY")
+    if key:
+        headers["X-API-Key"] = key
+    request = urllib.request.Request(url, data, headers)
     try:
         with urllib.request.urlopen(request, timeout=120) as response:
             return json.loads(response.read() or b"{}")

@@ -9,16 +9,18 @@
 {{- /*
 What is scraped of Ray's pods, by the names of the ports: as-metrics and dash-metrics are the head's
 alone. Of HAProxy's own page only what rules and dashboards use; its series of each server come and go with
-the replicas.
+the replicas. Its agent's page is there where there are keys or quotas.
 */ -}}
 {{- define "strata.metricsPages" -}}
-{{- $pages := list (dict "ports" (list "metrics" "dash-metrics")) -}}
-{{- if .Values.autoscaler.enabled -}}
-{{- $pages = list (dict "ports" (list "metrics" "dash-metrics" "as-metrics")) -}}
-{{- end -}}
+{{- $ports := list "metrics" "dash-metrics" -}}
+{{- if .Values.autoscaler.enabled }}{{ $ports = append $ports "as-metrics" }}{{ end -}}
+{{- $pages := list (dict "job" "strata" "ports" $ports) -}}
 {{- if (include "strata.http" . | fromJson).haproxy -}}
-{{- $haproxy := (include "strata.defaults" . | fromJson).haproxy_metrics -}}
-{{- $pages = append $pages (merge (dict "ports" (list "haproxy-metrics")) $haproxy) -}}
+{{- $defaults := include "strata.defaults" . | fromJson -}}
+{{- $pages = append $pages (merge (dict "job" "strata-haproxy" "ports" (list "haproxy-metrics")) $defaults.haproxy_metrics) -}}
+{{- if include "strata.hasAccess" . -}}
+{{- $pages = append $pages (merge (dict "job" "strata-access" "ports" (list "haproxy-metrics")) $defaults.access_metrics) -}}
+{{- end -}}
 {{- end -}}
 {{- toJson $pages -}}
 {{- end -}}
@@ -49,7 +51,10 @@ alerting:
 {{- end }}
 scrape_configs:
   {{- range include "strata.metricsPages" . | fromJsonArray }}
-  - job_name: strata{{ if .kept }}-haproxy{{ end }}
+  - job_name: {{ .job }}
+    {{- with .path }}
+    metrics_path: {{ . }}
+    {{- end }}
     {{- with .scope }}
     params: {scope: {{ toJson . }}}
     {{- end }}

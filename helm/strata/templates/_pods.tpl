@@ -23,6 +23,9 @@
 {{- if not .root.Values.auth.enabled }}
 - {name: RAY_AUTH_MODE, value: disabled}
 {{- end }}
+{{- if include "strata.hasAccess" .root }}
+{{ include "strata.accessEnv" .root }}
+{{- end }}
 {{- with .root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -67,6 +70,9 @@ ports:
   - {name: metrics, containerPort: {{ $ports.metrics }}}
   {{- if $http.haproxy }}
   - {name: haproxy-metrics, containerPort: 9101}
+  {{- end }}
+  {{- if include "strata.hasAccess" .root }}
+  - {name: peers, containerPort: {{ include "strata.peersPort" .root }}}
   {{- end }}
   {{- if .isHead }}
   # Ray's names for the autoscaler's metrics, which has no ports of its own, and the dashboard's.
@@ -116,6 +122,9 @@ volumeMounts:
   {{- if .root.Values.storage.enabled }}
   - {name: repository, mountPath: /strata, readOnly: true}
   {{- end }}
+  {{- if include "strata.hasAccess" .root }}
+  {{- include "strata.accessMounts" .root | nindent 2 }}
+  {{- end }}
   {{- with .root.Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -132,6 +141,9 @@ volumeMounts:
 {{- if .Values.storage.enabled }}
 - name: repository
   persistentVolumeClaim: {claimName: {{ include "strata.claimName" . }}}
+{{- end }}
+{{- if include "strata.hasAccess" . }}
+{{ include "strata.accessVolumes" . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

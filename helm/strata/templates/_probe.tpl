@@ -9,6 +9,12 @@ containers:
     imagePullPolicy: {{ .root.Values.image.pullPolicy }}
     command: [python, /probe/probe.py]
     args: {{ toJson .args }}
+    {{- with include "strata.probeSecret" .root }}
+    env:
+      - name: STRATA_API_KEY
+        valueFrom:
+          secretKeyRef: {name: {{ . }}, key: key}
+    {{- end }}
     resources:
       requests: {cpu: 10m, memory: 64Mi}
       limits: {memory: 256Mi}

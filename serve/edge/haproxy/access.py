@@ -12,6 +12,7 @@ from pathlib import Path
 
 from serve.edge.haproxy.settings import EdgeSettings
 
+METRICS_PATH = "/metrics/access"  # of HAProxy's metrics port: what its agent counts
 _LOOPBACK = "127.0.0.1"
 
 
@@ -84,10 +85,15 @@ def metrics_socket(configuration: Path) -> Path:
 
 
 def prometheus_lines(settings: EdgeSettings) -> list[str]:
-    """Return the line by which HAProxy's metrics port has the agent's metrics, too."""
-    return (
-        ["    use_backend strata_agent if { path /metrics/access }"] if settings.has_access else []
-    )
+    """Return the line by which HAProxy's metrics port has the agent's metrics, too.
+
+    Where there is no agent the page is empty: who reads it need not know whether there is one.
+    """
+    asked = f"if {{ path {METRICS_PATH} }}"
+    if settings.has_access:
+        return [f"    use_backend strata_agent {asked}"]
+    empty = r'status 200 content-type text/plain string "# There is no agent.\n"'
+    return [f"    http-request return {empty} {asked}"]
 
 
 def frontend_lines(

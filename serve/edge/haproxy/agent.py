@@ -81,6 +81,7 @@ class Agent:
         file = self._settings.keys
         if file is None:
             self._keys, self._keys_seen = (), None
+            self._metrics.keys_are_good(True)
             return
         try:
             status = file.stat()

@@ -7,8 +7,10 @@ import socketserver
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, MetricsHandler
 
@@ -21,33 +23,57 @@ _MOST_SERIES = 1000
 _OTHER = "other"
 
 
+@dataclass(frozen=True, slots=True)
+class EdgeMetric:
+    """A counter (without its `_total`) or gauge, and what its page in docs/metrics.md says."""
+
+    kind: Literal["counter", "gauge"]
+    help: str
+    tags: tuple[str, ...] = ()
+
+
+METRICS = {
+    "strata_access_refusals": EdgeMetric(
+        "counter", "Requests that HAProxy refused, by why and by tenant.", ("reason", "tenant")
+    ),
+    "strata_access_keys": EdgeMetric(
+        "gauge",
+        "API keys by state: valid, expiring (those of them that are over within 7 days), expired.",
+        ("state",),
+    ),
+    "strata_access_keys_readable": EdgeMetric(
+        "gauge",
+        "1 if the file of keys could be read when it was last looked at, or there is to be none.",
+    ),
+    "strata_edge_settings_readable": EdgeMetric(
+        "gauge", "1 if the edge's settings could be read when they were last looked at."
+    ),
+}
+
+
+def exported_names() -> list[str]:
+    """Return the names under which Prometheus finds them, of which no more is worth keeping."""
+    return [f"{name}_total" if each.kind == "counter" else name for name, each in METRICS.items()]
+
+
 class AgentMetrics:
     """What the agent knows of keys and of requests that were refused."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._refusals = Counter(
-            "strata_access_refusals",
-            "Requests that HAProxy refused, by why and by tenant.",
-            ["reason", "tenant"],
-            registry=self.registry,
-        )
-        self._keys = Gauge(
-            "strata_access_keys", "API keys, by state.", ["state"], registry=self.registry
-        )
-        self._file_good = Gauge(
-            "strata_access_keys_readable",
-            "1 if the file of keys could be read when it was last looked at.",
-            registry=self.registry,
-        )
-        self._settings_good = Gauge(
-            "strata_edge_settings_readable",
-            "1 if the edge's settings could be read when they were last looked at.",
-            registry=self.registry,
-        )
+        self._refusals = self._counter("strata_access_refusals")
+        self._keys = self._gauge("strata_access_keys")
+        self._file_good = self._gauge("strata_access_keys_readable")
+        self._settings_good = self._gauge("strata_edge_settings_readable")
         self._pid: int | None = None
         self._counted: dict[str, int] = {}
         self._series: set[tuple[str, str]] = set()
+
+    def _counter(self, name: str) -> Counter:
+        return Counter(name, METRICS[name].help, METRICS[name].tags, registry=self.registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        return Gauge(name, METRICS[name].help, METRICS[name].tags, registry=self.registry)
 
     def keys_are_good(self, good: bool) -> None:
         """Say whether the file of keys could be read."""

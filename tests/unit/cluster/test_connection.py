@@ -108,6 +108,22 @@ def test_ray_s_token_travels_beside_the_api_server_s_own(server, connection):
     assert headers["authorization"] == "Bearer secret"
 
 
+def test_a_service_that_asks_for_a_key_is_sent_that_of_the_environment(
+    server, connection, monkeypatch
+):
+    path = "/api/v1/namespaces/models/services/strata:8000/proxy/v2/repository/index"
+    server.answers[path] = (401, {"error": "an API key is needed; send it as Authorization"})
+    monkeypatch.delenv("STRATA_API_KEY", raising=False)
+    with pytest.raises(errors.ClusterForbidden, match="put one into STRATA_API_KEY"):
+        connection.post_to_service("models", "strata:8000", "v2/repository/index")
+    assert "x-api-key" not in server.asked[-1].headers
+    server.answers[path] = (200, [])
+    monkeypatch.setenv("STRATA_API_KEY", "mine")
+    assert connection.post_to_service("models", "strata:8000", "v2/repository/index") == []
+    assert server.asked[-1].headers["x-api-key"] == "mine"
+    assert server.asked[-1].headers["authorization"] == "Bearer secret"
+
+
 def test_a_log_is_text_whatever_its_bytes(server, connection):
     server.answers["/api/v1/namespaces/models/pods/a/log"] = (200, "last\nwords")
     assert connection.log("models", "a", "ray", True, 20) == "last\nwords"

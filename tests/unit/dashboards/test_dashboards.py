@@ -12,6 +12,7 @@ from dashboards import DASHBOARDS, dashboard_files
 from dashboards.query import DEFAULTS, expressions, panels
 from dashboards.units import written
 
+from serve.edge.haproxy import agent_metrics
 from serve.telemetry.metrics import METRICS, exported_names
 from tests.promtool import promtool
 
@@ -23,7 +24,8 @@ _RULES = [
     for rule in group["rules"]
 ]
 _RECORDED = {rule["record"] for rule in _RULES if "record" in rule}
-_DECLARED = {exported for name in METRICS for exported in exported_names(name)}
+_EDGES_OWN = set(agent_metrics.exported_names())
+_DECLARED = {exported for name in METRICS for exported in exported_names(name)} | _EDGES_OWN
 # What others export, beside Ray's: Prometheus itself, and HAProxy's own exporter.
 _FOREIGN = {
     "ALERTS",
@@ -53,7 +55,7 @@ _FOREIGN = {
     "ray_serve_controller_control_loop_duration_s",
     "ray_serve_deployment_replica_healthy",
 }
-_NAME = re.compile(r"\b(?:ALERTS|(?:ray|haproxy|kube)_\w+|(?:model|component):[\w:]+)")
+_NAME = re.compile(r"\b(?:ALERTS|(?:ray|haproxy|strata|kube)_\w+|(?:model|component):[\w:]+)")
 _RUNBOOK = "https://github.com/strata-serve/strata/blob/main/docs/runbook.md#"
 
 TREES = {name: make() for name, make in DASHBOARDS.items()}
@@ -191,5 +193,6 @@ def test_everything_that_is_measured_or_recorded_is_shown_or_alerted_on():
     used = {found for text in texts for found in _NAME.findall(text)}
     for name in METRICS:
         assert set(exported_names(name)) & used, name
+    assert used >= _EDGES_OWN
     assert used >= _RECORDED
     assert used >= _FOREIGN, "the list of what others export is no longer than it must be"

@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
 import socket
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from serve.config.schema import Ports
 from serve.deploy import monitoring as module
 from serve.deploy.monitoring import Monitoring, prometheus_config, write_provisioning
+from serve.edge.haproxy.agent_metrics import AgentMetrics, exported_names
 from serve.errors import ConfigError
 from tests.integration.conftest import free_port
 
@@ -123,10 +128,35 @@ def test_provisioning_names_the_data_source_and_the_folder(tmp_path):
     assert provider["providers"][0]["options"]["path"] == str(tmp_path / "dashboards")
 
 
-@pytest.mark.parametrize("haproxy_port", [None, 9101])
-def test_haproxy_is_scraped_where_there_is_one(haproxy_port):
+def jobs_of(haproxy_port):
     tree = prometheus_config(9100, haproxy_port, Path("rules.yaml"), 5)
-    targets = [job["static_configs"][0]["targets"] for job in tree["scrape_configs"]]
-    expected = [["127.0.0.1:9100"]] + ([["127.0.0.1:9101"]] if haproxy_port else [])
-    assert targets == expected
     assert os.fspath(tree["rule_files"][0]) == "rules.yaml"
+    return {job["job_name"]: job for job in tree["scrape_configs"]}
+
+
+def test_haproxy_and_its_agent_are_scraped_where_there_is_one():
+    assert jobs_of(None).keys() == {"strata"}
+    jobs = jobs_of(9101)
+    targets = {name: job["static_configs"][0]["targets"] for name, job in jobs.items()}
+    here = ["127.0.0.1:9101"]
+    assert targets == {
+        "strata": ["127.0.0.1:9100"],
+        "strata-haproxy": here,
+        "strata-access": here,
+    }
+    assert jobs["strata-access"]["metrics_path"] == "/metrics/access"
+
+
+def test_of_the_agents_page_its_own_metrics_are_kept_and_no_more():
+    metrics = AgentMetrics()
+    metrics.keys_are_good(True)
+    metrics.settings_are_good(True)
+    metrics.show_keys([], datetime.now(UTC))
+    metrics.show_refusals(1, {"no_key|none": 1})
+    page = text_string_to_metric_families(generate_latest(metrics.registry).decode())
+    names = {sample.name for family in page for sample in family.samples}
+    (rule,) = jobs_of(9101)["strata-access"]["metric_relabel_configs"]
+    assert rule["action"] == "keep"
+    kept = {name for name in names if re.fullmatch(rule["regex"], name)}
+    assert kept == set(exported_names())
+    assert names - kept == {"strata_access_refusals_created"}

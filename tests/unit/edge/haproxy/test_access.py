@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from ray.serve._private.haproxy import BackendConfig, ServerConfig
 
 from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
@@ -404,3 +405,17 @@ def test_three_nodes_count_together(backends, tmp_path, eventually):
         seconds = time.monotonic() - began
         # Each alone would let 90 through in the first second.
         assert 30 <= passed <= 30 * (seconds + 1) + 15
+
+
+def test_the_agents_page_is_empty_where_there_is_none(backends, tmp_path, eventually):
+    with Edge(tmp_path, *backends) as edge:
+        eventually(edge.is_up)
+        assert list(text_string_to_metric_families(edge.metrics_text())) == []
+        assert edge.metrics_text().endswith("\n")
+
+
+def test_where_there_are_to_be_no_keys_none_is_unreadable(backends, tmp_path, eventually):
+    quota = RequestQuota("*", None, 1000, None)
+    with Edge(tmp_path, *backends, access=EdgeSettings(quotas=(quota,))) as edge:
+        eventually(edge.is_up)
+        eventually(lambda: "strata_access_keys_readable 1.0" in edge.metrics_text())
