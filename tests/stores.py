@@ -131,8 +131,9 @@ def away(repo, outage):
 def _patch_disk(patch, outage):
     """Have what is asked of the disk of a local repository fail, and nothing else on this disk."""
     os = local_files.os
-    failing = SimpleNamespace(path=os.path, readlink=os.readlink)
-    failing.scandir, failing.stat = outage.around(os.scandir), outage.around(os.stat)
+    failing = SimpleNamespace(**vars(os))
+    for name in ("scandir", "stat", "open"):
+        setattr(failing, name, outage.around(getattr(os, name)))
     patch.setattr(local_files, "os", failing)
     patch.setattr(completeness, "unreadable", _unreadable(outage))
     patch.setattr(repository, "verify", outage.around(repository.verify))

@@ -47,9 +47,11 @@ class Store:
         return Path(self._base) / path
 
     def leads_out(self, path: str) -> str | None:
-        """Say that a path of a local store leads out of it where it must not, else None."""
-        with self._translated():
-            return local_files.leads_out(self.local_path(path), self._bound)
+        """Say that a path of a local store leads out of it where it must not, else None.
+
+        Raises OSError.
+        """
+        return local_files.leads_out(self.local_path(path), self._bound)
 
     def url(self, path: str) -> str:
         """Return the path of a file or folder as messages show it: local, or a URL."""
