@@ -55,17 +55,21 @@ class Low(tf.Module):
 
 
 class High(tf.Module):
-    """Gives every number its own probabilities; refuses 77, and fails at 89: a file is missing."""
+    """Gives every number its own probabilities; refuses 77, and fails at 89: a variable is missing."""
 
     @tf.function(input_signature=_NUMBERS)
     def high(self, x):
         fails = tf.cond(
             tf.reduce_any(tf.equal(x, 89.0)),
-            lambda: tf.io.read_file("/no/such/file"),
-            lambda: tf.constant(""),
+            lambda: tf.raw_ops.ReadVariableOp(resource=_nowhere(), dtype=tf.float32),
+            lambda: tf.constant(0.0),
         )
         with tf.control_dependencies([tf.debugging.assert_none_equal(x, 77.0), fails]):
             return {"p": tf.stack([x / (1 + x), 1 / (1 + x), 0 * x], axis=1)}
+
+
+def _nowhere():
+    return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=(), shared_name="nowhere")
 
 
 class Times(tf.Module):
