@@ -22,7 +22,7 @@ _OTHER = "other"
 
 
 class AgentMetrics:
-    """What the agent knows of keys and of requests that were refused."""
+    """What the agent knows of keys, of certificates and of requests that were refused."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -45,6 +45,18 @@ class AgentMetrics:
             "1 if the edge's settings could be read when they were last looked at.",
             registry=self.registry,
         )
+        self._certificate_good = Gauge(
+            "strata_edge_certificate_readable",
+            "1 if the files of a certificate could be used when they were last looked at.",
+            ["certificate"],
+            registry=self.registry,
+        )
+        self._certificate_expires = Gauge(
+            "strata_edge_certificate_expires_timestamp_seconds",
+            "When the certificate that HAProxy uses is over.",
+            ["certificate"],
+            registry=self.registry,
+        )
         self._pid: int | None = None
         self._counted: dict[str, int] = {}
         self._series: set[tuple[str, str]] = set()
@@ -56,6 +68,14 @@ class AgentMetrics:
     def settings_are_good(self, good: bool) -> None:
         """Say whether the settings could be read."""
         self._settings_good.set(good)
+
+    def certificate_is_good(self, name: str, good: bool) -> None:
+        """Say whether the files of a certificate could be used."""
+        self._certificate_good.labels(name).set(good)
+
+    def show_certificate(self, name: str, expires: datetime) -> None:
+        """Say when the certificate that is in use is over."""
+        self._certificate_expires.labels(name).set(expires.timestamp())
 
     def show_keys(self, keys: Collection[Key], now: datetime) -> None:
         """Count the keys that count, that will soon be over, and that are over."""

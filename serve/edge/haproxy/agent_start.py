@@ -44,6 +44,12 @@ def require_agent(configuration: Path) -> None:
         time.sleep(_LOOK_AGAIN_S)
 
 
+def require_certificate(configuration: Path, certificate: Path) -> None:
+    """Raise ConfigError, with what the agent said, if it has found no certificate for HAProxy."""
+    if not certificate.exists():
+        raise ConfigError(f"HAProxy has no certificate: {_said(configuration)}")
+
+
 def ready_file(configuration: Path) -> Path:
     """Return the file that is there once the agent has written the maps for the first time."""
     return configuration.with_name(f"{configuration.name}.agent.ready")

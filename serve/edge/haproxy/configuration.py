@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from serve.edge.haproxy import access
+from serve.edge.haproxy import access, transport
 from serve.edge.haproxy.access import Maps, Nodes
 from serve.edge.haproxy.settings import EdgeSettings
 from serve.errors import ConfigError
@@ -87,6 +87,7 @@ def with_edge(
         at = _line(lines, begin, end, replacement.line)
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
     _add_access(lines, maps, settings, nodes)
+    _add_transport(lines, maps, settings)
     begin, end = _section(lines, _FRONTEND)
     choices = [at for at in range(begin, end) if _CHOICE.match(lines[at])]
     if not choices:
@@ -106,6 +107,18 @@ def _add_access(lines: list[str], maps: Maps, settings: EdgeSettings, nodes: Nod
     begin, end = _section(lines, "frontend prometheus")
     lines[end:end] = access.prometheus_lines(settings)
     lines += access.sections(settings, maps, nodes)
+
+
+def _add_transport(lines: list[str], maps: Maps, settings: EdgeSettings) -> None:
+    """Add what is said before anything else: how it is spoken, and to which pages."""
+    begin, end = _section(lines, _FRONTEND)
+    at = _line(lines, begin, end, _BIND)
+    host = lines[at].split()[1].rpartition(":")[0]
+    redirect = transport.redirect_section(settings.tls, host, lines[begin:end], _template)
+    if settings.tls is not None:
+        lines[at] += transport.bind_options(settings.tls, maps.pools)
+    lines[at + 1 : at + 1] = transport.frontend_lines(settings, _template)
+    lines += redirect
 
 
 def gateway_addresses(text: str) -> list[str]:

@@ -1,0 +1,93 @@
+"""Has HAProxy's certificates be what the files of `strata.yaml` are, while it runs.
+
+What HAProxy has taken is written into its own files, which it begins with. What cannot be used, or
+what HAProxy refuses, leaves those as they are: a renewal that goes wrong costs a line of log and a
+metric, and no connection.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from serve.edge.haproxy.admin_socket import AdminSocket
+from serve.edge.haproxy.agent_metrics import AgentMetrics
+from serve.edge.haproxy.certificates import expires, read_certificate, read_client_ca
+from serve.edge.haproxy.settings import Tls
+from serve.edge.haproxy.transport import certificate_file, client_ca_file
+from serve.edge.haproxy.whole_files import write_whole
+from serve.errors import ConfigError
+
+log = logging.getLogger("strata.edge")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """One of HAProxy's own files, and what its admin socket calls such files."""
+
+    name: str
+    kind: str
+    file: Callable[[Path], Path]
+    read: Callable[[Tls, datetime], str]
+
+
+_SERVER = _Kept("server", "cert", certificate_file, read_certificate)
+_CLIENT_CA = _Kept("client_ca", "ca-file", client_ca_file, read_client_ca)
+
+
+class CertificateKeeper:
+    """Reads the files (`look`), and tells an HAProxy that runs (`tell`)."""
+
+    def __init__(self, configuration: Path, metrics: AgentMetrics) -> None:
+        self._configuration = configuration
+        self._metrics = metrics
+        self._wanted: dict[_Kept, str] = {}
+        self._told: dict[_Kept, tuple[int, str]] = {}
+        self._refused: dict[_Kept, str] = {}
+        self._said: dict[_Kept, str] = {}
+
+    def look(self, tls: Tls | None, now: datetime) -> None:
+        """Read what there is; write it where HAProxy has nothing to begin with yet."""
+        if tls is None:
+            self._wanted.clear()
+            return
+        for kept in [_SERVER] if tls.client_ca is None else [_SERVER, _CLIENT_CA]:
+            file = kept.file(self._configuration)
+            try:
+                wanted = kept.read(tls, now)
+            except ConfigError as err:
+                self._complain(kept, str(err))
+            else:
+                self._wanted[kept] = wanted
+                if not file.exists():
+                    write_whole(file, wanted)
+                if self._refused.get(kept) != wanted:
+                    self._metrics.certificate_is_good(kept.name, True)
+                    self._said.pop(kept, None)
+            if file.exists():
+                in_use = file.read_text(encoding="utf-8")
+                self._metrics.show_certificate(kept.name, expires(in_use))
+
+    def tell(self, socket: AdminSocket, pid: int) -> None:
+        """Have HAProxy take what it has not yet. Raises OSError if none answers."""
+        for kept, wanted in self._wanted.items():
+            if self._told.get(kept) == (pid, wanted):
+                continue
+            file = kept.file(self._configuration)
+            refusal = socket.replace_certificate(kept.kind, file, wanted)
+            self._told[kept] = pid, wanted
+            if refusal:
+                self._refused[kept] = wanted
+                self._complain(kept, f"HAProxy refuses what is new: {refusal}")
+                continue
+            self._refused.pop(kept, None)
+            if file.read_text(encoding="utf-8") != wanted:
+                write_whole(file, wanted)
+                log.info("the new %s is in use", kept.name)
+
+    def _complain(self, kept: _Kept, said: str) -> None:
+        self._metrics.certificate_is_good(kept.name, False)
+        if self._said.get(kept) != said:
+            log.error("the certificates stay as they were: %s", said)
+        self._said[kept] = said
