@@ -21,7 +21,7 @@ class Tls(Section):
     certificate: _Path = Field(
         description=(
             "PEM file (relative to this file) of the certificate, and behind it of those between "
-            "it and its CA; on a cluster the chart's `tls.existingSecret` has it"
+            "it and its CA"
         )
     )
     key: _Path = Field(description="PEM file (relative to this file) of the certificate's key")
