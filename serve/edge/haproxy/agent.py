@@ -46,6 +46,7 @@ class Agent:
         self._metrics = metrics
         self._certificates = CertificateKeeper(configuration, metrics)
         self._settings = read_settings()
+        self._tls = self._settings.tls
         self._keys: tuple[Key, ...] = ()
         self._keys_seen: object = None
         self._written: dict[Path, dict[str, str]] = {}
@@ -56,7 +57,7 @@ class Agent:
         """Read what there is, write what changed, and tell the HAProxy that runs."""
         self._look_at_settings()
         self._look_at_keys()
-        self._certificates.look(self._settings.tls, datetime.now(UTC))
+        self._certificates.look(self._tls, datetime.now(UTC))
         if self._settings.has_access:
             self._write()
         with suppress(OSError):  # none runs yet, or one takes over from another
@@ -76,6 +77,7 @@ class Agent:
             log.error("the settings stay as they are: %s", err)
             return
         self._metrics.settings_are_good(True)
+        self._tls = settings.tls  # HAProxy cannot be started anew without its files
         if settings.lines != self._settings.lines and not self._ask_for_a_restart():
             return  # the next round tries again
         self._settings = settings
@@ -124,7 +126,8 @@ class Agent:
         text = self._configuration.read_text(encoding="utf-8")
         socket = AdminSocket.of(text)
         pid, wanted = socket.pid(), self._wanted()
-        self._certificates.tell(socket, pid)
+        if self._settings.tls is not None:
+            self._certificates.tell(socket, pid)
         if not self._settings.has_access:
             return
         if self._pushed != (pid, wanted):

@@ -8,8 +8,10 @@ import fcntl
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from serve.edge.haproxy.transport import why_file
 from serve.errors import ConfigError
 
 _TIMEOUT_S = 30.0
@@ -45,9 +47,19 @@ def require_agent(configuration: Path) -> None:
 
 
 def require_certificate(configuration: Path, certificate: Path) -> None:
-    """Raise ConfigError, with what the agent said, if it has found no certificate for HAProxy."""
-    if not certificate.exists():
-        raise ConfigError(f"HAProxy has no certificate: {_said(configuration)}")
+    """Return once the agent has written a certificate for HAProxy.
+
+    An agent that ran before there was to be one hears of it a moment later. Raises ConfigError,
+    with what the agent says, if it finds none that can be used.
+    """
+    deadline = time.monotonic() + _TIMEOUT_S
+    why = why_file(certificate)
+    while not certificate.exists():
+        with suppress(FileNotFoundError):
+            raise ConfigError(f"HAProxy has no certificate: {why.read_text(encoding='utf-8')}")
+        if time.monotonic() > deadline:
+            raise ConfigError(f"HAProxy has no certificate: {_said(configuration)}")
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def ready_file(configuration: Path) -> Path:

@@ -15,7 +15,7 @@ from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.agent_metrics import AgentMetrics
 from serve.edge.haproxy.certificates import expires, read_certificate, read_client_ca
 from serve.edge.haproxy.settings import Tls
-from serve.edge.haproxy.transport import certificate_file, client_ca_file
+from serve.edge.haproxy.transport import certificate_file, client_ca_file, why_file
 from serve.edge.haproxy.whole_files import write_whole
 from serve.errors import ConfigError
 
@@ -51,23 +51,30 @@ class CertificateKeeper:
         """Read what there is; write it where HAProxy has nothing to begin with yet."""
         if tls is None:
             self._wanted.clear()
+            for kept in (_SERVER, _CLIENT_CA):
+                why_file(kept.file(self._configuration)).unlink(missing_ok=True)
             return
         for kept in [_SERVER] if tls.client_ca is None else [_SERVER, _CLIENT_CA]:
             file = kept.file(self._configuration)
             try:
-                wanted = kept.read(tls, now)
+                self._wanted[kept] = kept.read(tls, now)
             except ConfigError as err:
                 self._complain(kept, str(err))
-            else:
-                self._wanted[kept] = wanted
                 if not file.exists():
-                    write_whole(file, wanted)
-                if self._refused.get(kept) != wanted:
-                    self._metrics.certificate_is_good(kept.name, True)
-                    self._said.pop(kept, None)
+                    write_whole(why_file(file), str(err))
+            else:
+                self._keep(kept, file)
             if file.exists():
                 in_use = file.read_text(encoding="utf-8")
                 self._metrics.show_certificate(kept.name, expires(in_use))
+
+    def _keep(self, kept: _Kept, file: Path) -> None:
+        why_file(file).unlink(missing_ok=True)
+        if not file.exists():
+            write_whole(file, self._wanted[kept])
+        if self._refused.get(kept) != self._wanted[kept]:
+            self._metrics.certificate_is_good(kept.name, True)
+            self._said.pop(kept, None)
 
     def tell(self, socket: AdminSocket, pid: int) -> None:
         """Have HAProxy take what it has not yet. Raises OSError if none answers."""

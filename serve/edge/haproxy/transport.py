@@ -32,6 +32,11 @@ def client_ca_file(beside: Path) -> Path:
     return beside.with_name("client-ca.pem")
 
 
+def why_file(certificate: Path) -> Path:
+    """Return the file that says why there is no such file of HAProxy's, while there is none."""
+    return certificate.with_name(f"{certificate.name}.why")
+
+
 def bind_options(tls: Tls, beside: Path) -> str:
     """Return what makes a line `bind` of HTTP one of HTTPS."""
     clients = ""

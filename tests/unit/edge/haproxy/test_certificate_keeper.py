@@ -93,3 +93,20 @@ def test_without_tls_there_is_nothing_to_keep(tmp_path, keeper):
     keeper.look(None, NOW)
     keeper.tell(socket, 1)
     assert socket.told == []
+
+
+def test_why_there_is_none_to_begin_with_is_beside_it_until_there_is(tmp_path, keeper):
+    why = tmp_path / "edge.pem.why"
+    keeper.look(Tls(tmp_path / "tls.crt", tmp_path / "tls.key"), NOW)
+    assert "http.tls.certificate: there is no" in why.read_text()
+    keeper.look(Tls(*FIRST.write(tmp_path)), NOW)
+    assert not why.exists()
+    (tmp_path / "edge.pem").unlink()
+    (tmp_path / "tls.key").unlink()
+    keeper.look(Tls(tmp_path / "tls.crt", tmp_path / "tls.key"), NOW)
+    assert "http.tls.key: there is no" in why.read_text()
+    keeper.look(None, NOW)
+    assert not why.exists()
+    (tmp_path / "edge.pem").write_text(pem(FIRST))
+    keeper.look(Tls(tmp_path / "tls.crt", tmp_path / "tls.key"), NOW)
+    assert not why.exists()

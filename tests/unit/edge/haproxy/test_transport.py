@@ -353,3 +353,12 @@ def test_without_it_no_page_may(start):
     answer = start().ask("/v2/models/m", Origin=APP)
     assert not [name for name in answer.headers if name.startswith("access-control")]
     assert "vary" not in answer.headers
+
+
+def test_an_agent_that_runs_already_has_the_certificate_ready_when_https_is_turned_on(
+    start, backends, tls, tmp_path, eventually
+):
+    (tmp_path / "keys.json").write_text(dump_keys([new_key(SECRET, "web")]))
+    start(keys=tmp_path / "keys.json").__exit__()
+    edge = start(keys=tmp_path / "keys.json", tls=tls)
+    assert edge.ask("/v2/models/m", X_API_Key=SECRET).status == 200
