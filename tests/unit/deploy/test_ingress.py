@@ -11,9 +11,10 @@ import pytest
 import requests
 
 from serve.config.schema import Config
-from serve.deploy.ingress import Ingress, ingress_of, require_client_certificate
+from serve.deploy.ingress import Ingress, ingress_of, is_refused, require_client_certificate
 from serve.errors import ConfigError
 from tests.authority import Authority
+from tests.unit.edge.haproxy.echo import Echo
 
 AUTHORITY, CLIENTS = Authority(), Authority("clients")
 PAIR = AUTHORITY.pair("models.example", "*.other.example")
@@ -49,6 +50,38 @@ def https(pair, folder, client_ca=None):
 def environment(monkeypatch):
     for name in ("STRATA_API_KEY", "STRATA_CLIENT_CERTIFICATE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server():
+    with Echo("ingress") as echo:
+        yield Ingress(f"http://127.0.0.1:{echo.server_port}")
+        echo.shutdown()
+
+
+def seen(server, **more):
+    return server.ask("GET", "/", timeout_s=30, **more).json()["headers"]
+
+
+def test_a_key_of_the_environment_goes_with_the_request(server, monkeypatch):
+    monkeypatch.setenv("STRATA_API_KEY", "key")
+    headers = seen(server, headers={"X-Own": "1"})
+    assert (headers["x-api-key"], headers["x-own"]) == ("key", "1")
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_without_one_there_is_no_header(server, monkeypatch, key):
+    if key is not None:
+        monkeypatch.setenv("STRATA_API_KEY", key)
+    assert "x-api-key" not in seen(server)
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"), [(200, False), (401, True), (403, True), (404, False)]
+)
+def test_a_refusal_is_told_by_its_status(server, status, refused):
+    response = server.ask("GET", "/", timeout_s=30, headers={"X-Status": str(status)})
+    assert is_refused(response) == refused
 
 
 def ingress(folder, port, text):
