@@ -13,7 +13,6 @@ from pathlib import Path
 
 from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.agent_metrics import AgentMetrics
-from serve.edge.haproxy.certificates import expires, read_certificate, read_client_ca
 from serve.edge.haproxy.settings import Tls
 from serve.edge.haproxy.transport import certificate_file, client_ca_file, why_file
 from serve.edge.haproxy.whole_files import write_whole
@@ -29,11 +28,10 @@ class _Kept:
     name: str
     kind: str
     file: Callable[[Path], Path]
-    read: Callable[[Tls, datetime], str]
 
 
-_SERVER = _Kept("server", "cert", certificate_file, read_certificate)
-_CLIENT_CA = _Kept("client_ca", "ca-file", client_ca_file, read_client_ca)
+_SERVER = _Kept("server", "cert", certificate_file)
+_CLIENT_CA = _Kept("client_ca", "ca-file", client_ca_file)
 
 
 class CertificateKeeper:
@@ -50,14 +48,18 @@ class CertificateKeeper:
     def look(self, tls: Tls | None, now: datetime) -> None:
         """Read what there is; write it where HAProxy has nothing to begin with yet."""
         if tls is None:
-            self._wanted.clear()
-            for kept in (_SERVER, _CLIENT_CA):
-                why_file(kept.file(self._configuration)).unlink(missing_ok=True)
+            self._forget()
             return
-        for kept in [_SERVER] if tls.client_ca is None else [_SERVER, _CLIENT_CA]:
+        # Brings cryptography, 8 MB of memory that an agent without TLS need not take.
+        from serve.edge.haproxy.certificates import expires, read_certificate, read_client_ca
+
+        readers = {_SERVER: read_certificate}
+        if tls.client_ca is not None:
+            readers[_CLIENT_CA] = read_client_ca
+        for kept, read in readers.items():
             file = kept.file(self._configuration)
             try:
-                self._wanted[kept] = kept.read(tls, now)
+                self._wanted[kept] = read(tls, now)
             except ConfigError as err:
                 self._complain(kept, str(err))
                 if not file.exists():
@@ -67,6 +69,11 @@ class CertificateKeeper:
             if file.exists():
                 in_use = file.read_text(encoding="utf-8")
                 self._metrics.show_certificate(kept.name, expires(in_use))
+
+    def _forget(self) -> None:
+        self._wanted.clear()
+        for kept in (_SERVER, _CLIENT_CA):
+            why_file(kept.file(self._configuration)).unlink(missing_ok=True)
 
     def _keep(self, kept: _Kept, file: Path) -> None:
         why_file(file).unlink(missing_ok=True)
