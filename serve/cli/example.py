@@ -8,23 +8,24 @@ import math
 import shlex
 from typing import Any
 
-from serve.deploy.ingress import ask
+from serve.deploy.ingress import Ingress
 from serve.protocols.tensors import NOT_IN_JSON
 
 _LONGEST_EXAMPLE = 20  # numbers that the example request spells out; the shell generates more
 _MOST_IN_ARGUMENT = 10_000  # numbers; Linux takes no argument of 128 KiB
 
 
-def example_call(url: str, model: str, *, asks_for_key: bool = False) -> str | None:
+def example_call(ingress: Ingress, model: str, *, asks_for_key: bool = False) -> str | None:
     """Return a shell command that sends a model a request of zeros, None if it is away just now.
 
     Where the platform `asks_for_key` the command takes one from the shell's variable KEY.
     """
-    response = ask("GET", f"{url}/v2/models/{model}", timeout_s=10)
+    response = ingress.ask("GET", f"/v2/models/{model}", timeout_s=10)
     if not response.ok:
         return None
     metadata = response.json()
-    key = '-H "X-API-Key: $KEY" ' if asks_for_key else ""
+    trusting, url = ingress.for_curl()
+    options = " ".join(["-s", *trusting, *(['-H "X-API-Key: $KEY"'] if asks_for_key else [])])
     if any(t["datatype"] in NOT_IN_JSON for t in [*metadata["inputs"], *metadata["outputs"]]):
         columns = ",".join(_example_column(tensor) for tensor in metadata["inputs"])
         path, body = f"v1/models/{model}:predict", f"'{{\"inputs\":{{{columns}}}}}'"
@@ -32,8 +33,8 @@ def example_call(url: str, model: str, *, asks_for_key: bool = False) -> str | N
         inputs = ",".join(_example_input(tensor) for tensor in metadata["inputs"])
         path, body = f"v2/models/{model}/infer", f"'{{\"inputs\":[{inputs}]}}'"
     if sum(math.prod(_shape_of_one(tensor)) for tensor in metadata["inputs"]) > _MOST_IN_ARGUMENT:
-        return f"printf %s {body} | curl -s {key}{url}/{path} -d @-"
-    return f"curl -s {key}{url}/{path} -d {body}"
+        return f"printf %s {body} | curl {options} {url}/{path} -d @-"
+    return f"curl {options} {url}/{path} -d {body}"
 
 
 def _example_input(tensor: dict[str, Any]) -> str:

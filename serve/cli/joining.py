@@ -14,6 +14,7 @@ import requests
 from serve.cli.example import example_call
 from serve.cli.printing import elapsed, out, print_unserved
 from serve.deploy.application_status import ApplicationState, member_states
+from serve.deploy.ingress import Ingress
 from serve.deploy.repository_index import has_failed, read_index
 from serve.errors import ServeError
 
@@ -32,14 +33,14 @@ class Joining:
     def __init__(
         self,
         api: "RayServeApi",
-        url: str,
+        ingress: Ingress,
         period_s: float,
         awaited: Collection[str],
         *,
         asks_for_key: bool = False,
     ) -> None:
         self._api = api
-        self._url = url
+        self._ingress = ingress
         self._asks_for_key = asks_for_key
         self._period_s = period_s
         self._added: SimpleQueue[dict[str, str | None]] = SimpleQueue()
@@ -77,7 +78,7 @@ class Joining:
     def _say_what_answers(self) -> None:
         states = self._api.states()
         pools = {name: pool for name, pool in self._starting.items() if pool is not None}
-        index = read_index(self._url) if pools else {}
+        index = read_index(self._ingress) if pools else {}
         states |= member_states(states, pools, index)
         for name in sorted(self._starting):
             state = states.get(name)
@@ -109,7 +110,7 @@ class Joining:
         if state.is_asleep or state.status == "RESTING":  # the question what it takes would wake it
             out.print(f"{name} is there, and sleeps until it is called")
             return True
-        example = example_call(self._url, name, asks_for_key=self._asks_for_key)
+        example = example_call(self._ingress, name, asks_for_key=self._asks_for_key)
         if example is None:
             return False
         out.print(f"\n[bold]{name} answers[/bold], {elapsed()} after the start. Try it:\n")

@@ -14,7 +14,7 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import out
 from serve.config.file import load
 from serve.datatypes import DATATYPES
-from serve.deploy.ingress import NEEDS_KEY, ask
+from serve.deploy.ingress import NEEDS_KEY, Ingress, ingress_of
 from serve.errors import AccessRefused, InvalidRequest, ModelNotReady, ServeError
 from serve.evaluation.predictions import is_distribution
 from serve.protocols import rest_v2
@@ -52,11 +52,11 @@ def predict(
     """
     if (image is None) == (data is None):
         raise InvalidRequest("give either --image or --json")
-    base = url or f"http://127.0.0.1:{load(config).http.port}"
-    path = f"{base.rstrip('/')}/v2/models/{model}{_selector(version, label)}"
-    specs = _input_specs(path)
+    ingress = Ingress(url.rstrip("/")) if url else ingress_of(load(config))
+    path = f"/v2/models/{model}{_selector(version, label)}"
+    specs = _input_specs(ingress, path)
     inputs = _from_image(image, specs) if image is not None else _from_json(data or "", specs)
-    response = _infer(path, inputs)
+    response = _infer(ingress, path, inputs)
     if raw:
         outputs = {name: _plain(array) for name, array in response.outputs.items()}
         typer.echo(json.dumps(outputs))
@@ -76,8 +76,8 @@ def _selector(version: int | None, label: str | None) -> str:
     return "" if label is None else f"/labels/{label}"
 
 
-def _input_specs(path: str) -> list[TensorSpec]:
-    metadata = parse_object(_call("GET", path).content)
+def _input_specs(ingress: Ingress, path: str) -> list[TensorSpec]:
+    metadata = parse_object(_call(ingress, "GET", path).content)
     return [
         TensorSpec(entry["name"], entry["datatype"], tuple(entry["shape"]))
         for entry in metadata["inputs"]
@@ -113,21 +113,29 @@ def _from_json(text: str, specs: list[TensorSpec]) -> Tensors:
     }
 
 
-def _infer(path: str, inputs: Tensors) -> InferResponse:
+def _infer(ingress: Ingress, path: str, inputs: Tensors) -> InferResponse:
     body, json_length = rest_v2.encode_request(InferRequest(inputs), binary=True)
     headers = {_LENGTH: str(json_length)} if json_length else {}
-    response = _call("POST", f"{path}/infer", body, headers)
+    response = _call(ingress, "POST", f"{path}/infer", body, headers)
     length = response.headers.get(_LENGTH)
     return rest_v2.decode_response(response.content, None if length is None else int(length))
 
 
 def _call(
-    method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ingress: Ingress,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
 ) -> requests.Response:
     try:
-        response = ask(method, url, data=body, headers=headers, timeout_s=60)
+        response = ingress.ask(method, path, data=body, headers=headers, timeout_s=60)
+    except requests.exceptions.SSLError as err:
+        raise ModelNotReady(f"{ingress.url} cannot be trusted: {err}") from err
     except requests.RequestException as err:
-        raise ModelNotReady(f"nothing answers at {url}; start the platform with strata up") from err
+        raise ModelNotReady(
+            f"nothing answers at {ingress.url}{path}; start the platform with strata up"
+        ) from err
     if response.status_code == 401:
         raise AccessRefused(NEEDS_KEY)
     if response.status_code != 200:

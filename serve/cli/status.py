@@ -11,6 +11,7 @@ from serve.cli.options import DEFAULT_CONFIG, ConfigPath
 from serve.cli.printing import err, out, print_table
 from serve.config.file import load
 from serve.deploy.application_status import ApplicationState
+from serve.deploy.ingress import Ingress, ingress_of
 from serve.deploy.ray_api import RayServeApi
 from serve.deploy.repository_index import Index, read_index, states_of_members
 from serve.errors import AccessRefused
@@ -52,7 +53,7 @@ def status(
         return
     tree = load(config)
     states = RayServeApi(f"http://127.0.0.1:{tree.ports.dashboard}").states()
-    index = _index(f"http://127.0.0.1:{tree.http.port}")
+    index = _index(ingress_of(tree))
     states |= _waiting(states, index)
     labels = {model.name: model.version_labels for model in tree.models}
     states |= states_of_members(tree, states, index)
@@ -72,10 +73,10 @@ def status(
         out.print(line, markup=False)
 
 
-def _index(url: str) -> Index:
+def _index(ingress: Ingress) -> Index:
     """Return the repository index; empty, with a word on it, where no key opens it."""
     try:
-        return read_index(url)
+        return read_index(ingress)
     except AccessRefused as refused:
         err.print(str(refused), markup=False, soft_wrap=True)
         return {}

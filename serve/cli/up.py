@@ -19,6 +19,7 @@ from serve.config.file import load
 from serve.config.schema import Config, Model
 from serve.config.sections import Pool
 from serve.deploy.application_status import ApplicationState
+from serve.deploy.ingress import Ingress, ingress_of, require_client_certificate
 from serve.deploy.repository_index import unserved_members
 from serve.deploy.rollout import failed_for_good
 from serve.errors import ServeError
@@ -59,6 +60,7 @@ def up(
     """
     tree = load(config)
     awaited = check(tree)
+    require_client_certificate(tree)
     recipes = recipes_for(_models_missing(tree, awaited)) if train else []
     stopped = StopSignal()
     stopped.listen()
@@ -97,11 +99,11 @@ def _run(
     for name, reason in unserved_members(tree, platform.api.states).items():
         print_unserved(name, reason)
     retries = _Retries(platform.api, failed)
-    url = f"http://127.0.0.1:{tree.http.port}"
+    ingress = ingress_of(tree)
     asks_for_key = tree.access.keys is not None
     period_s = tree.repository.poll_interval_s
-    joining = Joining(platform.api, url, period_s, awaited, asks_for_key=asks_for_key)
-    _print_ready(tree, url, watcher, failed, awaited, ray_dashboard=ray_dashboard)
+    joining = Joining(platform.api, ingress, period_s, awaited, asks_for_key=asks_for_key)
+    _print_ready(tree, ingress, watcher, failed, awaited, ray_dashboard=ray_dashboard)
     while not stopped.wait(_CHECK_PERIOD_S):
         now = time.monotonic()
         retries.look(now)
@@ -190,14 +192,14 @@ def _runs(state: ApplicationState) -> bool:
 
 def _print_ready(
     config: Config,
-    url: str,
+    ingress: Ingress,
     watcher: "Monitoring | None",
     failed: Collection[str],
     awaited: Collection[str],
     *,
     ray_dashboard: bool,
 ) -> None:
-    out.print(f"\n[bold]Strata is ready[/bold] at {url}, {elapsed()} after the start")
+    out.print(f"\n[bold]Strata is ready[/bold] at {ingress.url}, {elapsed()} after the start")
     out.print(f"  metrics    http://127.0.0.1:{config.ports.metrics}/metrics")
     if ray_dashboard:
         out.print(f"  dashboard  http://127.0.0.1:{config.ports.dashboard}")
@@ -207,7 +209,7 @@ def _print_ready(
     here = [m for m in config.models if m.name not in awaited]
     awake = [m.name for m in here if _is_awake(config, m, failed)]
     asks_for_key = config.access.keys is not None
-    example = example_call(url, awake[0], asks_for_key=asks_for_key) if awake else None
+    example = example_call(ingress, awake[0], asks_for_key=asks_for_key) if awake else None
     if asks_for_key:
         out.print("  keys       KEY=$(strata keys create --tenant NAME)")
     if example:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -16,8 +16,10 @@ from pydantic_core import ErrorDetails
 
 from serve.config.pipelines import KINDS
 from serve.config.schema import Config, is_inline_key
+from serve.config.sections import Section
 from serve.errors import ConfigError
 
+_SectionT = TypeVar("_SectionT", bound=Section)
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -139,9 +141,19 @@ def _anchored(config: Config, folder: Path) -> Config:
     )
     anchored = {"root": root, "cache_dir": cache_dir, "public_keys": public_keys}
     repository = config.repository.model_copy(update=anchored)
-    keys = config.access.keys and os.path.normpath(folder / _expanded(config.access.keys))
-    access = config.access.model_copy(update={"keys": keys})
-    return config.model_copy(update={"repository": repository, "access": access})
+    access = _with_paths(config.access, folder, "keys")
+    tls = config.http.tls and _with_paths(
+        config.http.tls, folder, "certificate", "key", "client_ca"
+    )
+    http = config.http.model_copy(update={"tls": tls})
+    return config.model_copy(update={"repository": repository, "access": access, "http": http})
+
+
+def _with_paths(section: _SectionT, folder: Path, *keys: str) -> _SectionT:
+    """Return a section whose paths, where they are relative, are of the folder."""
+    given = {key: path for key in keys if (path := getattr(section, key)) is not None}
+    whole = {key: os.path.normpath(folder / _expanded(path)) for key, path in given.items()}
+    return section.model_copy(update=whole)
 
 
 def _expanded(path: str) -> Path:

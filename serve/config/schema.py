@@ -25,6 +25,7 @@ from serve.config.sections import (
     Version,
     VersionPolicy,
 )
+from serve.config.transport import Cors, Tls
 from serve.errors import ConfigError
 
 # The gateway's application, and the label in metrics for models that do not exist.
@@ -139,6 +140,13 @@ class Http(Section):
         ge=1,
         le=86400,
         description="seconds until HAProxy closes a connection that sends nothing",
+    )
+    tls: Tls | None = Field(
+        None, description="HTTPS in place of HTTP at `port`; null, the default, speaks HTTP"
+    )
+    cors: Cors | None = Field(
+        None,
+        description="pages of other origins that may call the platform; null, the default: none",
     )
 
 
@@ -280,6 +288,11 @@ class Config(Section):
                 "http.haproxy: false lets everybody in, since HAProxy is what asks for keys and "
                 "keeps quotas; leave out access, or http.haproxy"
             )
+        if not self.http.haproxy and (self.http.tls or self.http.cors):
+            raise ValueError(
+                "http.haproxy: false has neither TLS nor CORS, which are HAProxy's; leave out "
+                "http.tls and http.cors, or http.haproxy"
+            )
         served = {served.name for served in self.served}
         for index, quota in enumerate(self.access.quotas):
             if quota.model is not None and quota.model not in served:
@@ -292,8 +305,13 @@ class Config(Section):
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
         ports = [self.http.port, *self.ports.model_dump().values()]
+        if self.http.tls is not None and self.http.tls.redirect_port is not None:
+            ports.append(self.http.tls.redirect_port)
         if len(set(ports)) < len(ports):
-            raise ValueError(f"ports: http.port and those below ports must differ: {ports}")
+            raise ValueError(
+                f"ports: http.port, http.tls.redirect_port and those below ports must differ: "
+                f"{ports}"
+            )
         return self
 
 

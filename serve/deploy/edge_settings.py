@@ -1,13 +1,15 @@
 """What of the config HAProxy on each node is told (edge.haproxy.settings)."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serve.config.schema import Config
+from serve.config.schema import Config, Http
 from serve.deploy.applications import GATEWAY
 from serve.deploy.changes import user_config_of, with_user_config
-from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
+from serve.edge.haproxy.certificates import read_certificate, read_client_ca
+from serve.edge.haproxy.settings import Cors, EdgeSettings, RequestQuota, Tls
 from serve.edge.keys import parse_keys
 from serve.errors import ConfigError
 
@@ -19,7 +21,28 @@ def edge_settings(config: Config) -> EdgeSettings:
         keys=None if keys is None else Path(keys),
         tenant_header=config.tenants.header.lower(),
         quotas=tuple(RequestQuota(**quota.model_dump()) for quota in config.access.quotas),
+        tls=_tls(config.http),
+        cors=_cors(config.http),
     )
+
+
+def _tls(http: Http) -> Tls | None:
+    tls = http.tls
+    if tls is None:
+        return None
+    return Tls(
+        certificate=Path(tls.certificate),
+        key=Path(tls.key),
+        client_ca=None if tls.client_ca is None else Path(tls.client_ca),
+        requires_client=tls.client_ca is not None and tls.client_certificates == "required",
+        redirect_port=tls.redirect_port,
+        public_port=tls.public_port or http.port,
+        hsts_max_age_s=tls.hsts_max_age_s,
+    )
+
+
+def _cors(http: Http) -> Cors | None:
+    return None if http.cors is None else Cors(http.cors.origins, http.cors.max_age_s)
 
 
 def with_edge_settings(deploy_config: dict[str, Any], config: Config) -> dict[str, Any]:
@@ -36,6 +59,17 @@ def with_edge_settings(deploy_config: dict[str, Any], config: Config) -> dict[st
         for each in deploy_config["applications"]
     ]
     return {**deploy_config, "applications": applications}
+
+
+def require_certificates(config: Config) -> None:
+    """Raise ConfigError if there is to be TLS, and not with the files that are named for it."""
+    tls = _tls(config.http)
+    if tls is None:
+        return
+    now = datetime.now(UTC)
+    read_certificate(tls, now)
+    if tls.client_ca is not None:
+        read_client_ca(tls, now)
 
 
 def require_keys(config: Config) -> None:

@@ -29,7 +29,7 @@ from serve.deploy.edge_check import EdgeCheck
 from serve.deploy.edge_settings import edge_settings, with_edge_settings
 from serve.deploy.environment import ray_environment
 from serve.deploy.fork_server import ForkServer
-from serve.deploy.ingress import KEY_VARIABLE, ask
+from serve.deploy.ingress import KEY_VARIABLE, Ingress, ingress_of
 from serve.deploy.ray_api import RayServeApi
 from serve.deploy.ray_processes import few_and_forked
 from serve.deploy.rollout import wait_until_running, wait_until_settled
@@ -78,13 +78,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
 
         Raises ConfigError for a port that is taken, and for an HAProxy that would not start.
         """
-        require_free(
-            {
-                "http.port": self.config.http.port,
-                "ports.metrics": self.config.ports.metrics,
-                "ports.dashboard": self.config.ports.dashboard,
-            }
-        )
+        require_free(_ports(self.config))
         environment = ray_environment(self.config.http, open_files())
         own_key = new_secret()
         with (
@@ -170,20 +164,18 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         Raises ConfigError with what it says, if it takes none: Ray tries for ever to start one, and
         its applications run all the same. A model that it does not reach in time is left alone.
         """
-        http = self.config.http
-        host = "127.0.0.1" if http.host in {"0.0.0.0", "::", "localhost"} else http.host
-        base = f"http://{host}:{http.port}"
+        ingress = ingress_of(self.config)
         deadline = time.monotonic() + timeout_s
-        if not _is_ok_by(deadline, f"{base}/-/healthz"):
+        if not _is_ok_by(deadline, ingress, "/-/healthz"):
             said = _said_by_haproxy(self._folder) or "see Ray's log"
-            raise ConfigError(f"the ingress does not answer at {base}/-/healthz: {said}")
+            raise ConfigError(f"the ingress does not answer at {ingress.url}/-/healthz: {said}")
         for process in self.config.processes:
             if isinstance(process, Pool):  # its models have no paths that the ingress must know
                 continue
             # One that sleeps would be woken by the question.
             runs = process.name in self._names and process.name not in failed
             is_awake = runs and process.autoscaling.min_replicas
-            if is_awake and not _is_ok_by(deadline, f"{base}/v2/models/{process.name}/ready"):
+            if is_awake and not _is_ok_by(deadline, ingress, f"/v2/models/{process.name}/ready"):
                 return
 
     def _states_told(
@@ -208,11 +200,11 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
         self._folder = None
 
 
-def _is_ok_by(deadline: float, url: str) -> bool:
-    """Ask again and again; tell whether a URL was answered with success before the time was up."""
+def _is_ok_by(deadline: float, ingress: Ingress, path: str) -> bool:
+    """Ask again and again; tell whether a path was answered with success before the time was up."""
     while True:
         with suppress(requests.RequestException):
-            if ask("GET", url, timeout_s=_INGRESS_TIMEOUT_S).ok:
+            if ingress.ask("GET", path, timeout_s=_INGRESS_TIMEOUT_S).ok:
                 return True
         if time.monotonic() > deadline:
             return False
@@ -245,6 +237,18 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _ports(config: Config) -> dict[str, int]:
+    """Return the ports that Ray and HAProxy listen on, by the keys that set them."""
+    ports = {
+        "http.port": config.http.port,
+        "ports.metrics": config.ports.metrics,
+        "ports.dashboard": config.ports.dashboard,
+    }
+    if config.http.tls is not None and config.http.tls.redirect_port is not None:
+        ports["http.tls.redirect_port"] = config.http.tls.redirect_port
+    return ports
 
 
 def _replica_ports() -> dict[str, str]:

@@ -11,20 +11,20 @@ import requests
 
 from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState, member_states
-from serve.deploy.ingress import NEEDS_KEY, ask, is_refused
+from serve.deploy.ingress import NEEDS_KEY, Ingress, ingress_of, is_refused
 from serve.errors import AccessRefused
 
 Index = dict[str, list[dict[str, Any]]]
 _TIMEOUT_S = 10.0
 
 
-def read_index(url: str) -> Index:
+def read_index(ingress: Ingress) -> Index:
     """Return the repository index by model; empty where the gateway does not answer.
 
     Raises AccessRefused where it needs another API key.
     """
     try:
-        response = ask("POST", f"{url}/v2/repository/index", json={}, timeout_s=_TIMEOUT_S)
+        response = ingress.ask("POST", "/v2/repository/index", json={}, timeout_s=_TIMEOUT_S)
         if is_refused(response):
             raise AccessRefused(f"the repository index: {response.json()['error']}; {NEEDS_KEY}")
         entries = response.json()
@@ -51,7 +51,7 @@ def unserved_members(
     if not config.used_pools:
         return {}
     try:
-        index = read_index(f"http://127.0.0.1:{config.http.port}")
+        index = read_index(ingress_of(config))
     except AccessRefused:  # nothing can be said of them
         return {}
     found = states_of_members(config, states(), index)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from serve.edge import deadlines
 from serve.edge.asgi import Disconnected, Receive, Scope, Send
 from serve.edge.off_loop import COMPRESS_BYTES, DECOMPRESS_BYTES, off_loop
+from serve.edge.places import without_places
 from serve.edge.presence import Presence
-from serve.errors import BodyTooLarge, InvalidRequest, ServeError
+from serve.errors import BodyTooLarge, ConfigError, InvalidRequest, RepositoryError, ServeError
 from serve.protocols import content_encoding
 from serve.protocols.json_documents import encode_error
 
@@ -148,8 +149,13 @@ def v2_json_length(request: HttpRequest) -> int | None:
 
 
 def error_response(err: ServeError) -> HttpResponse:
-    """Return the JSON response for an error; overload says when to come back."""
-    response = HttpResponse(err.http_status, encode_error(str(err)))
+    """Return the JSON response for an error; overload says when to come back.
+
+    What is no fault of the request's own is told without the places of the platform.
+    """
+    is_ours = err.http_status >= 500 or isinstance(err, (ConfigError, RepositoryError))
+    said = without_places(str(err)) if is_ours else str(err)
+    response = HttpResponse(err.http_status, encode_error(said))
     if err.http_status in {429, 503}:
         response.headers.append((b"retry-after", b"1"))
     return response

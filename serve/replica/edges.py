@@ -49,5 +49,5 @@ def take_settings(tree: Mapping[str, Any]) -> None:
     if settings == before:
         return
     write_whole(Path(os.environ[SETTINGS_VARIABLE]), settings.to_json())
-    if not before.has_access:
+    if not before.needs_agent:
         restart_edges()

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ from serve.edge.http import (
     v2_json_length,
 )
 from serve.edge.off_loop import CODEC_BYTES, off_loop
+from serve.edge.places import without_places
 from serve.edge.presence import Presence
 from serve.edge.routes import Target, parse_path
 from serve.edge.unforeseen import unforeseen
@@ -255,12 +257,13 @@ class ModelEndpoint:
 
     async def _metadata_v2(self, target: Target, exchange: Exchange) -> HttpResponse:
         loaded = self._model.choose(target.version, target.label)
+        signature = loaded.signature(None)
         metadata = metadata_v2.model_metadata(
             self._model.name,
             [str(number) for number in sorted(self._model.versions)],
             loaded.engine.platform,
-            loaded.signature(None),
-            (loaded.engine.name, loaded.engine.reason),
+            replace(signature, batched_reason=without_places(signature.batched_reason)),
+            (loaded.engine.name, without_places(loaded.engine.reason)),
         )
         return HttpResponse(200, encode_json(metadata))
 
@@ -288,7 +291,7 @@ class ModelEndpoint:
         states = dict.fromkeys(self._model.loading, "LOADING")
         states |= dict.fromkeys(self._model.versions or self._model.resting, "AVAILABLE")
         unavailable = self._model.unavailable().items()
-        failures = {number: why for number, why in unavailable if number not in states}
+        failures = {n: without_places(why) for n, why in unavailable if n not in states}
         if target.version is not None or target.label is not None:
             chosen = self._model.number_served(target.version, target.label)
             states, failures = {chosen: "AVAILABLE"}, {}

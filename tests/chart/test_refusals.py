@@ -139,6 +139,8 @@ def model(**keys):
         ({"ingress": {"enabled": True}}, "needs ingress.hosts"),
         ({"http": {"port": 9100}}, "must differ"),
         ({"ports": {"metrics": 44227}}, "must differ"),
+        ({"http": {"tls": {"certificate": "a", "key": "b"}}}, "set ingress.tls"),
+        ({"http": {"cors": {"origins": ["https://a"]}}}, "http.cors reaches the ingress of one"),
         (
             {"monitoring": {"bundled": True, "podMonitor": {"enabled": True}}},
             "monitoring.podMonitor.enabled is for another one",

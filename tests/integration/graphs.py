@@ -55,7 +55,7 @@ class Low(tf.Module):
 
 
 class High(tf.Module):
-    """Gives every number its own probabilities; refuses 77, and fails at 89: a variable is missing."""
+    """Gives every number its own probabilities; refuses 77, and fails at 89."""
 
     @tf.function(input_signature=_NUMBERS)
     def high(self, x):

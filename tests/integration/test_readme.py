@@ -66,10 +66,11 @@ def test_the_example_configurations_are_valid(pytestconfig, tmp_path):
 
 def test_the_line_that_up_prints_works_as_printed(served):
     from serve.cli.example import example_call
+    from serve.deploy.ingress import Ingress
 
     for model in ("digits", "text", "calc"):
         done = subprocess.run(
-            ["bash", "-c", example_call(served.url, model)],
+            ["bash", "-c", example_call(Ingress(served.url), model)],
             capture_output=True,
             text=True,
             check=True,

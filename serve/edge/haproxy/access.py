@@ -90,7 +90,7 @@ def prometheus_lines(settings: EdgeSettings) -> list[str]:
     Where there is no agent the page is empty: who reads it need not know whether there is one.
     """
     asked = f"if {{ path {METRICS_PATH} }}"
-    if settings.has_access:
+    if settings.needs_agent:
         return [f"    use_backend strata_agent {asked}"]
     empty = r'status 200 content-type text/plain string "# There is no agent.\n"'
     return [f"    http-request return {empty} {asked}"]
@@ -137,17 +137,20 @@ def _filled(line: str, counted: _Counted, nodes: Nodes) -> str:
 
 
 def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
-    """Return the sections of the tables, and of the peers that hand them on."""
-    if not settings.has_access:
-        return []
-    shared = bool(nodes.others) and nodes.port is not None
-    lines = [
-        "backend strata_refused",
-        "    stick-table type string len 96 size 10k store gpc0",
+    """Return the sections of the agent, the tables, and of the peers that hand these on."""
+    agent = [
         "backend strata_agent",
         "    timeout connect 5s",
         "    timeout server 10s",
         f"    server agent unix@{metrics_socket(maps.keys)}",
+    ]
+    if not settings.has_access:
+        return agent if settings.needs_agent else []
+    shared = bool(nodes.others) and nodes.port is not None
+    lines = [
+        *agent,
+        "backend strata_refused",
+        "    stick-table type string len 96 size 10k store gpc0",
     ]
     for counted in _COUNTED:
         for node in (nodes.here, *nodes.others):

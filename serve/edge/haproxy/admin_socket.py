@@ -1,4 +1,4 @@
-"""HAProxy's admin socket: its maps and tables while it runs.
+"""HAProxy's admin socket: its maps, tables and certificates while it runs.
 
 Source: HAProxy's management guide, "9.3. Unix Socket commands".
 """
@@ -12,6 +12,9 @@ _TIMEOUT_S = 10.0
 _COMMANDS_AT_ONCE = 200
 _ENTRY = re.compile(r"0x[0-9a-f]+ (\S+) (.*)")
 _ROW = re.compile(r"0x[0-9a-f]+: key=(.*?) use=\d+.* gpc0=(\d+)")
+_DONE = re.compile(
+    r"^(?:Success|Transaction (?:created|updated) for)", re.MULTILINE | re.IGNORECASE
+)
 _SOCKET = re.compile(r"^\s+stats socket (\S+) ", re.MULTILINE)
 
 
@@ -55,6 +58,21 @@ class AdminSocket:
         commands = list(_changes(map_file, has, wanted))
         for at in range(0, len(commands), _COMMANDS_AT_ONCE):
             self.ask("; ".join(commands[at : at + _COMMANDS_AT_ONCE]))
+
+    def replace_certificate(self, kind: str, file: Path, pem: str) -> str:
+        """Have a file of certificates, of the kind `cert` or `ca-file`, be this text from now on.
+
+        Connections that are open keep what they began with. Returns why HAProxy refuses, which then
+        keeps what it had; empty if it does not.
+        """
+        self.ask(f"abort ssl {kind} {file}")  # what somebody may have left half done
+        text = "\n".join(line for line in pem.splitlines() if line)  # an empty line would end it
+        for command in (f"set ssl {kind} {file} <<\n{text}\n", f"commit ssl {kind} {file}"):
+            said = self.ask(command)
+            if not _DONE.search(said):
+                self.ask(f"abort ssl {kind} {file}")
+                return " ".join(said.split())
+        return ""
 
     def counts(self, table: str) -> dict[str, int]:
         """Return the counter gpc0 of each key of a stick table."""

@@ -1,10 +1,10 @@
 """The edge's agent: beside each HAProxy, a process that keeps it up to date on who may how much.
 
-Once a second it looks at the file of keys and at the settings. What changed goes into the files of
-HAProxy's maps, which a restart begins with, and through the admin socket into the one that runs:
-nothing is started anew and no connection is dropped. A file that cannot be read, or is not whole,
-leaves the last keys that were; metrics say so. What needs other lines of configuration has Ray
-start HAProxy anew, which is asked of the gateway.
+Once a second it looks at the file of keys, the certificates and the settings. What changed goes
+into files of HAProxy's own, which a restart begins with, and through the admin socket into the one
+that runs: nothing is started anew and no connection is dropped. A file that cannot be read, or is
+not whole, leaves the last keys and certificates that were; metrics say so. What needs other lines
+of configuration has Ray start HAProxy anew, which is asked of the gateway.
 """
 
 import logging
@@ -22,6 +22,7 @@ from serve.edge.haproxy.access import Maps
 from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.agent_metrics import AgentMetrics, serve_metrics
 from serve.edge.haproxy.agent_start import ready_file
+from serve.edge.haproxy.certificate_keeper import CertificateKeeper
 from serve.edge.haproxy.configuration import gateway_addresses
 from serve.edge.haproxy.settings import SECRET_VARIABLE, read_settings
 from serve.edge.haproxy.whole_files import write_whole
@@ -43,7 +44,9 @@ class Agent:
         self._configuration = configuration
         self._maps = Maps.beside(configuration)
         self._metrics = metrics
+        self._certificates = CertificateKeeper(configuration, metrics)
         self._settings = read_settings()
+        self._tls = self._settings.tls
         self._keys: tuple[Key, ...] = ()
         self._keys_seen: object = None
         self._written: dict[Path, dict[str, str]] = {}
@@ -54,7 +57,9 @@ class Agent:
         """Read what there is, write what changed, and tell the HAProxy that runs."""
         self._look_at_settings()
         self._look_at_keys()
-        self._write()
+        self._certificates.look(self._tls, datetime.now(UTC))
+        if self._settings.has_access:
+            self._write()
         with suppress(OSError):  # none runs yet, or one takes over from another
             self._tell_haproxy()
             self._heard = time.monotonic()
@@ -63,7 +68,7 @@ class Agent:
     def is_needed(self) -> bool:
         """Tell whether there is something to look after, and an HAProxy or soon will be."""
         has_haproxy = time.monotonic() < self._heard + _LAST_S
-        return self._settings.has_access and self._configuration.exists() and has_haproxy
+        return self._settings.needs_agent and self._configuration.exists() and has_haproxy
 
     def _look_at_settings(self) -> None:
         try:
@@ -73,6 +78,7 @@ class Agent:
             log.error("the settings stay as they are: %s", err)
             return
         self._metrics.settings_are_good(True)
+        self._tls = settings.tls  # HAProxy cannot be started anew without its files
         if settings.lines != self._settings.lines and not self._ask_for_a_restart():
             return  # the next round tries again
         self._settings = settings
@@ -122,6 +128,10 @@ class Agent:
         text = self._configuration.read_text(encoding="utf-8")
         socket = AdminSocket.of(text)
         pid, wanted = socket.pid(), self._wanted()
+        if self._settings.tls is not None:
+            self._certificates.tell(socket, pid)
+        if not self._settings.has_access:
+            return
         if self._pushed != (pid, wanted):
             for file, entries in wanted.items():
                 socket.make(file, entries)

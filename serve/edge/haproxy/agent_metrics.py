@@ -48,6 +48,14 @@ METRICS = {
     "strata_edge_settings_readable": EdgeMetric(
         "gauge", "1 if the edge's settings could be read when they were last looked at."
     ),
+    "strata_edge_certificate_readable": EdgeMetric(
+        "gauge",
+        "1 if the files of a certificate could be used when they were last looked at.",
+        ("certificate",),
+    ),
+    "strata_edge_certificate_expires_timestamp_seconds": EdgeMetric(
+        "gauge", "When the certificate that HAProxy uses is over.", ("certificate",)
+    ),
 }
 
 
@@ -57,7 +65,7 @@ def exported_names() -> list[str]:
 
 
 class AgentMetrics:
-    """What the agent knows of keys and of requests that were refused."""
+    """What the agent knows of keys, of certificates and of requests that were refused."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -65,6 +73,8 @@ class AgentMetrics:
         self._keys = self._gauge("strata_access_keys")
         self._file_good = self._gauge("strata_access_keys_readable")
         self._settings_good = self._gauge("strata_edge_settings_readable")
+        self._certificate_good = self._gauge("strata_edge_certificate_readable")
+        self._certificate_expires = self._gauge("strata_edge_certificate_expires_timestamp_seconds")
         self._pid: int | None = None
         self._counted: dict[str, int] = {}
         self._series: set[tuple[str, str]] = set()
@@ -82,6 +92,14 @@ class AgentMetrics:
     def settings_are_good(self, good: bool) -> None:
         """Say whether the settings could be read."""
         self._settings_good.set(good)
+
+    def certificate_is_good(self, name: str, good: bool) -> None:
+        """Say whether the files of a certificate could be used."""
+        self._certificate_good.labels(name).set(good)
+
+    def show_certificate(self, name: str, expires: datetime) -> None:
+        """Say when the certificate that is in use is over."""
+        self._certificate_expires.labels(name).set(expires.timestamp())
 
     def show_keys(self, keys: Collection[Key], now: datetime) -> None:
         """Count the keys that count, that will soon be over, and that are over."""

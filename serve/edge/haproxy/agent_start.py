@@ -8,8 +8,10 @@ import fcntl
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from serve.edge.haproxy.transport import why_file
 from serve.errors import ConfigError
 
 _TIMEOUT_S = 30.0
@@ -34,13 +36,32 @@ def require_agent(configuration: Path) -> None:
     said, if there is none in time: without it nobody would hear of a key that is revoked.
     """
     ready = ready_file(configuration)
-    if not _is_held(lock_file(configuration)):
-        ready.unlink(missing_ok=True)
-        _start(configuration)
     deadline = time.monotonic() + _TIMEOUT_S
-    while not ready.exists():
+    start_at = 0.0
+    while not (_is_held(lock_file(configuration)) and ready.exists()):
         if time.monotonic() > deadline:
             raise ConfigError(f"the edge's agent did not start: {_said(configuration)}")
+        # Again where one that was ending still held the lock when the last one came.
+        if not _is_held(lock_file(configuration)) and time.monotonic() > start_at:
+            ready.unlink(missing_ok=True)
+            _start(configuration)
+            start_at = time.monotonic() + _START_AGAIN_S
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def require_certificate(configuration: Path, certificate: Path) -> None:
+    """Return once the agent has written a certificate for HAProxy.
+
+    An agent that ran before there was to be one hears of it a moment later. Raises ConfigError,
+    with what the agent says, if it finds none that can be used.
+    """
+    deadline = time.monotonic() + _TIMEOUT_S
+    why = why_file(certificate)
+    while not certificate.exists():
+        with suppress(FileNotFoundError):
+            raise ConfigError(f"HAProxy has no certificate: {why.read_text(encoding='utf-8')}")
+        if time.monotonic() > deadline:
+            raise ConfigError(f"HAProxy has no certificate: {_said(configuration)}")
         time.sleep(_LOOK_AGAIN_S)
 
 

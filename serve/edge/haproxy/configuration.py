@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from serve.edge.haproxy import access
+from serve.edge.haproxy import access, transport
 from serve.edge.haproxy.access import Maps, Nodes
 from serve.edge.haproxy.settings import EdgeSettings
 from serve.errors import ConfigError
@@ -96,6 +96,7 @@ def with_edge(
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
     lines[:] = [_ANY_SERVER.sub(rf"\g<0>{_UNHEARD}", line) for line in lines]
     _add_access(lines, maps, settings, nodes)
+    _add_transport(lines, maps, settings)
     for backend in [m[1] for line in lines if (m := _BACKEND.match(line))]:
         begin, end = _section(lines, f"backend {backend}")
         if sum(bool(_SERVER.match(line)) for line in lines[begin:end]) == 1:
@@ -119,6 +120,18 @@ def _add_access(lines: list[str], maps: Maps, settings: EdgeSettings, nodes: Nod
     begin, end = _section(lines, "frontend prometheus")
     lines[end:end] = access.prometheus_lines(settings)
     lines += access.sections(settings, maps, nodes)
+
+
+def _add_transport(lines: list[str], maps: Maps, settings: EdgeSettings) -> None:
+    """Add what is said before anything else: how it is spoken, and to which pages."""
+    begin, end = _section(lines, _FRONTEND)
+    at = _line(lines, begin, end, _BIND)
+    host = lines[at].split()[1].rpartition(":")[0]
+    redirect = transport.redirect_section(settings.tls, host, lines[begin:end], _template)
+    if settings.tls is not None:
+        lines[at] += transport.bind_options(settings.tls, maps.pools)
+    lines[at + 1 : at + 1] = transport.frontend_lines(settings, _template)
+    lines += redirect
 
 
 def gateway_addresses(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from serve.edge.haproxy import agent_start
 from serve.edge.haproxy.access import Maps
 from serve.edge.haproxy.configuration import EVERYBODY, nodes_in, with_edge
 from serve.edge.haproxy.settings import SECRET_VARIABLE, EdgeSettings, edge_secret, read_settings
+from serve.edge.haproxy.transport import certificate_file, client_ca_file
 from serve.edge.haproxy.whole_files import write_whole
 from serve.errors import ConfigError
 
@@ -36,8 +37,9 @@ def main() -> NoReturn:
         settings = read_settings()
         os.environ[SECRET_VARIABLE] = edge_secret() or "none"  # frontend.cfg has the variable
         for path in _configurations(arguments):
-            if settings.has_access and "-c" not in arguments:
+            if settings.needs_agent and "-c" not in arguments:
                 agent_start.require_agent(path)
+                _require_certificates(path, settings)
             add_edge(path, settings)
     except ConfigError as err:
         sys.exit(f"strata-haproxy: {err}")
@@ -45,6 +47,13 @@ def main() -> NoReturn:
         os.execv(binary, [binary, *arguments])
     except OSError as err:
         sys.exit(f"strata-haproxy: {binary} cannot be started: {err.strerror}")
+
+
+def _require_certificates(path: Path, settings: EdgeSettings) -> None:
+    if settings.tls is not None:
+        agent_start.require_certificate(path, certificate_file(path))
+        if settings.tls.client_ca is not None:
+            agent_start.require_certificate(path, client_ca_file(path))
 
 
 def haproxy_binary() -> str:

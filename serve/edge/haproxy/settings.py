@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,40 @@ class RequestQuota:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """HTTPS; the names are those of `http.tls`, the paths absolute."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    requires_client: bool = False
+    redirect_port: int | None = None
+    public_port: int = 443
+    hsts_max_age_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Origins whose pages may call, as browsers write them, or `*` alone."""
+
+    origins: tuple[str, ...]
+    max_age_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """The settings; `keys` is the file of the keys' hashes, None where nobody is asked for one.
 
-    `own_key` is the SHA-256 of the key by which `strata up` asks its own platform.
+    `own_key` is the SHA-256 of the key by which `strata up` asks its own platform. Without `tls`
+    clients speak HTTP, without `cors` no page of another origin may call.
     """
 
     keys: Path | None = None
     tenant_header: str = "x-tenant"
     quotas: tuple[RequestQuota, ...] = ()
     own_key: str | None = None
+    tls: Tls | None = None
+    cors: Cors | None = None
 
     @property
     def has_access(self) -> bool:
@@ -50,9 +74,18 @@ class EdgeSettings:
         return self.keys is not None or bool(self.quotas)
 
     @property
+    def needs_agent(self) -> bool:
+        """Whether an agent beside HAProxy has something to keep up to date (agent.py)."""
+        return self.has_access or self.tls is not None
+
+    @property
     def lines(self) -> tuple[object, ...]:
         """What HAProxy's lines depend on: where it differs HAProxy has to be started anew."""
-        return self.keys is None, self.has_access, self.tenant_header
+        nowhere = Path()  # HAProxy's own files are elsewhere
+        tls = self.tls and replace(
+            self.tls, certificate=nowhere, key=nowhere, client_ca=self.tls.client_ca and nowhere
+        )
+        return self.keys is None, self.has_access, self.tenant_header, tls, self.cors
 
     def to_json(self) -> str:
         """Return the text of the file."""
@@ -94,4 +127,20 @@ def settings_of(tree: Mapping[str, Any]) -> EdgeSettings:
         tenant_header=tree["tenant_header"],
         quotas=tuple(RequestQuota(**quota) for quota in tree["quotas"]),
         own_key=tree.get("own_key"),
+        tls=_tls_of(tree["tls"]) if tree.get("tls") else None,
+        cors=_cors_of(tree["cors"]) if tree.get("cors") else None,
     )
+
+
+def _tls_of(tree: Mapping[str, Any]) -> Tls:
+    client_ca = tree["client_ca"]
+    paths = {
+        "certificate": Path(tree["certificate"]),
+        "key": Path(tree["key"]),
+        "client_ca": None if client_ca is None else Path(client_ca),
+    }
+    return Tls(**{**tree, **paths})
+
+
+def _cors_of(tree: Mapping[str, Any]) -> Cors:
+    return Cors(**{**tree, "origins": tuple(tree["origins"])})

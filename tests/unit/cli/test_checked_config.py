@@ -11,6 +11,7 @@ from serve.errors import ConfigError
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from serve.types import Signature, TensorSpec
+from tests.authority import Authority
 
 _STEPS = "{model: tiny}, {model: tiny, name: again%s}"
 _TWICE = f"pipelines: [{{name: twice, kind: sequence, steps: [{_STEPS}]}}]\n"
@@ -74,3 +75,14 @@ def test_a_model_with_a_signature_in_its_manifest_is_not_loaded(write, tmp_path)
     with pytest.raises(ConfigError, match=r"pipelines\[twice\].steps\[1\].inputs.x"):
         _check(write(_TWICE % ", inputs: {x: tiny.z}"))
     assert _check(write(_TWICE % ", inputs: {x: tiny.y}")) == {}
+
+
+def test_certificates_that_cannot_be_used_are_told_before_anything_is_started(write):
+    path = write("http: {tls: {certificate: a.crt, key: a.key, client_ca: ca.crt}}\n")
+    with pytest.raises(ConfigError, match=r"http\.tls\.certificate: there is no .*/a\.crt"):
+        _check(path)
+    Authority().pair("localhost").write(path.parent, "a")
+    with pytest.raises(ConfigError, match=r"http\.tls\.client_ca: there is no .*/ca\.crt"):
+        _check(path)
+    (path.parent / "ca.crt").write_text(Authority().certificate)
+    assert _check(path) == {}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from serve.cli.example import example_call
+from serve.deploy.ingress import Ingress
 
 
 def _tensor(datatype, *shape):
@@ -37,7 +38,7 @@ def _body_of(line):
 )
 def test_the_example_is_a_request_that_a_shell_sends_as_printed(ingress, tensor, value):
     ingress.pages["GET /v2/models/digits"] = {"inputs": [tensor], "outputs": []}
-    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
+    line = example_call(Ingress(f"http://127.0.0.1:{ingress.port}"), "digits")
     assert len(line) < 250
     (sent,) = _body_of(line)["inputs"]
     shape = [abs(size) for size in tensor["shape"]]
@@ -58,20 +59,20 @@ def test_the_example_is_a_request_that_a_shell_sends_as_printed(ingress, tensor,
 def test_half_floats_which_v2_does_not_have_as_json_get_an_example_by_v1(ingress, inputs, columns):
     half = {**_tensor("FP16", -1), "name": "out"}
     ingress.pages["GET /v2/models/digits"] = {"inputs": inputs, "outputs": [half]}
-    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
+    line = example_call(Ingress(f"http://127.0.0.1:{ingress.port}"), "digits")
     assert "/v1/models/digits:predict" in line
     assert _body_of(line) == {"inputs": columns}
 
 
 def test_there_is_no_example_for_a_model_that_is_away_just_now(ingress):
-    assert example_call(f"http://127.0.0.1:{ingress.port}", "away") is None
+    assert example_call(Ingress(f"http://127.0.0.1:{ingress.port}"), "away") is None
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP16"])
 def test_no_argument_of_an_example_is_longer_than_linux_takes(ingress, datatype):
     picture = _tensor(datatype, -1, 299, 299, 3)
     ingress.pages["GET /v2/models/digits"] = {"inputs": [picture], "outputs": []}
-    line = example_call(f"http://127.0.0.1:{ingress.port}", "digits")
+    line = example_call(Ingress(f"http://127.0.0.1:{ingress.port}"), "digits")
     assert len(line) < 400
     body = _body_of(line)["inputs"]
     data = body["x"] if datatype == "FP16" else body[0]["data"]

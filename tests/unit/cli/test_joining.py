@@ -7,6 +7,7 @@ import pytest
 from serve.cli import joining
 from serve.cli.joining import Joining
 from serve.deploy.application_status import ApplicationState
+from serve.deploy.ingress import Ingress
 from serve.errors import ServeError
 from serve.protocols.metadata_v2 import RESTING
 
@@ -44,13 +45,15 @@ def answering(monkeypatch):
     """The models that answer."""
     names = {"late", "later"}
     monkeypatch.setattr(
-        joining, "example_call", lambda url, name: f"curl {url}/{name}" if name in names else None
+        joining,
+        "example_call",
+        lambda ingress, name, **_: f"curl {ingress.url}/{name}" if name in names else None,
     )
     return names
 
 
 def _joining(api, *awaited, period_s=5.0):
-    return Joining(api, "http://here", period_s, awaited)
+    return Joining(api, Ingress("http://here"), period_s, awaited)
 
 
 def _look(joins, *moments):

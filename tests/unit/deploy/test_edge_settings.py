@@ -6,7 +6,7 @@ from serve.config.schema import Config
 from serve.deploy.applications import deploy_config
 from serve.deploy.changes import user_config_of
 from serve.deploy.edge_settings import edge_settings, require_keys, with_edge_settings
-from serve.edge.haproxy.settings import EdgeSettings, RequestQuota, settings_of
+from serve.edge.haproxy.settings import Cors, EdgeSettings, RequestQuota, Tls, settings_of
 from serve.edge.keys import dump_keys
 from serve.errors import ConfigError
 
@@ -45,3 +45,33 @@ def test_keys_that_are_not_there_yet_are_told_with_how_to_make_them(tmp_path):
     path.write_text(dump_keys([]))
     require_keys(config(keys=str(path)))
     require_keys(config())
+
+
+PAIR = {"certificate": "/a.crt", "key": "/a.key"}
+
+
+@pytest.mark.parametrize(
+    ("tls", "told"),
+    [
+        (PAIR, Tls(Path("/a.crt"), Path("/a.key"), public_port=8443, hsts_max_age_s=31_536_000)),
+        (
+            {**PAIR, "client_ca": "/ca", "redirect_port": 80, "public_port": 443},
+            Tls(Path("/a.crt"), Path("/a.key"), Path("/ca"), True, 80, 443, 31_536_000),
+        ),
+        (
+            {**PAIR, "client_ca": "/ca", "client_certificates": "optional", "hsts_max_age_s": 0},
+            Tls(Path("/a.crt"), Path("/a.key"), Path("/ca"), False, None, 8443, 0),
+        ),
+    ],
+)
+def test_https_is_told_with_where_clients_find_it(tls, told):
+    assert edge_settings(Config.model_validate({"http": {"port": 8443, "tls": tls}})).tls == told
+
+
+def test_origins_are_told_and_nothing_where_there_is_nothing():
+    http = {"cors": {"origins": ["https://a.example"], "max_age_s": 5}}
+    assert edge_settings(Config.model_validate({"http": http})).cors == Cors(
+        ("https://a.example",), 5
+    )
+    settings = edge_settings(Config())
+    assert (settings.tls, settings.cors) == (None, None)

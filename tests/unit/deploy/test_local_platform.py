@@ -42,6 +42,17 @@ def test_a_port_that_is_taken_is_named_by_its_key():
     require_free({"ports.dashboard": port})
 
 
+def test_the_port_of_plain_http_has_to_be_free_too():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        tls = {"certificate": "c", "key": "k", "redirect_port": taken.getsockname()[1]}
+        ports = {"metrics": free_port(), "dashboard": free_port()}
+        tree = {"http": {"port": free_port(), "tls": tls}, "ports": ports}
+        with pytest.raises(ConfigError, match=r"\(http\.tls\.redirect_port\) is taken"):
+            LocalPlatform(Config.model_validate(tree)).start()
+
+
 @pytest.mark.parametrize("key", ["http.port", "ports.metrics", "ports.dashboard"])
 def test_a_platform_whose_port_is_taken_starts_nothing_and_leaves_nothing(key):
     with socket.socket() as taken:

@@ -4,6 +4,7 @@ import pytest
 
 from serve.config.schema import Config
 from serve.deploy.application_status import ApplicationState
+from serve.deploy.ingress import Ingress
 from serve.deploy.repository_index import read_index, unserved_members
 from serve.protocols.metadata_v2 import RESTING
 from tests.loopback import serving
@@ -41,5 +42,5 @@ def test_where_there_are_no_pools_or_a_pool_does_not_run_nothing_is_said(port):
 
 
 def test_without_a_gateway_nothing_is_known():
-    assert read_index("http://127.0.0.1:9") == {}
+    assert read_index(Ingress("http://127.0.0.1:9")) == {}
     assert unserved_members(_config(9, pool="p"), _states()) == {}

@@ -17,10 +17,14 @@ from serve.edge.http import (
 from serve.edge.presence import Presence
 from serve.errors import (
     BodyTooLarge,
+    ConfigError,
     DeadlineExceeded,
+    InferenceFailed,
     InvalidRequest,
+    ModelNotFound,
     ModelNotReady,
     QueueFull,
+    RepositoryError,
 )
 from serve.protocols import content_encoding
 
@@ -141,3 +145,14 @@ def test_overload_says_when_to_come_back(error, status):
     response = error_response(error)
     assert response.status == status
     assert (b"retry-after", b"1") in response.headers
+
+
+@pytest.mark.parametrize("kind", [ModelNotReady, InferenceFailed, RepositoryError, ConfigError])
+def test_what_is_no_fault_of_the_client_is_told_without_where_things_are(kind):
+    body = error_response(kind("'s3://bucket/models/m/3' and /srv/models/m/3/a.onnx fail")).body
+    assert body == b'{"error":"\'3\' and a.onnx fail"}'
+
+
+@pytest.mark.parametrize("kind", [InvalidRequest, ModelNotFound, BodyTooLarge, QueueFull])
+def test_what_a_client_got_wrong_is_told_in_its_own_words(kind):
+    assert b"/its/own" in error_response(kind("no input '/its/own'")).body

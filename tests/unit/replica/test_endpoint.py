@@ -171,6 +171,8 @@ def test_v1_status_tells_of_every_version_and_why_one_could_not_be_loaded():
         ("2", "END", "cut off"),
         ("1", "AVAILABLE", ""),
     ]
+    somewhere = {1: Doubler(), 2: RepositoryError("'/srv/models/digits/2' is cut off")}
+    assert ("2", "END", "'2' is cut off") in _states("/v1", endpoint(versions=somewhere))
     assert _states("/v1/versions/3", endpoint(versions=broken)) == [("3", "AVAILABLE", "")]
     assert _states("/v1/labels/stable") == [("1", "AVAILABLE", "")]
 

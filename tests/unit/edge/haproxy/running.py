@@ -8,6 +8,7 @@ from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from socket import create_connection, socket
+from ssl import SSLContext
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, Self
 
@@ -33,7 +34,8 @@ EDGE_SECRET = "only-the-edge-knows"
 class Edge:
     """HAProxy in front of these backends; use as a context.
 
-    `access` are the edge's settings, `environment` more variables of the launcher.
+    `access` are the edge's settings, `environment` more variables of the launcher. `context` is
+    what it is asked with where it speaks HTTPS.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Edge:
         idle_s: int = 60,
         access: EdgeSettings | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
+        context: SSLContext | None = None,
         **settings: Any,
     ):
         self._environment = {
@@ -54,6 +57,7 @@ class Edge:
             self.settings = folder / "settings.json"
             self.settings.write_text(access.to_json())
             self._environment["STRATA_EDGE_SETTINGS"] = str(self.settings)
+        self.context = context
         self.port, self.stats_port, self.metrics_port = free_port(), free_port(), free_port()
         self._folder, self._idle_s = folder, idle_s
         self.path = write(
@@ -111,7 +115,10 @@ class Edge:
         return told.count("last_status=ESTA") >= number
 
     def connect(self) -> socket:
-        return create_connection(("127.0.0.1", self.port), timeout=60)
+        plain = create_connection(("127.0.0.1", self.port), timeout=60)
+        if self.context is None:
+            return plain
+        return self.context.wrap_socket(plain, server_hostname="localhost")
 
     def ask(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Any:
         """Return the response to a request whose path goes out as it is written here."""

@@ -1,4 +1,4 @@
-"""The maps and tables of an HAProxy that runs."""
+"""The maps, tables and certificates of an HAProxy that runs."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import pytest
 
 from serve.edge.haproxy.access import Maps
 from serve.edge.haproxy.admin_socket import AdminSocket
-from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
+from serve.edge.haproxy.settings import EdgeSettings, RequestQuota, Tls
+from tests.authority import Authority, trusting
 from tests.unit.edge.haproxy.running import Edge
 
 
@@ -35,6 +36,30 @@ def test_it_says_which_process_it_is_of(edge):
 
 def test_a_table_without_rows_has_no_counts(edge):
     assert AdminSocket.of(edge.path.read_text()).counts("strata_refused") == {}
+
+
+def test_a_certificate_is_replaced_or_told_why_not_and_then_stays(tmp_path, eventually):
+    authority = Authority()
+    first, second = authority.pair("localhost"), authority.pair("localhost")
+    tls = Tls(*first.write(tmp_path))
+    context = trusting(authority)
+    with Edge(tmp_path, access=EdgeSettings(tls=tls), context=context) as edge:
+        eventually(edge.is_up)
+        socket = AdminSocket.of(edge.path.read_text())
+        file = edge.path.with_name("edge.pem")
+        before = shown(edge)
+        for broken in ("", "garbage", first.certificate, first.certificate + second.key):
+            assert socket.replace_certificate("cert", file, broken)
+            assert shown(edge) == before
+        assert socket.replace_certificate("cert", tmp_path / "none.pem", first.certificate)
+        with_blank_lines = f"{second.certificate}\n\n{second.key}"
+        assert socket.replace_certificate("cert", file, with_blank_lines) == ""
+        assert shown(edge) != before
+
+
+def shown(edge):
+    with edge.connect() as connection:
+        return connection.getpeercert()["serialNumber"]
 
 
 def test_where_nobody_listens_there_is_an_error(tmp_path):

@@ -1,5 +1,6 @@
 """The agent's process beside an HAProxy: one for each configuration, and another when it ends."""
 
+import fcntl
 import os
 import signal
 from contextlib import suppress
@@ -24,6 +25,15 @@ def processes(configuration):
             if os.fsencode(configuration) in command and state != "Z":
                 found.append(int(entry.name))
     return sorted(found)
+
+
+def is_held(lock):
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @pytest.fixture
@@ -69,9 +79,9 @@ def test_where_who_looks_after_it_is_killed_too_the_next_start_makes_both(
     require_agent(configuration)
     for pid in processes(configuration):
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not processes(configuration))
+    eventually(lambda: not processes(configuration) and not is_held(lock_file(configuration)))
     require_agent(configuration)
-    assert len(processes(configuration)) == 2
+    eventually(lambda: len(processes(configuration)) == 2)
 
 
 def test_it_ends_with_its_configuration(configuration, eventually):

@@ -12,8 +12,9 @@ from ray.serve.config import HTTPOptions, gRPCOptions
 from serve.edge.haproxy import configuration
 from serve.edge.haproxy.access import Maps, Nodes
 from serve.edge.haproxy.launcher import haproxy_binary
-from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
+from serve.edge.haproxy.settings import Cors, EdgeSettings, RequestQuota, Tls
 from serve.errors import ConfigError
+from tests.authority import Authority
 from tests.unit.edge.haproxy.rays import application, server, write
 
 MAPS = Maps(*3 * (Path("/dev/null"),))
@@ -161,12 +162,18 @@ def checked(monkeypatch):
     return check
 
 
+AUTHORITY = Authority()
+PAIR = AUTHORITY.pair("localhost")
 ONE = RequestQuota("web", None, 1, 1)
 ACCESS = {
     "everybody": EdgeSettings(),
     "keys": EdgeSettings(keys=Path("/keys")),
     "quotas": EdgeSettings(quotas=(ONE,)),
     "both": EdgeSettings(keys=Path("/keys"), quotas=(ONE,), tenant_header="x-who"),
+    "TLS": EdgeSettings(
+        tls=Tls(Path("/crt"), Path("/key"), Path("/ca"), True, 8001, 443, 60),
+        cors=Cors(tuple(f"https://app{number}.example" for number in range(100)), 600),
+    ),
 }
 NODES = {"one node": Nodes(), "three": Nodes("10.0.0.1", ["10.0.0.2", "fd00::3"], 8990)}
 
@@ -182,6 +189,9 @@ def test_haproxy_takes_ours_as_it_takes_rays(checked, tmp_path, kind, access, no
     maps = Maps.beside(path)
     for file in (maps.pools, maps.keys, maps.quotas):
         file.touch()
+    pair = PAIR.certificate + PAIR.key
+    (tmp_path / "edge.pem").write_text(pair)
+    (tmp_path / "client-ca.pem").write_text(AUTHORITY.certificate)
     text = configuration.with_edge(path.read_text(), maps, ACCESS[access], NODES[nodes])
     assert "STRATA_" not in re.sub(r"\$\{STRATA_\w+\}", "", text)
     path.write_text(text)

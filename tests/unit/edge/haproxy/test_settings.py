@@ -1,8 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from serve.edge.haproxy.settings import EdgeSettings, RequestQuota, edge_secret, read_settings
+from serve.edge.haproxy.settings import (
+    Cors,
+    EdgeSettings,
+    RequestQuota,
+    Tls,
+    edge_secret,
+    read_settings,
+)
 from serve.errors import ConfigError
 
 WHOLE = EdgeSettings(
@@ -10,6 +18,8 @@ WHOLE = EdgeSettings(
     tenant_header="x-who",
     quotas=(RequestQuota("web", None, 1, None), RequestQuota("*", "m", None, 0)),
     own_key="ab",
+    tls=Tls(Path("/a.crt"), Path("/a.key"), Path("/ca.crt"), True, 8080, 443, 60),
+    cors=Cors(("https://a.example", "http://b:1"), 600),
 )
 
 
@@ -40,6 +50,21 @@ def test_quotas_are_in_maps_and_change_no_line():
     assert some.lines == EdgeSettings(keys=Path("/b")).lines
     assert some.lines != EdgeSettings(quotas=WHOLE.quotas).lines
     assert EdgeSettings().lines != EdgeSettings(quotas=WHOLE.quotas).lines
+
+
+def test_another_certificate_is_no_other_line_and_another_port_is():
+    tls = WHOLE.tls
+    renamed = replace(tls, certificate=Path("/b"), key=Path("/b"), client_ca=Path("/b"))
+    assert WHOLE.lines == replace(WHOLE, tls=renamed).lines
+    for other in (None, replace(tls, redirect_port=1), replace(tls, client_ca=None)):
+        assert WHOLE.lines != replace(WHOLE, tls=other).lines
+    assert WHOLE.lines != replace(WHOLE, cors=None).lines
+
+
+def test_an_agent_is_needed_for_access_and_for_certificates():
+    assert not EdgeSettings(cors=WHOLE.cors).needs_agent
+    assert EdgeSettings(tls=WHOLE.tls).needs_agent
+    assert EdgeSettings(quotas=WHOLE.quotas).needs_agent
 
 
 def test_the_secret_is_strata_ups_or_made_of_the_clusters_token():
