@@ -153,6 +153,8 @@ def test_of_the_agents_page_its_own_metrics_are_kept_and_no_more():
     metrics.settings_are_good(True)
     metrics.show_keys([], datetime.now(UTC))
     metrics.show_refusals(1, {"no_key|none": 1})
+    metrics.certificate_is_good("server", True)
+    metrics.show_certificate("server", datetime.now(UTC))
     page = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     names = {sample.name for family in page for sample in family.samples}
     (rule,) = jobs_of(9101)["strata-access"]["metric_relabel_configs"]
