@@ -249,7 +249,7 @@ def test_a_replica_that_dies_leaves_a_platform_that_still_asks(closed, eventuall
 
 
 def _pid_of(closed, replica):
-    applications = closed.served.platform.api._applications()
+    applications = closed.served.platform.api.applications()
     for deployment in applications["calc"]["deployments"].values():
         for each in deployment["replicas"]:
             if each["replica_id"] == replica:
