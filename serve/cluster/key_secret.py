@@ -1,13 +1,13 @@
 """The API keys of a release, in the Secret that its pods mount."""
 
 import base64
-import getpass
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from serve.cluster.connection import Connection
 from serve.cluster.errors import ObjectNotFound
+from serve.deploy.key_file import who
 from serve.edge.keys import Key, dump_keys, parse_keys
 from serve.errors import ConfigError
 
@@ -56,8 +56,8 @@ class KeySecret:
             before = None
         entry = base64.b64encode(dump_keys(change(self.read())).encode()).decode()
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        who = f"{getpass.getuser()} at {socket.gethostname()}"
-        told = {"strata.io/last-change": f"{now} {who}: {action} {', '.join(ids)}"}
+        by = f"{who()} at {socket.gethostname()}"
+        told = {"strata.io/last-change": f"{now} {by}: {action} {', '.join(ids)}"}
         body = {
             "apiVersion": "v1",
             "kind": "Secret",

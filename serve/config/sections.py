@@ -285,12 +285,19 @@ class Slo(Section):
         return self
 
 
+_OTHER_HEADERS = {
+    *("authorization", "connection", "content-encoding", "content-length", "content-type"),
+    *("cookie", "expect", "host", "inference-header-content-length", "te", "trailer"),
+    *("traceparent", "transfer-encoding", "upgrade", "x-api-key", "x-priority", "x-request-id"),
+}
+
+
 class Tenants(Section):
     """Who sends requests, so that traffic and cost are told apart; a header that callers set."""
 
     header: str = Field(
         "x-tenant",
-        pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         description="HTTP header that names a request's tenant",
     )
     names: tuple[Name, ...] = Field(
@@ -301,6 +308,14 @@ class Tenants(Section):
             "`none`; few, because each one is a time series of its own in several metrics"
         ),
     )
+
+    @model_validator(mode="after")
+    def _header_is_no_other(self) -> Self:
+        if self.header.lower() in _OTHER_HEADERS or self.header.lower().startswith("x-strata-"):
+            raise ValueError(
+                f"header: '{self.header}' is another header already; name one of yours"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

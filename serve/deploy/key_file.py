@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from serve.edge.haproxy.whole_files import write_whole
 from serve.edge.keys import Key, dump_keys, parse_keys
@@ -48,21 +49,33 @@ class KeyFile:
         """
         lock = self.path.with_name(f".{self.path.name}.lock")
         try:
-            with locked(lock):
+            with locked(lock), self._audit_log() as audit_log:
                 write_whole(self.path, dump_keys(change(self.read())))
-                self._write_down(action, ids)
+                audit_log.write(_line(action, ids))
         except OSError as err:
             raise ConfigError(f"{self.path} cannot be changed: {err.strerror}") from err
 
-    def _write_down(self, action: str, ids: tuple[str, ...]) -> None:
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "who": getpass.getuser(),
-            "from": socket.gethostname(),
-            "action": action,
-            "keys": list(ids),
-        }
+    def _audit_log(self) -> TextIO:
+        """Open the file of what was done, before anything is: what nobody hears of is not done."""
         path = self.path.with_name(f"{self.path.name}.audit.log")
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(handle, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        return open(handle, "a", encoding="utf-8")
+
+
+def who() -> str:
+    """Return the user, by number where it has no name, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _line(action: str, ids: tuple[str, ...]) -> str:
+    told = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "who": who(),
+        "from": socket.gethostname(),
+        "action": action,
+        "keys": list(ids),
+    }
+    return json.dumps(told) + "\n"

@@ -76,26 +76,38 @@ class AnswerFirst:
 
 
 class OnlyThroughTheEdge:
-    """Refuses what does not carry the secret that HAProxy gives to each request."""
+    """Refuses what does not carry the secret that HAProxy gives to each request.
+
+    It is the last header that HAProxy sends. What comes behind it is a trailer of the body, which
+    uvicorn puts among the headers: a client could name itself another tenant in it.
+    """
 
     def __init__(self, app: App, secret: bytes) -> None:
         self._app = app
         self._secret = secret
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or self._is_from_edge(scope):
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = self._headers_of_edge(scope["headers"])
+        if headers is not None:
+            await self._app({**scope, "headers": headers}, receive, send)
+        elif scope["type"] == "http" and scope["path"] == _HEALTH:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             await send_response(_refused(), None, send)
 
-    def _is_from_edge(self, scope: Scope) -> bool:
-        """Tell whether a request has the secret; HAProxy's own header is the last of them."""
-        for name, value in reversed(scope["headers"]):
-            if name == _EDGE:
-                return hmac.compare_digest(value, self._secret)
-        return bool(scope["path"] == _HEALTH)
+    def _headers_of_edge(
+        self, headers: list[tuple[bytes, bytes]]
+    ) -> list[tuple[bytes, bytes]] | None:
+        """Return the headers before the secret, in a list of their own; None if it is not there."""
+        for at, (name, value) in enumerate(headers):
+            if name == _EDGE and hmac.compare_digest(value, self._secret):
+                return headers[:at]
+        return None
 
 
 def _refused() -> HttpResponse:

@@ -97,7 +97,11 @@ def test_when_a_step_fails_the_request_fails_with_the_models_reason(
     body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [value]}]}
     answer = requests.post(served.infer_url(f"sequence-{placement}"), json=body, timeout=30)
     assert answer.status_code == status
-    said = "the model refused these inputs: assertion failed" if status == 400 else "FailedPreconditionError"
+    said = (
+        "the model refused these inputs: assertion failed"
+        if status == 400
+        else "FailedPreconditionError"
+    )
     assert said in answer.json()["error"]
 
 

@@ -46,7 +46,10 @@ _OF_MODEL = (
     "    http-request set-var-fmt(txn.strata_of) ' of the model %[var(txn.strata_model)]' if"
     " strata_quota_1 { var(txn.strata_refused) -m found }"
 )
-_IS_OF_MODEL = "    acl strata_of_model var(txn.strata_model) -m len gt 0"
+_ACLS = (
+    "    acl strata_of_model var(txn.strata_model) -m len gt 0",
+    "    acl strata_own var(txn.strata_grant),field(2,|) -m str own",
+)
 Template = Callable[[str], list[str]]
 
 
@@ -104,7 +107,7 @@ def frontend_lines(
         return []
     who = "tenants.cfg" if settings.keys is None else "keys.cfg"
     lines = [
-        _IS_OF_MODEL,
+        *_ACLS,
         *template(who),
         *(line for counted in _COUNTED for line in _quota_lines(counted, nodes, template)),
         _OF_MODEL,
@@ -150,7 +153,7 @@ def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
     lines = [
         *agent,
         "backend strata_refused",
-        "    stick-table type string len 96 size 10k store gpc0",
+        "    stick-table type string len 96 size 10k expire 1h store gpc0",
     ]
     for counted in _COUNTED:
         for node in (nodes.here, *nodes.others):

@@ -53,11 +53,16 @@ class AdminSocket:
         return {found[1]: found[2] for line in lines if (found := _ENTRY.match(line))}
 
     def make(self, map_file: Path, wanted: Mapping[str, str]) -> None:
-        """Make a map have what is wanted, what it must not have any more first."""
+        """Make a map have what is wanted, what it must not have any more first.
+
+        Raises OSError, too, where HAProxy takes one of the changes amiss.
+        """
         has = self.entries(map_file)
         commands = list(_changes(map_file, has, wanted))
         for at in range(0, len(commands), _COMMANDS_AT_ONCE):
-            self.ask("; ".join(commands[at : at + _COMMANDS_AT_ONCE]))
+            said = self.ask("; ".join(commands[at : at + _COMMANDS_AT_ONCE])).strip()
+            if said:
+                raise OSError(f"HAProxy does not change {map_file}: {said[:200]}")
 
     def replace_certificate(self, kind: str, file: Path, pem: str) -> str:
         """Have a file of certificates, of the kind `cert` or `ca-file`, be this text from now on.

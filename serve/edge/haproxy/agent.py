@@ -49,6 +49,10 @@ class Agent:
         self._tls = self._settings.tls
         self._keys: tuple[Key, ...] = ()
         self._keys_seen: object = None
+        # What the one before this agent wrote, until the keys can be read.
+        self._keys_before: dict[str, str] | None = _entries_in(self._maps.keys)
+        self._said = ""
+        self._pid = 0
         self._written: dict[Path, dict[str, str]] = {}
         self._pushed: tuple[int, dict[Path, dict[str, str]]] | None = None
         self._heard = time.monotonic()
@@ -62,12 +66,11 @@ class Agent:
             self._write()
         with suppress(OSError):  # none runs yet, or one takes over from another
             self._tell_haproxy()
-            self._heard = time.monotonic()
         self._metrics.show_keys(self._keys, datetime.now(UTC))
 
     def is_needed(self) -> bool:
         """Tell whether there is something to look after, and an HAProxy or soon will be."""
-        has_haproxy = time.monotonic() < self._heard + _LAST_S
+        has_haproxy = time.monotonic() < self._heard + _LAST_S or _is_alive(self._pid)
         return self._settings.needs_agent and self._configuration.exists() and has_haproxy
 
     def _look_at_settings(self) -> None:
@@ -75,7 +78,7 @@ class Agent:
             settings = read_settings()
         except ConfigError as err:
             self._metrics.settings_are_good(False)
-            log.error("the settings stay as they are: %s", err)
+            self._say(f"the settings stay as they are: {err}")
             return
         self._metrics.settings_are_good(True)
         self._tls = settings.tls  # HAProxy cannot be started anew without its files
@@ -103,7 +106,13 @@ class Agent:
             return
         self._log_changes(keys)
         self._metrics.keys_are_good(True)
-        self._keys, self._keys_seen = keys, seen
+        self._keys, self._keys_seen, self._keys_before = keys, seen, None
+
+    def _say(self, problem: str) -> None:
+        """Log a problem, once as long as it lasts."""
+        if problem != self._said:
+            log.error("%s", problem)
+        self._said = problem
 
     def _log_changes(self, keys: tuple[Key, ...]) -> None:
         """Say which keys came and went; the ids are no secrets."""
@@ -113,10 +122,12 @@ class Agent:
                 log.info("key %s: %s", name, word)
 
     def _wanted(self) -> dict[Path, dict[str, str]]:
-        return {
-            self._maps.keys: grants.of_keys(self._keys, self._settings.own_key),
-            self._maps.quotas: grants.of_quotas(self._settings.quotas),
-        }
+        wanted = {self._maps.quotas: grants.of_quotas(self._settings.quotas)}
+        # An HAProxy that still asks for keys, when it need not any more, goes on with those it has.
+        if self._settings.keys is not None:
+            keys = grants.of_keys(self._keys, self._settings.own_key)
+            wanted[self._maps.keys] = {**(self._keys_before or {}), **keys}
+        return wanted
 
     def _write(self) -> None:
         for file, entries in self._wanted().items():
@@ -128,6 +139,7 @@ class Agent:
         text = self._configuration.read_text(encoding="utf-8")
         socket = AdminSocket.of(text)
         pid, wanted = socket.pid(), self._wanted()
+        self._pid, self._heard = pid, time.monotonic()
         if self._settings.tls is not None:
             self._certificates.tell(socket, pid)
         if not self._settings.has_access:
@@ -145,10 +157,25 @@ class Agent:
         for address in gateway_addresses(self._configuration.read_text(encoding="utf-8")):
             with suppress(requests.RequestException):
                 url = f"http://{address}{EDGE_CHANGED}"
-                if requests.post(url, node, headers=headers, timeout=_GATEWAY_TIMEOUT_S).ok:
+                answer = requests.post(url, node, headers=headers, timeout=_GATEWAY_TIMEOUT_S)
+                if answer.ok and answer.json()["restarted"]:
                     return True
-        log.error("HAProxy has not the new settings yet: no gateway answers")
+        self._say("HAProxy has not the new settings yet: no gateway starts it anew")
         return False
+
+
+def _entries_in(map_file: Path) -> dict[str, str]:
+    """Return what a map's file has; nothing if there is none."""
+    try:
+        lines = map_file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def _is_alive(pid: int) -> bool:
+    """Tell whether a process is there, be it one that does not answer."""
+    return pid > 0 and Path(f"/proc/{pid}").exists()
 
 
 def _text_of(entries: Mapping[str, str]) -> str:
@@ -166,3 +193,4 @@ def run(configuration: Path) -> None:
         while agent.is_needed():
             time.sleep(_LOOK_EACH_S)
             agent.look()
+    log.info("there is nothing to look after any more")

@@ -115,10 +115,12 @@ class AgentMetrics:
             self._pid, self._counted = pid, {}
         for name, count in counts.items():
             reason, _, tenant = name.partition("|")
-            more = count - self._counted.get(name, 0)
+            before = self._counted.get(name, 0)
+            # A row that HAProxy has dropped meanwhile begins anew.
+            more = count - before if count >= before else count
             if more > 0:
                 self._refusals.labels(*self._bounded(reason, tenant)).inc(more)
-            self._counted[name] = count
+        self._counted = dict(counts)
 
     def _bounded(self, reason: str, tenant: str) -> tuple[str, str]:
         if (reason, tenant) in self._series or len(self._series) < _MOST_SERIES:

@@ -131,6 +131,8 @@ def _add_transport(lines: list[str], maps: Maps, settings: EdgeSettings) -> None
     if settings.tls is not None:
         lines[at] += transport.bind_options(settings.tls, maps.pools)
     lines[at + 1 : at + 1] = transport.frontend_lines(settings, _template)
+    begin, end = _section(lines, "global")
+    lines[end:end] = transport.global_lines(settings)
     lines += redirect
 
 

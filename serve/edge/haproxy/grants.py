@@ -14,9 +14,9 @@ def of_keys(keys: Collection[Key], own_key: str | None = None) -> dict[str, str]
 
     `tenant|scope|models|expires`: models is all, or some of which each has an entry of its own,
     `hash/model`; expires is in seconds since 1970, 0 for never. `own_key` is the hash of the
-    platform's own, which opens everything.
+    platform's own, which opens everything and has no quota.
     """
-    entries = {own_key.upper(): f"{NO_TENANT}|admin|all|0"} if own_key else {}
+    entries = {own_key.upper(): f"{NO_TENANT}|own|all|0"} if own_key else {}
     for key in keys:
         hashed = key.sha256.upper()
         models = "all" if key.models is None else "some"

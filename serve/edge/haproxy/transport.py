@@ -50,6 +50,14 @@ def bind_options(tls: Tls, beside: Path) -> str:
     )
 
 
+def global_lines(settings: EdgeSettings) -> list[str]:
+    """Return the lines of `global`: no session is resumed, or a CA taken away would go on to count.
+
+    A certificate is looked at when a session begins, not when it is taken up again.
+    """
+    return ["    tune.ssl.cachesize 0"] if settings.tls is not None else []
+
+
 def frontend_lines(settings: EdgeSettings, template: Template) -> list[str]:
     """Return the frontend's first lines, which count for whatever is answered."""
     lines = _cors_lines(settings.cors, settings, template) if settings.cors else []

@@ -11,6 +11,8 @@ def write_whole(path: Path, text: str) -> None:
     try:
         with open(handle, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # or a loss of power could leave an empty one
         if path.exists():
             os.chmod(name, path.stat().st_mode & 0o777)
         os.replace(name, path)

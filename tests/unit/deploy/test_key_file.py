@@ -1,10 +1,11 @@
 import json
+import os
 import stat
 import threading
 
 import pytest
 
-from serve.deploy.key_file import KeyFile
+from serve.deploy.key_file import KeyFile, who
 from serve.edge.keys import new_key, new_secret
 from serve.errors import ConfigError
 
@@ -35,6 +36,22 @@ def test_each_change_is_written_down(tmp_path, monkeypatch):
         ("revoke", [key.id]),
     ]
     assert all(each["who"] == "ada" and each["from"] and each["time"] for each in told)
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch):
+    def nobody():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("serve.deploy.key_file.getpass.getuser", nobody)
+    assert who() == str(os.getuid())
+
+
+def test_what_cannot_be_written_down_is_not_done(tmp_path):
+    file, key = KeyFile(tmp_path / "keys.json"), a_key()
+    (tmp_path / "keys.json.audit.log").mkdir()
+    with pytest.raises(ConfigError, match="cannot be changed: Is a directory"):
+        file.change(lambda before: (key,), "create", (key.id,))
+    assert not file.path.exists()
 
 
 def test_changes_of_two_at_once_are_both_there(tmp_path):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from serve.edge import middleware
-from serve.edge.middleware import Answered, answer_here, middlewares
+from serve.edge.middleware import Answered, OnlyThroughTheEdge, answer_here, middlewares
 
 A_REQUEST = object()
 
@@ -160,7 +160,6 @@ GOOD = (b"x-strata-edge", b"secret")
         [(b"x-strata-edge", b"")],
         [(b"x-strata-edge", b"Secret")],
         [(b"x-strata-edge", b"secret ")],
-        [GOOD, (b"x-strata-edge", b"another")],  # the last one is HAProxy's
         [(b"x-api-key", b"secret")],
         [(b"x-strata-edge-2", b"secret")],
     ],
@@ -177,6 +176,19 @@ def test_what_did_not_come_through_the_edge_is_refused(closed, ray, path, header
 def test_what_came_through_it_goes_on(closed, ray, path):
     closed(path, [(b"host", b"x"), (b"x-strata-edge", b"another"), GOOD])
     assert ray.seen == [path]
+
+
+def test_what_comes_behind_the_secret_is_a_trailer_and_nobody_sees_it():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["headers"])
+
+    before = [(b"host", b"x"), (b"x-tenant", b"web")]
+    late = [*before, GOOD, (b"x-tenant", b"evil"), (b"x-strata-edge", b"guess")]
+    scope = {"type": "http", "path": "/x", "headers": late}
+    asyncio.run(OnlyThroughTheEdge(app, b"secret")(scope, None, None))
+    assert seen == [before]
 
 
 def test_haproxys_own_health_check_has_no_headers_and_goes_on(closed, ray):

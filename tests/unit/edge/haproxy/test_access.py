@@ -7,11 +7,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from ray.serve._private.haproxy import BackendConfig, ServerConfig
 
 from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
-from serve.edge.keys import dump_keys, new_key, new_secret
+from serve.edge.keys import dump_keys, new_key, new_secret, sha256_of
+from serve.edge.middleware import OnlyThroughTheEdge
 from tests.integration.conftest import free_port
 from tests.unit.edge.haproxy.echo import Echo
 from tests.unit.edge.haproxy.rays import application
@@ -224,6 +226,60 @@ def test_a_websocket_is_asked_for_its_key_too(edge):
     assert "upgrade" not in told(answer)["headers"]
 
 
+def test_a_trailer_of_the_body_names_no_other_tenant(tmp_path, eventually):
+    """Behind a real uvicorn, which puts trailers among the headers."""
+    (tmp_path / "keys.json").write_text(keys_of("web"))
+    with Uvicorn() as replica:
+        backends = [application(name, replica.port) for name in ("gateway", "m")]
+        access = EdgeSettings(keys=tmp_path / "keys.json")
+        with Edge(tmp_path, *backends, access=access) as edge:
+            eventually(edge.is_up)
+            head = [
+                *("POST /v2/models/m HTTP/1.1", "Host: x", f"X-API-Key: {SECRETS['web']}"),
+                *("Transfer-Encoding: chunked", "Trailer: X-Tenant", "", ""),
+            ]
+            body = b"2\r\n{}\r\n0\r\nX-Tenant: evil\r\nX-Strata-Edge: guess\r\n\r\n"
+            with edge.connect() as connection:
+                connection.sendall("\r\n".join(head).encode() + body)
+                answer = response(connection)
+    assert told(answer)["tenants"] == ["web"]
+
+
+class Uvicorn:
+    """A replica that tells which tenants its headers name, behind what replicas have in front."""
+
+    def __enter__(self):
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                return
+            while (await receive()).get("more_body"):
+                pass
+            tenants = [v.decode() for name, v in scope["headers"] if name == b"x-tenant"]
+            said = json.dumps({"tenants": tenants}).encode()
+            headers = [(b"content-length", str(len(said)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": said})
+
+        only = OnlyThroughTheEdge(app, EDGE_SECRET.encode())
+        self.port = free_port()
+        config = uvicorn.Config(only, port=self.port, http="httptools", log_level="error")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def test_the_platforms_own_key_has_no_quota(limited):
+    edge = limited(quota("*", rate=0), own_key="own")
+    assert edge.ask("/v2/models/m", **{"X-API-Key": "own"}).status == 200
+    assert edge.ask("/v2/models", **{"X-API-Key": "own"}).status == 200
+    assert edge.ask("/v2/models/m", **bearer("web")).status == 429
+
+
 def test_who_was_refused_is_counted(edge, eventually):
     edge.ask("/v2/models/n", **bearer("some"))
 
@@ -280,11 +336,11 @@ def quota(tenant, model=None, rate=None, at_once=None):
 def limited(backends, tmp_path, eventually):
     with ExitStack() as stack:
 
-        def start(*quotas, **more):
+        def start(*quotas, own_key=""):
             keys = tmp_path / "keys.json"
             keys.write_text(keys_of())
-            access = EdgeSettings(keys=keys, quotas=quotas)
-            edge = stack.enter_context(Edge(tmp_path, *backends, access=access, **more))
+            access = EdgeSettings(keys=keys, quotas=quotas, own_key=sha256_of(own_key))
+            edge = stack.enter_context(Edge(tmp_path, *backends, access=access))
             eventually(edge.is_up)
             return edge
 

@@ -71,6 +71,18 @@ def test_a_file_that_cannot_be_used_leaves_the_last_keys_and_a_word_in_the_log(s
     assert site.metric("strata_access_keys_readable") == "1.0"
 
 
+def test_an_agent_that_follows_another_one_keeps_its_keys_until_it_can_read_them(site):
+    site.agent.look()
+    before = site.map("keys")
+    site.keys.write_text("{")
+    after = Agent(site.configuration, AgentMetrics())
+    after.look()
+    assert site.map("keys") == before
+    site.keys.write_text(dump_keys([]))
+    after.look()
+    assert site.map("keys") == ""
+
+
 def test_where_there_never_were_keys_nobody_gets_in(site):
     site.keys.unlink()
     site.agent.look()
@@ -121,8 +133,11 @@ class _Gateway(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.server.asked.append((self.path, self.headers["X-Strata-Edge"], body))
+        said = json.dumps({"restarted": self.server.restarted}).encode()
         self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(said)))
         self.end_headers()
+        self.wfile.write(said)
 
     def log_message(self, *_):
         pass
@@ -131,7 +146,7 @@ class _Gateway(BaseHTTPRequestHandler):
 @pytest.fixture
 def gateway():
     with HTTPServer(("127.0.0.1", 0), _Gateway) as server:
-        server.asked, server.status = [], 200
+        server.asked, server.status, server.restarted = [], 200, 1
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -144,10 +159,12 @@ def test_what_needs_other_lines_is_asked_of_the_gateway_until_it_heard(site, gat
     site.set(EdgeSettings(keys=site.keys, tenant_header="x-who"))
     gateway.status = 503
     site.agent.look()
-    gateway.status = 200
+    gateway.status, gateway.restarted = 200, 0
+    site.agent.look()
+    gateway.restarted = 1
     site.agent.look()
     site.agent.look()
-    assert gateway.asked == [("/strata/edge/changed", "secret", tmp_path.name)] * 2
+    assert gateway.asked == [("/strata/edge/changed", "secret", tmp_path.name)] * 3
 
 
 def test_it_is_needed_as_long_as_there_is_a_configuration(site):
@@ -161,6 +178,16 @@ def test_it_is_not_needed_where_anybody_may_do_anything(site):
     site.set(EdgeSettings())
     site.agent.look()
     assert not site.agent.is_needed()
+
+
+def test_one_that_stands_still_is_an_haproxy_all_the_same(site, monkeypatch):
+    import os
+    import time
+
+    later = time.monotonic() + 61
+    monkeypatch.setattr("serve.edge.haproxy.agent.time.monotonic", lambda: later)
+    site.agent._pid = os.getpid()
+    assert site.agent.is_needed()
 
 
 def test_it_is_not_needed_when_no_haproxy_was_heard_of_for_long(site, monkeypatch):

@@ -19,6 +19,14 @@ def test_refusals_go_on_to_be_counted_when_another_haproxy_takes_over():
     assert 'strata_access_refusals_total{reason="no_key",tenant="none"} 1.0' in text(metrics)
 
 
+def test_a_row_that_haproxy_dropped_begins_anew():
+    metrics = AgentMetrics()
+    metrics.show_refusals(1, {"model|lab": 5})
+    metrics.show_refusals(1, {})
+    metrics.show_refusals(1, {"model|lab": 2})
+    assert 'strata_access_refusals_total{reason="model",tenant="lab"} 7.0' in text(metrics)
+
+
 def test_tenants_that_nobody_proves_do_not_make_series_without_end():
     metrics = AgentMetrics()
     metrics.show_refusals(1, {f"requests_per_s|t{number}": 1 for number in range(1500)})

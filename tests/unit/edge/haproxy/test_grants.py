@@ -20,7 +20,7 @@ def test_a_key_of_some_models_has_an_entry_for_each():
 
 
 def test_the_platforms_own_key_opens_everything():
-    assert of_keys((), sha256_of("own")) == {sha256_of("own").upper(): "none|admin|all|0"}
+    assert of_keys((), sha256_of("own")) == {sha256_of("own").upper(): "none|own|all|0"}
 
 
 def test_quotas_are_found_by_tenant_and_model():

@@ -163,6 +163,22 @@ def test_a_new_client_ca_counts_without_a_restart(start, tls, tmp_path, eventual
     eventually(is_let_in)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_is_taken_up_again_past_a_certificate_that_counts_no_more(start, tls, version):
+    edge = start(tls=tls)
+    edge.context.minimum_version = edge.context.maximum_version = version
+
+    def connected(session=None):
+        plain = create_connection(("127.0.0.1", edge.port), timeout=60)
+        connection = edge.context.wrap_socket(plain, server_hostname="localhost", session=session)
+        connection.sendall(b"GET /v2/models/m HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert response(connection).status == 200
+        return connection
+
+    with connected() as first, connected(first.session) as second:
+        assert not second.session_reused
+
+
 def test_a_renewed_certificate_is_taken_up_without_a_dropped_connection(
     start, tls, tmp_path, eventually
 ):
