@@ -16,6 +16,7 @@ _POLL_S = 0.5
 def written_to(path: Path) -> Iterator[str]:
     """Append what comes over UDP to a file, a line each; yield the address to send it to."""
     is_over = threading.Event()
+    path.touch()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.settimeout(_POLL_S)

@@ -114,7 +114,8 @@ def test_a_baseline_of_another_model_does_not_either(repository, tmp_path, caplo
     tree["signature"] = "other"
     (folder / "drift-baseline.json").write_text(json.dumps(tree))
     (folder / "manifest.json").unlink()  # copied by hand
+    by_hand = Repository(str(tmp_path), tmp_path / "cache")
     with caplog.at_level(logging.WARNING, "ray.serve"):
-        model, _ = _load(repository)
+        model, _ = _load(by_hand)
     assert model.versions[1].monitor is None
     assert "signature 'other', which the model does not have" in caplog.text

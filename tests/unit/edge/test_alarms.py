@@ -102,10 +102,10 @@ def test_a_new_event_loop_is_asked_anew():
     ringing = Ringing()
 
     async def leave_one():
-        ringing.alarms.set("of a loop that ended", perf_counter() + 0.001)
+        ringing.alarms.set("of a loop that ended", perf_counter() + 0.5)
 
     async def scenario():
-        ringing.alarms.set("item", perf_counter() + 0.01)
+        ringing.alarms.set("item", perf_counter() + 0.6)
         return await ringing.wait_for(1)
 
     asyncio.run(leave_one())
