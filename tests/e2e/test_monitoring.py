@@ -167,7 +167,11 @@ def test_the_objects_for_prometheus_operator_are_accepted(release: Release):
         pytest.skip("the cluster has no kinds of prometheus-operator")
     values = release.values
     labels = {"enabled": True, "labels": {"release": "prometheus"}}
-    release.apply(monitoring={"podMonitor": labels, "prometheusRule": labels})
+    # The Service is open to the outside, so a NetworkPolicy is made, which must let Prometheus in.
+    metrics = {"metrics": [{"namespaceSelector": {}}]}
+    release.apply(
+        monitoring={"podMonitor": labels, "prometheusRule": labels}, networkPolicy=metrics
+    )
     try:
         for kind in ("podmonitor", "prometheusrule"):
             (made,) = release.get(kind)
