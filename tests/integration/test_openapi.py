@@ -73,7 +73,8 @@ def _ask(case, served, document):
 
 def _size(body):
     """Give the tensors of a V2 request the sizes of their data, which no schema can ask for."""
-    for tensor in body.get("inputs", ()) if isinstance(body, dict) else ():
+    tensors = body.get("inputs") if isinstance(body, dict) else None
+    for tensor in tensors if isinstance(tensors, list) else ():  # V1 takes a bare value, too
         if not isinstance(tensor, dict) or "shape" not in tensor:  # a value of V1
             continue
         rank, size = len(tensor["shape"]), np.array(tensor["data"], object).shape

@@ -39,6 +39,7 @@ class RequestIds:
 
 @pytest.fixture
 def ray(monkeypatch):
+    monkeypatch.delenv("RAY_SERVE_ENABLE_HA_PROXY", raising=False)
     monkeypatch.setattr(middleware, "_answered", [])
     return RayReplica()
 
