@@ -107,7 +107,4 @@ _HAPROXY = {
     # A replica that refuses a connection is gone; health checks have one that is not back within
     # half a second. By Ray's own 3 those requests fail that find out.
     "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
-    # An HAProxy that died is started anew after three of these; Ray's own 10 s are half a minute in
-    # which nothing listens.
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }
