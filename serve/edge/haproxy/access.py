@@ -6,11 +6,12 @@ them to everybody, and what is compared with a quota is the sum.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from serve.edge.haproxy.settings import EdgeSettings
+from serve.edge.haproxy.templates import filled, template
 
 METRICS_PATH = "/metrics/access"  # of HAProxy's metrics port: what its agent counts
 _LOOPBACK = "127.0.0.1"
@@ -50,7 +51,6 @@ _ACLS = (
     "    acl strata_of_model var(txn.strata_model) -m len gt 0",
     "    acl strata_own var(txn.strata_grant),field(2,|) -m str own",
 )
-Template = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,7 @@ def prometheus_lines(settings: EdgeSettings) -> list[str]:
     return [f"    http-request return {empty} {asked}"]
 
 
-def frontend_lines(
-    settings: EdgeSettings, maps: Maps, nodes: Nodes, template: Template
-) -> list[str]:
+def frontend_lines(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
     """Return the lines for the frontend; none where anybody may do anything."""
     if not settings.has_access:
         return []
@@ -109,7 +107,7 @@ def frontend_lines(
     lines = [
         *_ACLS,
         *template(who),
-        *(line for counted in _COUNTED for line in _quota_lines(counted, nodes, template)),
+        *(line for counted in _COUNTED for line in _quota_lines(counted, nodes)),
         _OF_MODEL,
         *template("refusals.cfg"),
         *(_filled(line, each, nodes) for each in _COUNTED for line in template("told.cfg")),
@@ -119,10 +117,10 @@ def frontend_lines(
         "STRATA_QUOTAS_MAP": str(maps.quotas),
         "STRATA_TENANT_HEADER": settings.tenant_header,
     }
-    return [_with(line, named) for line in lines]
+    return [filled(line, named) for line in lines]
 
 
-def _quota_lines(counted: _Counted, nodes: Nodes, template: Template) -> list[str]:
+def _quota_lines(counted: _Counted, nodes: Nodes) -> list[str]:
     lines = template("quotas.cfg")
     at = next(number for number, line in enumerate(lines) if line.strip() == _OTHER_NODES)
     here = [_filled(line, counted, nodes) for line in lines]
@@ -136,7 +134,7 @@ def _filled(line: str, counted: _Counted, nodes: Nodes) -> str:
         "STRATA_TABLE": _table(counted, nodes.here),
         "STRATA_QUOTA_NAME": counted.quota,
     }
-    return _with(_SC.sub(counted.sc, line), named)
+    return filled(_SC.sub(counted.sc, line), named)
 
 
 def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
@@ -201,9 +199,3 @@ def _table(counted: _Counted, node: str) -> str:
 
 def _named(node: str) -> str:
     return re.sub(r"[^0-9A-Za-z]", "_", node)
-
-
-def _with(line: str, named: dict[str, str]) -> str:
-    for name, value in named.items():
-        line = line.replace(name, value)
-    return line

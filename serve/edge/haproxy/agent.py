@@ -62,10 +62,10 @@ class Agent:
         self._look_at_settings()
         self._look_at_keys()
         self._certificates.look(self._tls, datetime.now(UTC))
-        if self._settings.has_access:
-            self._write()
+        wanted = self._wanted() if self._settings.has_access else {}
+        self._write(wanted)
         with suppress(OSError):  # none runs yet, or one takes over from another
-            self._tell_haproxy()
+            self._tell_haproxy(wanted)
         self._metrics.show_keys(self._keys, datetime.now(UTC))
 
     def is_needed(self) -> bool:
@@ -129,16 +129,16 @@ class Agent:
             wanted[self._maps.keys] = {**(self._keys_before or {}), **keys}
         return wanted
 
-    def _write(self) -> None:
-        for file, entries in self._wanted().items():
+    def _write(self, wanted: Mapping[Path, dict[str, str]]) -> None:
+        for file, entries in wanted.items():
             if self._written.get(file) != entries:
                 write_whole(file, _text_of(entries))
                 self._written[file] = entries
 
-    def _tell_haproxy(self) -> None:
+    def _tell_haproxy(self, wanted: dict[Path, dict[str, str]]) -> None:
         text = self._configuration.read_text(encoding="utf-8")
         socket = AdminSocket.of(text)
-        pid, wanted = socket.pid(), self._wanted()
+        pid = socket.pid()
         self._pid, self._heard = pid, time.monotonic()
         if self._settings.tls is not None:
             self._certificates.tell(socket, pid)

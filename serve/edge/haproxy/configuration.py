@@ -2,17 +2,15 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from serve.edge.haproxy import access, transport
 from serve.edge.haproxy.access import Maps, Nodes
 from serve.edge.haproxy.settings import EdgeSettings
+from serve.edge.haproxy.templates import template
 from serve.errors import ConfigError
 
 EVERYBODY = EdgeSettings()
 ONE_NODE = Nodes()
-_FOLDER = Path(__file__).parent
 _MARK = "# With what Strata adds: serve/edge/haproxy."
 _MODELS = "/v2/models/"
 _POOLS = "/v2/pools/"
@@ -88,7 +86,7 @@ def with_edge(
     for addition in _ADDITIONS:
         begin, end = _section(lines, addition.section)
         at = end if addition.after is None else _line(lines, begin, end, addition.after) + 1
-        ours = _template(addition.template)
+        ours = template(addition.template)
         lines[at:at] = [line.replace(_POOLS_MAP, str(maps.pools)) for line in ours]
     for replacement in _REPLACEMENTS:
         begin, end = _section(lines, replacement.section)
@@ -114,7 +112,7 @@ def _add_access(lines: list[str], maps: Maps, settings: EdgeSettings, nodes: Nod
     """Add the rules on who may and how much, behind what makes one spelling of each path."""
     begin, end = _section(lines, _FRONTEND)
     at = _line(lines, begin, end, _RULES_GO_HERE)
-    lines[at : at + 1] = access.frontend_lines(settings, maps, nodes, _template)
+    lines[at : at + 1] = access.frontend_lines(settings, maps, nodes)
     begin, end = _section(lines, "global")
     lines[end:end] = access.local_peer(nodes)
     begin, end = _section(lines, "frontend prometheus")
@@ -127,10 +125,10 @@ def _add_transport(lines: list[str], maps: Maps, settings: EdgeSettings) -> None
     begin, end = _section(lines, _FRONTEND)
     at = _line(lines, begin, end, _BIND)
     host = lines[at].split()[1].rpartition(":")[0]
-    redirect = transport.redirect_section(settings.tls, host, lines[begin:end], _template)
+    redirect = transport.redirect_section(settings.tls, host, lines[begin:end])
     if settings.tls is not None:
         lines[at] += transport.bind_options(settings.tls, maps.pools)
-    lines[at + 1 : at + 1] = transport.frontend_lines(settings, _template)
+    lines[at + 1 : at + 1] = transport.frontend_lines(settings)
     begin, end = _section(lines, "global")
     lines[end:end] = transport.global_lines(settings)
     lines += redirect
@@ -208,11 +206,3 @@ def _changed(what: str) -> ConfigError:
         f"the HAProxy configuration that Ray Serve wrote has {what}, so that Strata cannot add to "
         "it; install the version of Ray that Strata pins, or set http.haproxy: false"
     )
-
-
-@cache
-def _template(name: str) -> list[str]:
-    try:
-        return (_FOLDER / name).read_text(encoding="utf-8").splitlines()
-    except OSError as err:
-        raise ConfigError(f"{err.filename} cannot be read; install Strata anew") from err

@@ -5,10 +5,11 @@ finite fields; TLS 1.3 has none that are not good.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from serve.edge.haproxy.settings import Cors, EdgeSettings, Tls
+from serve.edge.haproxy.templates import filled, template
 
 _CIPHERS = ":".join(
     f"ECDHE-{key}-{cipher}"
@@ -19,7 +20,6 @@ _HTTPS = 443
 _ANY_ORIGIN = "*"
 _HEALTH_GOES_HERE = "STRATA_HEALTH"
 _HEALTH = re.compile(r"\s+(?:acl backend_\S+_server_up |(?:acl|http-request) .*\bhealthcheck\b)")
-Template = Callable[[str], list[str]]
 
 
 def certificate_file(beside: Path) -> Path:
@@ -58,16 +58,16 @@ def global_lines(settings: EdgeSettings) -> list[str]:
     return ["    tune.ssl.cachesize 0"] if settings.tls is not None else []
 
 
-def frontend_lines(settings: EdgeSettings, template: Template) -> list[str]:
+def frontend_lines(settings: EdgeSettings) -> list[str]:
     """Return the frontend's first lines, which count for whatever is answered."""
-    lines = _cors_lines(settings.cors, settings, template) if settings.cors else []
+    lines = _cors_lines(settings.cors, settings) if settings.cors else []
     if settings.tls is not None and settings.tls.hsts_max_age_s:
         age = str(settings.tls.hsts_max_age_s)
-        lines += [line.replace("STRATA_HSTS_AGE", age) for line in template("tls.cfg")]
+        lines += [filled(line, {"STRATA_HSTS_AGE": age}) for line in template("tls.cfg")]
     return lines
 
 
-def _cors_lines(cors: Cors, settings: EdgeSettings, template: Template) -> list[str]:
+def _cors_lines(cors: Cors, settings: EdgeSettings) -> list[str]:
     is_any = cors.origins == (_ANY_ORIGIN,)
     allowed = ["-m found"] if is_any else [f"-m str {origin}" for origin in cors.origins]
     named = {
@@ -77,13 +77,11 @@ def _cors_lines(cors: Cors, settings: EdgeSettings, template: Template) -> list[
     }
     return [
         *(f"    acl strata_origin req.fhdr(origin) {origin}" for origin in allowed),
-        *(_with(line, named) for line in template("cors.cfg")),
+        *(filled(line, named) for line in template("cors.cfg")),
     ]
 
 
-def redirect_section(
-    tls: Tls | None, host: str, frontend: Sequence[str], template: Template
-) -> list[str]:
+def redirect_section(tls: Tls | None, host: str, frontend: Sequence[str]) -> list[str]:
     """Return the section that listens in plain HTTP, none where no port is set for it.
 
     `frontend` are the lines of Ray's, of which those that answer health checks are taken.
@@ -95,13 +93,7 @@ def redirect_section(
         "STRATA_REDIRECT_PORT": str(tls.redirect_port),
         "STRATA_PUBLIC_PORT": "" if tls.public_port == _HTTPS else f":{tls.public_port}",
     }
-    lines = [_with(line, named) for line in template("redirect.cfg")]
+    lines = [filled(line, named) for line in template("redirect.cfg")]
     at = next(number for number, line in enumerate(lines) if line.strip() == _HEALTH_GOES_HERE)
     lines[at : at + 1] = [line for line in frontend if _HEALTH.match(line)]
     return lines
-
-
-def _with(line: str, named: dict[str, str]) -> str:
-    for name, value in named.items():
-        line = line.replace(name, value)
-    return line

@@ -106,13 +106,6 @@ def test_a_template_that_ray_changed_is_told_with_what_it_lacks(old, new, what):
     assert "install the version of Ray that Strata pins" in str(refused.value)
 
 
-def test_a_template_file_that_is_missing_is_named(monkeypatch, tmp_path):
-    configuration._template.cache_clear()
-    monkeypatch.setattr(configuration, "_FOLDER", tmp_path)
-    with pytest.raises(ConfigError, match=r"global.cfg cannot be read; install Strata anew"):
-        with_edge(RAYS)
-
-
 GATEWAY = application("gateway", 1, fallback=3)
 DIGITS = application("digits", 1, 2, fallback=3)
 POOL = application("pool-small", 4, fallback=3)
