@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 _TIMEOUT_S = 10.0
 _COMMANDS_AT_ONCE = 200
@@ -15,37 +16,61 @@ _ROW = re.compile(r"0x[0-9a-f]+: key=(.*?) use=\d+.* gpc0=(\d+)")
 _DONE = re.compile(
     r"^(?:Success|Transaction (?:created|updated) for)", re.MULTILINE | re.IGNORECASE
 )
+# What HAProxy ends each answer with, and what it says to each line of what a command is given.
+_PROMPT, _MORE = b"\n> ", b"+ "
 _SOCKET = re.compile(r"^\s+stats socket (\S+) ", re.MULTILINE)
 
 
 class AdminSocket:
-    """Speaks to whichever HAProxy listens at a path. Every method raises OSError if none does."""
+    """A conversation with one HAProxy, which goes on when another one takes over from it.
+
+    HAProxy ends it where it is asked nothing for ten seconds. Every method raises OSError, the
+    constructor if none listens at the path.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.settimeout(_TIMEOUT_S)
+        try:
+            self._connection.connect(str(path))
+            self.ask("prompt")  # without it HAProxy hangs up after its first answer
+        except OSError:
+            self.close()
+            raise
 
     @classmethod
     def of(cls, configuration: str) -> "AdminSocket":
-        """Return the socket that the text of a configuration names."""
+        """Return one with the HAProxy that listens where the text of a configuration says."""
         found = _SOCKET.search(configuration)
         if found is None:
             raise OSError("the configuration names no admin socket")
         return cls(Path(found[1]))
 
-    def ask(self, command: str) -> str:
-        """Return what HAProxy answers to a command, or to several with `;` between them."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_TIMEOUT_S)
-            connection.connect(str(self._path))
-            connection.sendall(f"{command}\n".encode())
-            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    def __enter__(self) -> Self:
+        return self
 
-    def pid(self) -> int:
-        """Return which process answers."""
-        found = re.search(r"^Pid: (\d+)", self.ask("show info"), re.MULTILINE)
-        if found is None:
-            raise OSError("HAProxy does not say which process it is")
-        return int(found[1])
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the conversation."""
+        self._connection.close()
+
+    def ask(self, *commands: str) -> str:
+        """Return what HAProxy answers to commands, all together."""
+        self._connection.sendall(f"{'; '.join(commands)}\n".encode())
+        said = b""
+        while said.count(_PROMPT) < len(commands):
+            more = self._connection.recv(65536)
+            if not more:
+                raise OSError("HAProxy has ended the conversation")
+            said += more
+        return said.replace(_PROMPT, b"\n").replace(_MORE, b"").decode()
+
+    def info(self) -> dict[str, str]:
+        """Return what HAProxy says of itself: Pid, Jobs and the like."""
+        lines = self.ask("show info").splitlines()
+        return dict(line.split(": ", 1) for line in lines if ": " in line)
 
     def entries(self, map_file: Path) -> dict[str, str]:
         """Return what a map has."""
@@ -60,7 +85,7 @@ class AdminSocket:
         has = self.entries(map_file)
         commands = list(_changes(map_file, has, wanted))
         for at in range(0, len(commands), _COMMANDS_AT_ONCE):
-            said = self.ask("; ".join(commands[at : at + _COMMANDS_AT_ONCE])).strip()
+            said = self.ask(*commands[at : at + _COMMANDS_AT_ONCE]).strip()
             if said:
                 raise OSError(f"HAProxy does not change {map_file}: {said[:200]}")
 

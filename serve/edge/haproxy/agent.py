@@ -24,6 +24,7 @@ from serve.edge.haproxy.agent_metrics import AgentMetrics, serve_metrics
 from serve.edge.haproxy.agent_start import ready_file
 from serve.edge.haproxy.certificate_keeper import CertificateKeeper
 from serve.edge.haproxy.configuration import gateway_addresses
+from serve.edge.haproxy.processes import Processes
 from serve.edge.haproxy.settings import SECRET_VARIABLE, read_settings
 from serve.edge.haproxy.whole_files import write_whole
 from serve.edge.keys import Key, parse_keys
@@ -54,7 +55,8 @@ class Agent:
         self._said = ""
         self._pid = 0
         self._written: dict[Path, dict[str, str]] = {}
-        self._pushed: tuple[int, dict[Path, dict[str, str]]] | None = None
+        self._processes = Processes()
+        self._pushed: dict[int, dict[Path, dict[str, str]] | None] = {}
         self._heard = time.monotonic()
 
     def look(self) -> None:
@@ -136,19 +138,24 @@ class Agent:
                 self._written[file] = entries
 
     def _tell_haproxy(self, wanted: dict[Path, dict[str, str]]) -> None:
-        text = self._configuration.read_text(encoding="utf-8")
-        socket = AdminSocket.of(text)
-        pid = socket.pid()
+        (pid, socket), *before = self._processes.look(self._configuration.read_text())
         self._pid, self._heard = pid, time.monotonic()
         if self._settings.tls is not None:
             self._certificates.tell(socket, pid)
         if not self._settings.has_access:
             return
-        if self._pushed != (pid, wanted):
+        self._push(pid, socket, wanted)
+        for old_pid, old_socket in before:
+            with suppress(OSError):  # it ends, or began without these maps
+                self._push(old_pid, old_socket, wanted)
+        self._pushed = {each: self._pushed.get(each) for each in (pid, *dict(before))}
+        self._metrics.show_refusals(pid, socket.counts("strata_refused"))
+
+    def _push(self, pid: int, socket: AdminSocket, wanted: dict[Path, dict[str, str]]) -> None:
+        if self._pushed.get(pid) != wanted:
             for file, entries in wanted.items():
                 socket.make(file, entries)
-            self._pushed = (pid, wanted)
-        self._metrics.show_refusals(pid, socket.counts("strata_refused"))
+            self._pushed[pid] = wanted
 
     def _ask_for_a_restart(self) -> bool:
         """Have this HAProxy started anew with the settings as they are; tell whether it worked."""

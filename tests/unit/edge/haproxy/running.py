@@ -60,6 +60,7 @@ class Edge:
         self.context = context
         self.port, self.stats_port, self.metrics_port = free_port(), free_port(), free_port()
         self._folder, self._idle_s = folder, idle_s
+        self._processes: list[subprocess.Popen[bytes]] = []
         self.path = write(
             folder,
             *backends,
@@ -81,23 +82,38 @@ class Edge:
         return self
 
     def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def _start(self, *arguments: str) -> None:
         settings = {
             "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(self._idle_s),
             "STRATA_HAPROXY_METRICS_HOST": "127.0.0.1",
             **self._environment,
         }
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [*_LAUNCH, "-db", "-f", str(self.path)], stderr=log, env={**os.environ, **settings}
-            )
-        return self
+        command = [*_LAUNCH, "-db", "-f", str(self.path), *arguments]
+        with (self._folder / "log").open("ab") as log:
+            process = subprocess.Popen(command, stderr=log, env={**os.environ, **settings})
+        self._processes.append(process)
+
+    def reload(self) -> subprocess.Popen[bytes]:
+        """Start another HAProxy that takes over, as Ray does; return the one before."""
+        before = self._processes[-1]
+        self._start("-sf", str(before.pid))
+        return before
+
+    @property
+    def pid(self) -> int:
+        """The process that listens, or is about to."""
+        return self._processes[-1].pid
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        for process in self._processes:
+            process.kill()
+            process.wait()
 
     def is_up(self) -> bool:
-        if self._process.poll() is not None:
+        if self._processes[-1].poll() is not None:
             raise AssertionError((self._folder / "log").read_text())
         with suppress(OSError):
             return self.ask("/-/healthz").status > 0
@@ -111,8 +127,8 @@ class Edge:
 
     def has_peers(self, number: int) -> bool:
         """Tell whether so many other HAProxys hand on what they count."""
-        told = AdminSocket.of(self.path.read_text()).ask("show peers")
-        return told.count("last_status=ESTA") >= number
+        with AdminSocket.of(self.path.read_text()) as socket:
+            return socket.ask("show peers").count("last_status=ESTA") >= number
 
     def connect(self) -> socket:
         plain = create_connection(("127.0.0.1", self.port), timeout=60)

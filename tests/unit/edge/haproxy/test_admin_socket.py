@@ -20,22 +20,31 @@ def edge(tmp_path_factory, eventually):
 
 
 def test_a_map_is_made_what_is_wanted(edge):
-    socket, pools = AdminSocket.of(edge.path.read_text()), Maps.beside(edge.path).pools
+    pools = Maps.beside(edge.path).pools
     many = {f"model-{number}": f"pool|{number}" for number in range(1000)}
     changed = {**many, "model-7": "another", "new": "one"}
     del changed["model-8"]
-    for wanted in (many, changed, {}):
-        socket.make(pools, wanted)
-        assert socket.entries(pools) == wanted
+    with AdminSocket.of(edge.path.read_text()) as socket:
+        for wanted in (many, changed, {}):
+            socket.make(pools, wanted)
+            assert socket.entries(pools) == wanted
 
 
 def test_it_says_which_process_it_is_of(edge):
-    pid = AdminSocket.of(edge.path.read_text()).pid()
+    with AdminSocket.of(edge.path.read_text()) as socket:
+        pid = socket.info()["Pid"]
     assert b"haproxy" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_table_without_rows_has_no_counts(edge):
-    assert AdminSocket.of(edge.path.read_text()).counts("strata_refused") == {}
+    with AdminSocket.of(edge.path.read_text()) as socket:
+        assert socket.counts("strata_refused") == {}
+
+
+def test_a_conversation_that_ended_is_an_error(edge):
+    socket = AdminSocket.of(edge.path.read_text())
+    with socket, pytest.raises(OSError, match="ended the conversation"):
+        socket.ask("quit")
 
 
 def test_a_certificate_is_replaced_or_told_why_not_and_then_stays(tmp_path, eventually):
@@ -64,6 +73,6 @@ def shown(edge):
 
 def test_where_nobody_listens_there_is_an_error(tmp_path):
     with pytest.raises(OSError, match="No such file"):
-        AdminSocket(tmp_path / "none.sock").pid()
+        AdminSocket(tmp_path / "none.sock")
     with pytest.raises(OSError, match="names no admin socket"):
         AdminSocket.of("global\n")
