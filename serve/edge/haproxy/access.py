@@ -13,6 +13,7 @@ from pathlib import Path
 from serve.edge.haproxy.settings import EdgeSettings
 from serve.edge.haproxy.templates import filled, template
 
+REFUSED = "strata_refused"  # the backend of what is refused, and its table of why
 METRICS_PATH = "/metrics/access"  # of HAProxy's metrics port: what its agent counts
 _LOOPBACK = "127.0.0.1"
 
@@ -32,24 +33,29 @@ class _Counted:
 
 
 _COUNTED = (
-    _Counted("0", "var(txn.strata_tenant)", "str(*)", "strata_tenants", "requests"),
+    _Counted(
+        "0",
+        "var(txn.strata_tenant) if strata_of_model !strata_own !strata_is_refused",
+        "str(*)",
+        "strata_tenants",
+        "requests",
+    ),
     _Counted(
         "1",
-        "var(txn.strata_tenant),concat(/,txn.strata_model)",
+        "var(txn.strata_counted_0),concat(/,txn.strata_model)",
         "str(*),concat(/,txn.strata_model)",
         "strata_models",
         "model-requests",
     ),
 )
+# Some paths Ray has answered before a backend is chosen; this is none of them.
+_REFUSE = "    http-request set-path /strata/refused if strata_is_refused"
 _SC = re.compile(r"(?<=_)SC\b|(?<=sc)SC\b|(?<=\()SC(?=\))")
 _OTHER_NODES = "STRATA_OTHER_NODES"
-_OF_MODEL = (
-    "    http-request set-var-fmt(txn.strata_of) ' of the model %[var(txn.strata_model)]' if"
-    " strata_quota_1 { var(txn.strata_refused) -m found }"
-)
 _ACLS = (
     "    acl strata_of_model var(txn.strata_model) -m len gt 0",
     "    acl strata_own var(txn.strata_grant),field(2,|) -m str own",
+    "    acl strata_is_refused var(txn.strata_refused) -m found",
 )
 
 
@@ -108,9 +114,8 @@ def frontend_lines(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str
         *_ACLS,
         *template(who),
         *(line for counted in _COUNTED for line in _quota_lines(counted, nodes)),
-        _OF_MODEL,
-        *template("refusals.cfg"),
         *(_filled(line, each, nodes) for each in _COUNTED for line in template("told.cfg")),
+        _REFUSE,
     ]
     named = {
         "STRATA_KEYS_MAP": str(maps.keys),
@@ -137,6 +142,11 @@ def _filled(line: str, counted: _Counted, nodes: Nodes) -> str:
     return filled(_SC.sub(counted.sc, line), named)
 
 
+def choice(settings: EdgeSettings) -> list[str]:
+    """Return the rule by which what is refused goes where it is told so, ahead of all others."""
+    return [f"    use_backend {REFUSED} if strata_is_refused"] if settings.has_access else []
+
+
 def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
     """Return the sections of the agent, the tables, and of the peers that hand these on."""
     agent = [
@@ -150,8 +160,8 @@ def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
     shared = bool(nodes.others) and nodes.port is not None
     lines = [
         *agent,
-        "backend strata_refused",
-        "    stick-table type string len 96 size 10k expire 1h store gpc0",
+        f"backend {REFUSED}",
+        *template("refusals.cfg"),
     ]
     for counted in _COUNTED:
         for node in (nodes.here, *nodes.others):

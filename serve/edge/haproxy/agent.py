@@ -18,7 +18,7 @@ from pathlib import Path
 import requests
 
 from serve.edge.haproxy import grants
-from serve.edge.haproxy.access import Maps
+from serve.edge.haproxy.access import REFUSED, Maps
 from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.agent_metrics import AgentMetrics, serve_metrics
 from serve.edge.haproxy.agent_start import ready_file
@@ -49,11 +49,14 @@ class Agent:
         self._settings = read_settings()
         self._tls = self._settings.tls
         self._keys: tuple[Key, ...] = ()
+        self._ends: list[datetime] = []
         self._keys_seen: object = None
         # What the one before this agent wrote, until the keys can be read.
         self._keys_before: dict[str, str] | None = _entries_in(self._maps.keys)
         self._said = ""
         self._pid = 0
+        self._made: dict[Path, dict[str, str]] = {}
+        self._made_of: object = None
         self._written: dict[Path, dict[str, str]] = {}
         self._processes = Processes()
         self._pushed: dict[int, dict[Path, dict[str, str]] | None] = {}
@@ -64,11 +67,11 @@ class Agent:
         self._look_at_settings()
         self._look_at_keys()
         self._certificates.look(self._tls, datetime.now(UTC))
-        wanted = self._wanted() if self._settings.has_access else {}
+        wanted = self._wanted()
         self._write(wanted)
         with suppress(OSError):  # none runs yet, or one takes over from another
             self._tell_haproxy(wanted)
-        self._metrics.show_keys(self._keys, datetime.now(UTC))
+        self._metrics.show_keys(len(self._keys), self._ends, datetime.now(UTC))
 
     def is_needed(self) -> bool:
         """Tell whether there is something to look after, and an HAProxy or soon will be."""
@@ -91,7 +94,7 @@ class Agent:
     def _look_at_keys(self) -> None:
         file = self._settings.keys
         if file is None:
-            self._keys, self._keys_seen = (), None
+            self._keys, self._ends, self._keys_seen = (), [], None
             self._metrics.keys_are_good(True)
             return
         try:
@@ -109,6 +112,7 @@ class Agent:
         self._log_changes(keys)
         self._metrics.keys_are_good(True)
         self._keys, self._keys_seen, self._keys_before = keys, seen, None
+        self._ends = sorted(key.expires for key in keys if key.expires)
 
     def _say(self, problem: str) -> None:
         """Log a problem, once as long as it lasts."""
@@ -124,6 +128,15 @@ class Agent:
                 log.info("key %s: %s", name, word)
 
     def _wanted(self) -> dict[Path, dict[str, str]]:
+        """Return what each map is to have: the same object as long as nothing changes."""
+        made_of = (self._settings, self._keys, self._keys_before)
+        if self._made_of != made_of:
+            self._made_of, self._made = made_of, self._make_maps()
+        return self._made
+
+    def _make_maps(self) -> dict[Path, dict[str, str]]:
+        if not self._settings.has_access:
+            return {}
         wanted = {self._maps.quotas: grants.of_quotas(self._settings.quotas)}
         # An HAProxy that still asks for keys, when it need not any more, goes on with those it has.
         if self._settings.keys is not None:
@@ -133,7 +146,7 @@ class Agent:
 
     def _write(self, wanted: Mapping[Path, dict[str, str]]) -> None:
         for file, entries in wanted.items():
-            if self._written.get(file) != entries:
+            if self._written.get(file) is not entries:
                 write_whole(file, _text_of(entries))
                 self._written[file] = entries
 
@@ -149,10 +162,10 @@ class Agent:
             with suppress(OSError):  # it ends, or began without these maps
                 self._push(old_pid, old_socket, wanted)
         self._pushed = {each: self._pushed.get(each) for each in (pid, *dict(before))}
-        self._metrics.show_refusals(pid, socket.counts("strata_refused"))
+        self._metrics.show_refusals(pid, socket.counts(REFUSED))
 
     def _push(self, pid: int, socket: AdminSocket, wanted: dict[Path, dict[str, str]]) -> None:
-        if self._pushed.get(pid) != wanted:
+        if self._pushed.get(pid) is not wanted:
             for file, entries in wanted.items():
                 socket.make(file, entries)
             self._pushed[pid] = wanted

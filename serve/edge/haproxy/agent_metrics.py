@@ -5,7 +5,8 @@ They are no metrics of Ray's: neither HAProxy nor its agent is a process of Ray'
 
 import socketserver
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,6 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, MetricsHandler
 
 from serve.edge.haproxy.access import metrics_socket
-from serve.edge.keys import Key
 
 _SOON = timedelta(days=7)
 # A tenant that nobody has to prove may have any name.
@@ -101,13 +101,15 @@ class AgentMetrics:
         """Say when the certificate that is in use is over."""
         self._certificate_expires.labels(name).set(expires.timestamp())
 
-    def show_keys(self, keys: Collection[Key], now: datetime) -> None:
-        """Count the keys that count, that will soon be over, and that are over."""
-        over = [key for key in keys if key.is_over(now)]
-        soon = [key for key in keys if key.is_over(now + _SOON)]
-        self._keys.labels("valid").set(len(keys) - len(over))
-        self._keys.labels("expiring").set(len(soon) - len(over))
-        self._keys.labels("expired").set(len(over))
+    def show_keys(self, number: int, ends: Sequence[datetime], now: datetime) -> None:
+        """Count the keys that count, that will soon be over, and that are over.
+
+        `ends` are the times, in order, at which those of the keys are over that ever are.
+        """
+        over, soon = bisect_right(ends, now), bisect_right(ends, now + _SOON)
+        self._keys.labels("valid").set(number - over)
+        self._keys.labels("expiring").set(soon - over)
+        self._keys.labels("expired").set(over)
 
     def show_refusals(self, pid: int, counts: Mapping[str, int]) -> None:
         """Add what a process of HAProxy refused since it was last asked; `reason|tenant` counts."""

@@ -104,7 +104,7 @@ def with_edge(
     if not choices:
         raise _changed(f"no choice of a backend in '{_FRONTEND}'")
     at = choices[0]
-    lines[at:at] = _choices(lines[begin:end], lines)
+    lines[at:at] = [*access.choice(settings), *_choices(lines[begin:end], lines)]
     return "\n".join([_MARK, *lines]) + "\n"
 
 

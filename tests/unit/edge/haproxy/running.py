@@ -98,14 +98,14 @@ class Edge:
 
     def reload(self) -> subprocess.Popen[bytes]:
         """Start another HAProxy that takes over, as Ray does; return the one before."""
-        before = self._processes[-1]
+        before = self.process
         self._start("-sf", str(before.pid))
         return before
 
     @property
-    def pid(self) -> int:
-        """The process that listens, or is about to."""
-        return self._processes[-1].pid
+    def process(self) -> subprocess.Popen[bytes]:
+        """The one that listens, or is about to."""
+        return self._processes[-1]
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
@@ -113,7 +113,7 @@ class Edge:
             process.wait()
 
     def is_up(self) -> bool:
-        if self._processes[-1].poll() is not None:
+        if self.process.poll() is not None:
             raise AssertionError((self._folder / "log").read_text())
         with suppress(OSError):
             return self.ask("/-/healthz").status > 0

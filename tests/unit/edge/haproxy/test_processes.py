@@ -51,7 +51,7 @@ def test_a_key_that_is_revoked_after_a_reload_is_so_on_connections_from_before(
     with edge.connect() as kept:
         assert ask_again(kept) not in (0, 401)
         edge.reload()
-        eventually(lambda: listening(edge) == edge.pid)
+        eventually(lambda: listening(edge) == edge.process.pid)
         keys.write_text(dump_keys([]))
         agent.look()
         assert ask_again(kept) == 401
@@ -59,15 +59,15 @@ def test_a_key_that_is_revoked_after_a_reload_is_so_on_connections_from_before(
 
 def test_one_that_was_replaced_is_let_go_with_its_last_connection(edge, eventually):
     processes = Processes()
-    before = edge.pid
+    before = edge.process.pid
     assert pids(processes, edge) == [before]
     with edge.connect() as kept:
         assert ask_again(kept) > 0
         replaced = edge.reload()
-        eventually(lambda: listening(edge) == edge.pid)
-        assert pids(processes, edge) == [edge.pid, before]
-        assert pids(processes, edge) == [edge.pid, before]
-    eventually(lambda: pids(processes, edge) == [edge.pid])
+        eventually(lambda: listening(edge) == edge.process.pid)
+        assert pids(processes, edge) == [edge.process.pid, before]
+        assert pids(processes, edge) == [edge.process.pid, before]
+    eventually(lambda: pids(processes, edge) == [edge.process.pid])
     eventually(lambda: replaced.poll() is not None)
 
 
@@ -77,10 +77,10 @@ def test_one_that_is_killed_is_forgotten(edge, eventually):
     with edge.connect() as kept:
         assert ask_again(kept) > 0
         replaced = edge.reload()
-        eventually(lambda: listening(edge) == edge.pid)
+        eventually(lambda: listening(edge) == edge.process.pid)
         replaced.kill()
         replaced.wait()
-        assert pids(processes, edge) == [edge.pid]
+        assert pids(processes, edge) == [edge.process.pid]
 
 
 def test_where_none_listens_there_is_an_error(tmp_path):

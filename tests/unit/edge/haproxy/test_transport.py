@@ -232,7 +232,7 @@ def told_end(edge):
 def test_without_a_certificate_that_can_be_used_it_does_not_start(backends, tmp_path, pair, said):
     tls = Tls(*pair.write(tmp_path))
     with Edge(tmp_path, *backends, access=EdgeSettings(tls=tls)) as edge:
-        assert edge._process.wait(60) == 1
+        assert edge.process.wait(60) == 1
     log = (tmp_path / "log").read_text()
     assert "strata-haproxy: HAProxy has no certificate" in log
     assert "http.tls." in log
