@@ -3,10 +3,15 @@
 The load that it bears is what it answers to some clients who wait for their responses. Then it gets
 four fifths of that, and twice of it, by clients who do not wait; both take turns. What counts is by
 how much those who are let in wait longer, and how soon the others know.
+
+The replica has a core of its own, unless `--together`: a loader and an HAProxy that want its core
+more the more they send would be measured with it.
 """
 
 import asyncio
 import json
+import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +21,7 @@ import typer
 
 from bench.command import run
 from bench.open_load import Sent, send
+from bench.peers.processes import command_of, descendants
 from bench.workload import PORTS, blank_images, v2_binary
 from serve.cli.printing import err, out, print_table
 from serve.config.file import load
@@ -49,6 +55,9 @@ def bench(
     model: Annotated[str, typer.Option(help="Model of images of digits.")] = "digits-large",
     seconds: Annotated[int, typer.Option(min=2, help="Seconds of load for each turn.")] = 10,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each load.")] = 3,
+    together: Annotated[
+        bool, typer.Option("--together", help="Let everything use every core.")
+    ] = False,
     connections: Annotated[int, typer.Option(min=64, help="Connections of the load.")] = 512,
     config: Annotated[Path, typer.Option(help="File of the repository that has the model.")] = Path(
         "strata.yaml"
@@ -65,6 +74,8 @@ def bench(
         platform.start()
         platform.wait_ready(600)
         platform.require_ingress()
+        if not together:
+            set_apart(f"ServeReplica:{model}:")
         url = f"http://127.0.0.1:{PORTS['http']}/v2/models/{model}/infer"
         figures = asyncio.run(_measured(url, seconds, rounds, connections))
     print_table(("FIGURE", "", "MUST"), rows(figures))
@@ -83,6 +94,16 @@ def overload_config(repository: Path, model: str) -> Config:
             "models": [{"name": model, "limits": {"max_queue_wait_s": 0.25}}],
         }
     )
+
+
+def set_apart(named: str) -> None:
+    """Give a process of ours its own core, the first, and us and our others the rest of them."""
+    first, *rest = sorted(os.sched_getaffinity(0))
+    for pid in (os.getpid(), *(process.pid for process in descendants(os.getpid()))):
+        cores = [first] if named in command_of(pid) else rest
+        with suppress(OSError):  # it has ended
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 async def _measured(url: str, seconds: int, rounds: int, connections: int) -> Figures:
