@@ -90,15 +90,28 @@ def test_http_2_is_offered_and_its_requests_are_asked_for_their_key(start, tls, 
     assert status_by_http_2(edge, "/v2/health/live") == b"200"
 
 
-def status_by_http_2(edge, path, key=""):
+def test_a_websocket_by_http_2_is_refused_whoever_asks(start, tls, tmp_path):
+    (tmp_path / "keys.json").write_text(dump_keys([new_key(SECRET, "web")]))
+    edge = start(tls=tls, keys=tmp_path / "keys.json")
+    edge.context.set_alpn_protocols(["h2", "http/1.1"])
+    for key in ("", SECRET):
+        assert status_by_http_2(edge, "/v2/models/m", key, websocket=True) == b"400"
+    assert status_by_http_2(edge, "/v2/models/m", SECRET) == b"200"
+
+
+def status_by_http_2(edge, path, key="", *, websocket=False):
     """Return the status of a response by HTTP/2 (RFC 9113, RFC 7541), whose headers are literal."""
 
     def literal(name, text):
         return b"\x00" + bytes([len(name)]) + name + bytes([len(text)]) + text
 
-    block = b"\x82\x87" + literal(b":path", path.encode()) + literal(b":authority", b"localhost")
+    block = literal(b":method", b"CONNECT") if websocket else b"\x82"  # GET
+    block += literal(b":protocol", b"websocket") if websocket else b""  # RFC 8441
+    block += b"\x87" + literal(b":path", path.encode()) + literal(b":authority", b"localhost")
+    block += literal(b"sec-websocket-version", b"13") if websocket else b""
     block += literal(b"x-api-key", key.encode()) if key else b""
-    frame = len(block).to_bytes(3, "big") + b"\x01\x05\x00\x00\x00\x01" + block
+    flags = b"\x04" if websocket else b"\x05"  # what follows a request for a WebSocket is its own
+    frame = len(block).to_bytes(3, "big") + b"\x01" + flags + b"\x00\x00\x00\x01" + block
     with edge.connect() as connection:
         assert connection.selected_alpn_protocol() == "h2"
         connection.sendall(
