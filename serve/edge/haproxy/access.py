@@ -51,6 +51,8 @@ _COUNTED = (
 # Some paths Ray has answered before a backend is chosen; this is none of them.
 _REFUSE = "    http-request set-path /strata/refused if strata_is_refused"
 _SC = re.compile(r"(?<=_)SC\b|(?<=sc)SC\b|(?<=\()SC(?=\))")
+_PEERS = "peers strata"
+_TRACKED = re.compile(r"^    http-request track-sc\d \S+ table (\S+) ", re.MULTILINE)
 _OTHER_NODES = "STRATA_OTHER_NODES"
 _ACLS = (
     "    acl strata_of_model var(txn.strata_model) -m len gt 0",
@@ -142,6 +144,11 @@ def _filled(line: str, counted: _Counted, nodes: Nodes) -> str:
     return filled(_SC.sub(counted.sc, line), named)
 
 
+def shared_tables(configuration: str) -> list[str]:
+    """Return the tables in which this node counts for the others, too; none where it is alone."""
+    return _TRACKED.findall(configuration) if f"\n{_PEERS}\n" in configuration else []
+
+
 def choice(settings: EdgeSettings) -> list[str]:
     """Return the rule by which what is refused goes where it is told so, ahead of all others."""
     return [f"    use_backend {REFUSED} if strata_is_refused"] if settings.has_access else []
@@ -171,7 +178,7 @@ def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
                 " store gpc0,gpc0_rate(1s),gpt0,conn_cur" + (" peers strata" if shared else ""),
             ]
     if shared:
-        lines.append("peers strata")
+        lines.append(_PEERS)
         everybody = (nodes.here, *nodes.others)
         lines += [f"    peer {_named(node)} {node}:{nodes.port}" for node in everybody]
     return lines

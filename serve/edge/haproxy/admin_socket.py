@@ -13,6 +13,9 @@ _TIMEOUT_S = 10.0
 _COMMANDS_AT_ONCE = 200
 _ENTRY = re.compile(r"0x[0-9a-f]+ (\S+) (.*)")
 _ROW = re.compile(r"0x[0-9a-f]+: key=(.*?) use=\d+.* gpc0=(\d+)")
+_AT_ONCE = re.compile(
+    r"0x[0-9a-f]+: key=(?P<key>\S+) .* gpt0=(?P<told>\d+) .* conn_cur=(?P<are>\d+)"
+)
 _DONE = re.compile(
     r"^(?:Success|Transaction (?:created|updated) for)", re.MULTILINE | re.IGNORECASE
 )
@@ -103,6 +106,17 @@ class AdminSocket:
                 self.ask(f"abort ssl {kind} {file}")
                 return " ".join(said.split())
         return ""
+
+    def settle(self, table: str) -> None:
+        """Have the tag gpt0 of each key of a stick table be how many requests it has under way.
+
+        The rules set it as requests come and go. Where responses overlap the last of them cannot
+        know that it is, and leaves some.
+        """
+        for line in self.ask(f"show table {table} data.gpt0 gt 0").splitlines():
+            found = _AT_ONCE.match(line)
+            if found and found["told"] != found["are"]:
+                self.ask(f"set table {table} key {found['key']} data.gpt0 {found['are']}")
 
     def counts(self, table: str) -> dict[str, int]:
         """Return the counter gpc0 of each key of a stick table."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import requests
 
 from serve.edge.haproxy import grants
-from serve.edge.haproxy.access import REFUSED, Maps
+from serve.edge.haproxy.access import REFUSED, Maps, shared_tables
 from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.agent_metrics import AgentMetrics, serve_metrics
 from serve.edge.haproxy.agent_start import ready_file
@@ -151,7 +151,8 @@ class Agent:
                 self._written[file] = entries
 
     def _tell_haproxy(self, wanted: dict[Path, dict[str, str]]) -> None:
-        (pid, socket), *before = self._processes.look(self._configuration.read_text())
+        text = self._configuration.read_text(encoding="utf-8")
+        (pid, socket), *before = self._processes.look(text)
         self._pid, self._heard = pid, time.monotonic()
         if self._settings.tls is not None:
             self._certificates.tell(socket, pid)
@@ -162,6 +163,8 @@ class Agent:
             with suppress(OSError):  # it ends, or began without these maps
                 self._push(old_pid, old_socket, wanted)
         self._pushed = {each: self._pushed.get(each) for each in (pid, *dict(before))}
+        for table in shared_tables(text):
+            socket.settle(table)
         self._metrics.show_refusals(pid, socket.counts(REFUSED))
 
     def _push(self, pid: int, socket: AdminSocket, wanted: dict[Path, dict[str, str]]) -> None:

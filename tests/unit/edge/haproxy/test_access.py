@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +11,11 @@ import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from ray.serve._private.haproxy import BackendConfig, ServerConfig
 
-from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
+from serve.edge.haproxy.access import shared_tables
+from serve.edge.haproxy.admin_socket import AdminSocket
+from serve.edge.haproxy.agent import Agent
+from serve.edge.haproxy.agent_metrics import AgentMetrics
+from serve.edge.haproxy.settings import SETTINGS_VARIABLE, EdgeSettings, RequestQuota
 from serve.edge.keys import dump_keys, new_key, new_secret, sha256_of
 from serve.edge.middleware import OnlyThroughTheEdge
 from tests.integration.conftest import free_port
@@ -434,25 +438,47 @@ def far(node, port):
     )
 
 
-def test_three_nodes_count_together(backends, tmp_path, eventually):
-    nodes = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+TENANTS_HERE, MODELS_HERE = "strata_tenants_127_0_0_2", "strata_models_127_0_0_2"
+
+
+@contextmanager
+def nodes_of(number, backends, folder, eventually, *quotas):
+    """Yield an HAProxy for each of some nodes, which tell each other what they count."""
+    nodes = [f"127.0.0.{2 + each}" for each in range(number)]
     port = free_port()
-    keys = tmp_path / "keys.json"
+    keys = folder / "keys.json"
     keys.write_text(keys_of())
-    access = EdgeSettings(keys=keys, quotas=(quota("web", rate=30),))
+    access = EdgeSettings(keys=keys, quotas=quotas)
     replica = Echo("far")
     with ExitStack() as stack:
         edges = []
         for node in nodes:
-            folder = tmp_path / node
-            folder.mkdir()
+            (folder / node).mkdir()
             others = [far(other, replica.server_port) for other in nodes if other != node]
             environment = {"STRATA_NODE_ADDRESS": node, "STRATA_PEERS_PORT": str(port)}
-            edge = Edge(folder, *backends, *others, access=access, environment=environment)
+            edge = Edge(folder / node, *backends, *others, access=access, environment=environment)
             edges.append(stack.enter_context(edge))
         for edge in edges:
             eventually(edge.is_up)
-            eventually(lambda edge=edge: edge.has_peers(2))
+            eventually(lambda edge=edge: edge.has_peers(number - 1))
+        yield edges
+
+
+def test_what_overlapping_responses_left_counted_is_mended(
+    backends, tmp_path, eventually, monkeypatch
+):
+    with nodes_of(2, backends, tmp_path, eventually, quota("web", at_once=1)) as (here, there):
+        assert shared_tables(here.path.read_text()) == [TENANTS_HERE, MODELS_HERE]
+        with AdminSocket.of(here.path.read_text()) as socket:
+            socket.ask(f"set table {TENANTS_HERE} key web data.gpt0 5")
+            monkeypatch.setenv(SETTINGS_VARIABLE, str(here.settings))
+            Agent(here.path, AgentMetrics()).look()
+            assert "key=web" not in socket.ask(f"show table {TENANTS_HERE} data.gpt0 gt 0")
+        eventually(lambda: there.ask("/v2/models/m", **bearer("web")).status == 200)
+
+
+def test_three_nodes_count_together(backends, tmp_path, eventually):
+    with nodes_of(3, backends, tmp_path, eventually, quota("web", rate=30)) as edges:
         began = time.monotonic()
         passed = sum(
             edges[number % 3].ask("/v2/models/m", **bearer("web")).status == 200

@@ -1,5 +1,6 @@
 """The maps, tables and certificates of an HAProxy that runs."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_it_says_which_process_it_is_of(edge):
 def test_a_table_without_rows_has_no_counts(edge):
     with AdminSocket.of(edge.path.read_text()) as socket:
         assert socket.counts("strata_refused") == {}
+
+
+def test_what_a_table_says_of_requests_under_way_is_made_true(edge):
+    (table,) = re.findall(r"^backend (strata_tenants_\S+)", edge.path.read_text(), re.MULTILINE)
+    with AdminSocket.of(edge.path.read_text()) as socket:
+        for key in ("web", "lab"):
+            socket.ask(f"set table {table} key {key} data.gpt0 3")
+        assert socket.ask(f"show table {table} data.gpt0 gt 0").count("key=") == 2
+        socket.settle(table)
+        assert socket.ask(f"show table {table} data.gpt0 gt 0").count("key=") == 0
+        assert socket.ask(f"show table {table}").count("gpt0=0") == 2
 
 
 def test_a_conversation_that_ended_is_an_error(edge):
