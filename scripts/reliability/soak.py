@@ -51,9 +51,8 @@ def bench(
     """Load a platform for long, and tell what of it grows."""
     output.mkdir(parents=True, exist_ok=True)
     with local(Path(load(config).repository.root), output / "soak-haproxy.log") as platform:
-        soak = _Soak(platform, minutes * 60)
+        soak = _Soak(platform, minutes * 60, output / "soak.json")
         told = asyncio.run(soak.run(share, version_s, kill_s, sample_s))
-    (output / "soak.json").write_text(json.dumps(soak.samples, indent=1))
     from reliability.picture import draw
 
     draw(soak.samples, output / "soak.png")
@@ -86,13 +85,16 @@ def verdicts(samples: Samples) -> list[tuple[str, str, str, str]]:
 
 
 class _Soak:
-    """A load with events and samples; `samples` has seconds since the start with their figures."""
+    """A load with events and samples; `samples` has seconds since the start with their figures.
 
-    def __init__(self, platform: Local, seconds: float) -> None:
+    They are kept in a file as they come.
+    """
+
+    def __init__(self, platform: Local, seconds: float, kept: Path) -> None:
         self.samples: Samples = []
         self.failed: Counter[str] = Counter()
         self._sent = 0
-        self._platform, self._seconds = platform, seconds
+        self._platform, self._seconds, self._kept = platform, seconds, kept
         self._events: dict[str, int] = {}
 
     async def run(self, share: float, version_s: float, kill_s: float, sample_s: float) -> str:
@@ -143,7 +145,14 @@ class _Soak:
                 err.print(f"{what}: {error}", markup=False)
 
     def _sample(self) -> None:
-        self.samples.append((time.monotonic() - self._began, sample(self._platform)))
+        passed_s = time.monotonic() - self._began
+        self.samples.append((passed_s, sample(self._platform)))
+        self._kept.write_text(json.dumps(self.samples, indent=1))
+        failed = failed_text(self.failed)
+        err.print(
+            f"[dim]minute {passed_s / 60:.0f} of {self._seconds / 60:.0f}: {self._sent:,} sent, "
+            f"{failed} failed[/dim]"
+        )
 
 
 if __name__ == "__main__":
