@@ -13,6 +13,7 @@ from typing import Any
 from chart_values import Value, read_values, schema_of
 
 from serve.config.schema import Config, Http, Model, json_schema
+from serve.config.transport import ANY_ORIGIN, Cors, Tls
 from serve.deploy.applications import deploy_config
 from serve.deploy.environment import ray_environment
 from serve.deploy.monitoring import ACCESS_KEPT, HAPROXY_KEPT, HAPROXY_SCOPES
@@ -23,6 +24,7 @@ CHART = ROOT / "helm" / "strata"
 # KubeRay asks for 65536 files; where a container may open fewer, HAProxy must start all the same.
 _OPEN_FILES = 16384
 _PROGRAMS = Path("/opt/strata/bin")  # of the image
+_FILES_OF_A_MACHINE = {"certificate", "key"}  # of http.tls, which a Secret stands for
 _README = """\
 # strata
 
@@ -66,6 +68,10 @@ def _defaults() -> dict[str, Any]:
     return {
         "ray_version": _ray_version(),
         "config": Config().model_dump(mode="json", exclude_none=True),
+        "tls": Tls(certificate="-", key="-").model_dump(
+            mode="json", exclude=_FILES_OF_A_MACHINE, exclude_none=True
+        ),
+        "cors": Cors(origins=(ANY_ORIGIN,)).model_dump(mode="json", exclude={"origins"}),
         "served": served,
         "deploy": skeleton,
         "application": deploy_config(Config(models=(model,)))["applications"][-1],
@@ -107,6 +113,8 @@ def _environments() -> dict[str, dict[str, str]]:
 def _values_schema(values: list[Value]) -> dict[str, Any]:
     """Return the schema of the values; the chart's validator reads draft 7."""
     config = _draft7(json_schema())
+    tls = config["definitions"]["Tls"]
+    tls["required"] = [key for key in tls["required"] if key not in _FILES_OF_A_MACHINE]
     own = [value for value in values if value.path[0] not in config["properties"]]
     worker = schema_of([value for value in own if value.path[0] == "worker"])["worker"]
     group = {

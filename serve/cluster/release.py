@@ -17,6 +17,8 @@ from serve.cluster.snapshot import application_states
 from serve.deploy.application_status import ApplicationState, read_state
 
 _DEFAULT_PORT = 8000
+_PORT = "serve"  # its name in the Service
+_SCHEME = "strata.io/scheme"  # the chart's annotation
 _DASHBOARD_PORT = 8265
 _TOKEN = "auth_token"
 
@@ -67,10 +69,13 @@ def read_index(connection: Connection, service: Object) -> dict[str, list[Any]]:
     """Return the gateway's repository index by model. Raises ClusterError."""
     spec = service.get("spec", {}).get("serveService", {})
     name = name_of(spec) or f"{name_of(service)}-serve-svc"  # what KubeRay calls it otherwise
-    ports = spec.get("spec", {}).get("ports") or [{"port": _DEFAULT_PORT}]
+    ports = {each.get("name"): each["port"] for each in spec.get("spec", {}).get("ports") or ()}
     namespace = service["metadata"]["namespace"]
-    path = "v2/repository/index"
-    entries = connection.post_to_service(namespace, f"{name}:{ports[0]['port']}", path)
+    # The API server takes any certificate of a Service that it asks by HTTPS.
+    is_https = (service["metadata"].get("annotations") or {}).get(_SCHEME) == "https"
+    scheme = "https:" if is_https else ""
+    asked = f"{scheme}{name}:{ports.get(_PORT, _DEFAULT_PORT)}"
+    entries = connection.post_to_service(namespace, asked, "v2/repository/index")
     found: dict[str, list[Any]] = {}
     for entry in entries:
         found.setdefault(entry["name"], []).append(entry)

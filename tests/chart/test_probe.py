@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -95,3 +97,24 @@ def test_a_wrong_answer_fails_the_test_with_what_is_wrong(probe, answers, senten
     done, _ = probe(**answers)
     assert done.returncode == 1
     assert sentence in done.stderr
+
+
+def test_what_is_no_http_is_waited_for_and_told():
+    """As a port that still speaks TLS answers, while the cluster without it has not taken over."""
+    alert = b"\x15\x03\x01\x00\x02\x02\x46"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(alert)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, CHART / "files" / "probe.py", "ready", url, "0", "m"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        thread.join()
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.startswith(f"{url}/v2/models/m/ready: ")

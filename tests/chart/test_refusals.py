@@ -27,6 +27,17 @@ def quotas(*trees):
     return {"access": {"quotas": list(trees)}}
 
 
+def https(tls=None, *, port=8000, haproxy=True, **secrets):
+    return {
+        "tls": {"existingSecret": "web", **secrets},
+        "http": {"port": port, "haproxy": haproxy, **({"tls": tls} if tls else {})},
+    }
+
+
+def cors(*origins, **http):
+    return {"http": {"cors": {"origins": list(origins)}, **http}}
+
+
 def model(**keys):
     return models({"name": "m", **keys})
 
@@ -139,8 +150,35 @@ def model(**keys):
         ({"ingress": {"enabled": True}}, "needs ingress.hosts"),
         ({"http": {"port": 9100}}, "must differ"),
         ({"ports": {"metrics": 44227}}, "must differ"),
-        ({"http": {"tls": {"certificate": "a", "key": "b"}}}, "set ingress.tls"),
-        ({"http": {"cors": {"origins": ["https://a"]}}}, "http.cors reaches the ingress of one"),
+        (
+            {"http": {"tls": {"certificate": "a", "key": "b"}}},
+            "set tls.existingSecret to the name of a Secret of the type kubernetes.io/tls",
+        ),
+        ({"http": {"tls": {"hsts_max_age_s": 0}}}, "set tls.existingSecret to the name"),
+        ({"tls": {"probeSecret": "s"}}, "tls.probeSecret is given and pods speak HTTP"),
+        ({"tls": {"clientCaSecret": "s"}}, "tls.clientCaSecret is given and pods speak HTTP"),
+        (https(clientCaSecret="s"), "set http.tls.client_ca (to ca.crt, say) too"),
+        (https(probeSecret="s"), "leave it out, or set http.tls.client_ca"),
+        (https({"client_certificates": "optional"}), "needs http.tls.client_ca (ca.crt, say)"),
+        (https({"client_ca": "ca.crt"}), "set tls.probeSecret to a Secret of the type"),
+        (https({"public_port": 443}), "http.tls.public_port needs http.tls.redirect_port"),
+        (https({"redirect_port": 8000}), "redirect_port and service.port are both 8000"),
+        (https(port=8080), "must differ from 8080, at which pods answer health checks"),
+        (https() | {"ports": {"metrics": 8080}}, "must differ from 8080"),
+        (https(port=8990), "must differ from 8990"),
+        (https(haproxy=False), "http.haproxy: false leaves nobody to speak HTTPS"),
+        (https() | {"head": {"serveRequests": True}}, "KubeRay asks the head's port of requests"),
+        (
+            https() | {"upgradeStrategy": INCREMENTAL, "readiness": {"enabled": False}},
+            "the Gateway that KubeRay makes asks pods without TLS",
+        ),
+        (https({"redirect_port": 0}), "minimum"),
+        (https({"client_certificates": "never"}), "value must be one of"),
+        (cors("*", "https://a"), "* is any origin, so others beside it say nothing"),
+        (cors("https://a/b"), "'https://a/b' is no origin as browsers send it"),
+        (cors("https://a:443"), "'https://a:443' has the port that browsers leave out"),
+        (cors(), "minItems"),
+        (cors("https://a", haproxy=False), "http.haproxy: false leaves nobody to answer browsers"),
         (
             {"monitoring": {"bundled": True, "podMonitor": {"enabled": True}}},
             "monitoring.podMonitor.enabled is for another one",

@@ -148,12 +148,15 @@ class Release:
             if replica["state"] == "RUNNING"
         ]
 
-    def address(self) -> tuple[str, int]:
-        """Return where any client reaches the Service: the node and the port on it."""
+    def address(self, name: str = "serve") -> tuple[str, int]:
+        """Return where any client reaches a port of the Service: the node and the port on it."""
         service = self.get("service", self.name)[0]
         node = json.loads(run("kubectl", "get", "nodes", "--output", "json"))["items"][0]
         addresses = {each["type"]: each["address"] for each in node["status"]["addresses"]}
-        return addresses["InternalIP"], service["spec"]["ports"][0]["nodePort"]
+        ports = {port["name"]: port["nodePort"] for port in service["spec"]["ports"]}
+        if name not in ports:
+            raise CommandFailed(f"the Service has no port {name} now, but {sorted(ports)}")
+        return addresses["InternalIP"], ports[name]
 
     def url(self) -> str:
         return "http://{}:{}".format(*self.address())

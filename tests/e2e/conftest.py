@@ -30,6 +30,7 @@ ORDER = (
     "head",
     "refusals",
     "access",
+    "tls",
     "image",
     "uninstall",
     "nodes",

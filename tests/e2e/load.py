@@ -6,6 +6,7 @@ connection that the server has closed before it sends; nothing is sent twice.
 
 import json
 import math
+import ssl
 import threading
 import time
 from collections import Counter
@@ -46,7 +47,7 @@ class Load:
 
     `broken_off` counts answers that had begun and did not end, which no ingress can send anew;
     `late` those that were right and took longer than `late_s`. `recovered_s` tells how long after
-    `mark()` the last late answer or failure was over.
+    `mark()` the last late answer or failure was over. With a `context` it is by HTTPS.
     """
 
     address: tuple[str, int]
@@ -55,6 +56,7 @@ class Load:
     pause_s: float = _PAUSE_S
     timeout_s: float = 60.0
     late_s: float = 5.0
+    context: ssl.SSLContext | None = None
     when_over: Callable[["Load"], None] = lambda load: None
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -94,11 +96,10 @@ class Load:
         self._marked = time.monotonic()
 
     def _send(self, number: int) -> None:
-        host, port = self.address
         headers = {"Content-Type": "application/json"}
         if number % 2:
             headers["Connection"] = "close"
-        with urllib3.HTTPConnectionPool(host, port, maxsize=1, timeout=self.timeout_s) as pool:
+        with self._pool() as pool:
             turn = number
             while not self._is_over.wait(self.pause_s):
                 call = self.calls[turn % len(self.calls)]
@@ -106,6 +107,14 @@ class Load:
                 began = time.monotonic()
                 kind = _outcome(pool, call, headers)
                 self._count(f"{call.path} {kind}", began)
+
+    def _pool(self) -> urllib3.HTTPConnectionPool:
+        host, port = self.address
+        if self.context is None:
+            return urllib3.HTTPConnectionPool(host, port, maxsize=1, timeout=self.timeout_s)
+        return urllib3.HTTPSConnectionPool(
+            host, port, maxsize=1, timeout=self.timeout_s, ssl_context=self.context
+        )
 
     def _count(self, kind: str, began: float) -> None:
         now = time.monotonic()

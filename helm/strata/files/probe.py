@@ -5,11 +5,15 @@ Usage: probe.py ready|infer URL TIMEOUT_S [MODEL...]
 `ready` waits until every model answers that it is ready. `infer` sends zeros by the model's own
 metadata as V2 and as V1, and compares names, datatypes, shapes and both answers. Half floats, which
 V2 does not have as JSON, go by V1 alone. STRATA_API_KEY has a key where the release asks for one.
+Where it speaks HTTPS, STRATA_CERTIFICATE names the file of its certificate, and
+STRATA_CLIENT_CERTIFICATE and STRATA_CLIENT_KEY those of a client where it asks for one.
 """
 
+import http.client
 import json
 import math
 import os
+import ssl
 import sys
 import time
 import urllib.error
@@ -18,6 +22,7 @@ import urllib.request
 ZEROS = {"BYTES": "", "BOOL": False}
 NOT_IN_JSON = {"FP16", "BF16"}  # by V2
 PERIOD_S = 2.0
+END = "-----END CERTIFICATE-----"
 
 
 class Failed(Exception):
@@ -33,12 +38,33 @@ def call(url, body=None):
         headers["X-API-Key"] = key
     request = urllib.request.Request(url, data, headers)
     try:
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with urllib.request.urlopen(request, timeout=120, context=context()) as response:
             return json.loads(response.read() or b"{}")
     except urllib.error.HTTPError as err:
         raise Failed(f"{url}: {err.code} {err.read()[:500].decode(errors='replace')}") from err
-    except (OSError, ValueError) as err:
+    # One that speaks TLS answers HTTP by what is none.
+    except (OSError, ValueError, http.client.HTTPException) as err:
         raise Failed(f"{url}: {err}") from err
+
+
+def context():
+    """Return what trusts the one certificate that the release has, for whichever host it is.
+
+    None without one. The file is read each time, since a Secret is renewed.
+    """
+    certificate = os.environ.get("STRATA_CERTIFICATE")
+    if not certificate:
+        return None
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    with open(certificate, encoding="ascii", errors="replace") as file:
+        text = file.read()
+    made.load_verify_locations(cadata=text[: text.index(END) + len(END)])
+    if "STRATA_CLIENT_CERTIFICATE" in os.environ:
+        named = os.environ["STRATA_CLIENT_CERTIFICATE"], os.environ["STRATA_CLIENT_KEY"]
+        made.load_cert_chain(*named)
+    return made
 
 
 def until(deadline, ask):

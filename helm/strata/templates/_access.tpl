@@ -1,8 +1,8 @@
-{{- /* Who may, and how much: what HAProxy on every node is told, through its agent (serve/edge/haproxy/agent.py). */ -}}
+{{- /* Who may, how much, and how it is spoken: what HAProxy on every node is told, through its agent (serve/edge/haproxy/agent.py). */ -}}
 
-{{- /* Whether requests are refused by who sends them, or by how many: empty for no. */ -}}
-{{- define "strata.hasAccess" -}}
-{{- if or .Values.accessKeys.existingSecret (default dict .Values.access).quotas }}true{{ end -}}
+{{- /* Whether it is told anything: empty for no. */ -}}
+{{- define "strata.hasEdgeSettings" -}}
+{{- if or .Values.accessKeys.existingSecret (default dict .Values.access).quotas .Values.tls.existingSecret (default dict .Values.http).cors }}true{{ end -}}
 {{- end -}}
 
 {{- /* The port at which HAProxys hand each other what they count. */ -}}
@@ -19,7 +19,10 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* EdgeSettings of serve/edge/haproxy/settings.py as JSON; `keys` is the file, and `ownKey` a hash, or nil. */ -}}
+{{- /*
+EdgeSettings of serve/edge/haproxy/settings.py as JSON; `keys` is the file, and `ownKey` a hash, or nil;
+`certificates` is what a pod has of them.
+*/ -}}
 {{- define "strata.edgeSettings" -}}
 {{- $defaults := include "strata.defaults" .root | fromJson -}}
 {{- $tenants := include "strata.section" (list $defaults.config.tenants .root.Values.tenants) | fromJson -}}
@@ -27,36 +30,64 @@
 {{- range (default dict .root.Values.access).quotas -}}
 {{- $quotas = append $quotas (dict "tenant" (default "*" .tenant) "model" .model "requests_per_s" .requests_per_s "concurrent_requests" .concurrent_requests) -}}
 {{- end -}}
-{{- toJson (dict "keys" .keys "tenant_header" (lower $tenants.header) "quotas" $quotas "own_key" .ownKey) -}}
+{{- $settings := dict "keys" .keys "tenant_header" (lower $tenants.header) "quotas" $quotas "own_key" .ownKey "tls" nil "cors" nil -}}
+{{- if .certificates -}}
+{{- $tls := include "strata.tls" .root | fromJson -}}
+{{- $shown := dict "certificate" "/etc/strata/tls/tls.crt" "key" "/etc/strata/tls/tls.key" "client_ca" nil "requires_client" false -}}
+{{- if eq .certificates "client-ca" -}}
+{{- $_ := set $shown "client_ca" "/etc/strata/tls/ca.crt" -}}
+{{- $_ := set $shown "requires_client" (eq $tls.client_certificates "required") -}}
+{{- end -}}
+{{- $_ := set $shown "redirect_port" (include "strata.plainPort" .root | int) -}}
+{{- $_ := set $shown "public_port" (default .root.Values.service.port $tls.public_port) -}}
+{{- $_ := set $shown "hsts_max_age_s" $tls.hsts_max_age_s -}}
+{{- $_ := set $settings "tls" $shown -}}
+{{- end -}}
+{{- with (default dict .root.Values.http).cors -}}
+{{- $_ := set $settings "cors" (include "strata.section" (list $defaults.cors .) | fromJson) -}}
+{{- end -}}
+{{- toJson $settings -}}
 {{- end -}}
 
-{{- define "strata.accessEnv" -}}
-- {name: STRATA_EDGE_SETTINGS, value: /etc/strata/edge/{{ include "strata.settingsFile" . }}}
+{{- define "strata.edgeEnv" -}}
+- {name: STRATA_EDGE_SETTINGS, value: /etc/strata/edge/{{ include "strata.settingsFile" (list .Values.accessKeys.existingSecret (include "strata.certificates" .)) }}}
 - name: STRATA_NODE_ADDRESS
   valueFrom:
     fieldRef: {fieldPath: status.podIP}
 - {name: STRATA_PEERS_PORT, value: {{ include "strata.peersPort" . | quote }}}
 {{- end -}}
 
-{{- /* The file of a ConfigMap has what a cluster with keys is told, another one what one without is. */ -}}
+{{- /* Which file of the ConfigMap pods read, by whether they have keys, and by their certificates. */ -}}
 {{- define "strata.settingsFile" -}}
-{{- if .Values.accessKeys.existingSecret }}settings-with-keys.json{{ else }}settings.json{{ end -}}
+settings{{ if first . }}-with-keys{{ end }}{{ with last . }}-with-{{ . }}{{ end }}.json
 {{- end -}}
 
 {{- /* Whole folders: what is mounted as a file alone is never renewed. */ -}}
-{{- define "strata.accessMounts" -}}
+{{- define "strata.edgeMounts" -}}
 - {name: edge-settings, mountPath: /etc/strata/edge, readOnly: true}
 {{- if .Values.accessKeys.existingSecret }}
 - {name: access-keys, mountPath: /etc/strata/keys, readOnly: true}
 {{- end }}
+{{- if .Values.tls.existingSecret }}
+- {name: certificates, mountPath: /etc/strata/tls, readOnly: true}
+{{- end }}
 {{- end -}}
 
-{{- define "strata.accessVolumes" -}}
+{{- define "strata.edgeVolumes" -}}
 - name: edge-settings
   configMap: {name: {{ include "strata.edgeName" . }}}
 {{- with .Values.accessKeys.existingSecret }}
 - name: access-keys
   # Optional, so that pods start before there is a key.
   secret: {secretName: {{ . }}, optional: true, items: [{key: keys.json, path: keys.json}]}
+{{- end }}
+{{- with .Values.tls.existingSecret }}
+- name: certificates
+  projected:
+    sources:
+      - secret: {name: {{ . }}, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]}
+      {{- if eq (include "strata.certificates" $) "client-ca" }}
+      - secret: {name: {{ default . $.Values.tls.clientCaSecret }}, items: [{key: ca.crt, path: ca.crt}]}
+      {{- end }}
 {{- end }}
 {{- end -}}

@@ -9,7 +9,7 @@
 {{- /*
 What is scraped of Ray's pods, by the names of the ports: as-metrics and dash-metrics are the head's
 alone. Of HAProxy's own page only what rules and dashboards use; its series of each server come and go with
-the replicas. Its agent's page is there where there are keys or quotas.
+the replicas. Its agent's page is there where it is told something.
 */ -}}
 {{- define "strata.metricsPages" -}}
 {{- $ports := list "metrics" "dash-metrics" -}}
@@ -18,7 +18,7 @@ the replicas. Its agent's page is there where there are keys or quotas.
 {{- if (include "strata.http" . | fromJson).haproxy -}}
 {{- $defaults := include "strata.defaults" . | fromJson -}}
 {{- $pages = append $pages (merge (dict "job" "strata-haproxy" "ports" (list "haproxy-metrics")) $defaults.haproxy_metrics) -}}
-{{- if include "strata.hasAccess" . -}}
+{{- if include "strata.hasEdgeSettings" . -}}
 {{- $pages = append $pages (merge (dict "job" "strata-access" "ports" (list "haproxy-metrics")) $defaults.access_metrics) -}}
 {{- end -}}
 {{- end -}}

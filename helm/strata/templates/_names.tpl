@@ -38,8 +38,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- default (printf "%s-repository" (include "strata.fullname" .)) .Values.storage.existingClaim -}}
 {{- end -}}
 
+{{- define "strata.scheme" -}}
+{{- if .Values.tls.existingSecret }}https{{ else }}http{{ end -}}
+{{- end -}}
+
 {{- define "strata.url" -}}
-http://{{ include "strata.fullname" . }}:{{ .Values.service.port }}
+{{ include "strata.scheme" . }}://{{ include "strata.fullname" . }}:{{ .Values.service.port }}
 {{- end -}}
 
 {{- define "strata.isIncremental" -}}

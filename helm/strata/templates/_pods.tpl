@@ -23,8 +23,8 @@
 {{- if not .root.Values.auth.enabled }}
 - {name: RAY_AUTH_MODE, value: disabled}
 {{- end }}
-{{- if include "strata.hasAccess" .root }}
-{{ include "strata.accessEnv" .root }}
+{{- if include "strata.hasEdgeSettings" .root }}
+{{ include "strata.edgeEnv" .root }}
 {{- end }}
 {{- with .root.Values.extraEnv }}
 {{ toYaml . }}
@@ -67,11 +67,15 @@ ports:
   - {name: dashboard, containerPort: {{ $ports.dashboard }}}
   {{- end }}
   - {name: serve, containerPort: {{ $http.port }}}
+  {{- if .root.Values.tls.existingSecret }}
+  # A port has to be called so to be one of the Service.
+  - {name: {{ ternary "serve-redirect" "health" (not (empty (include "strata.tls" .root | fromJson).redirect_port)) }}, containerPort: {{ include "strata.plainPort" .root }}}
+  {{- end }}
   - {name: metrics, containerPort: {{ $ports.metrics }}}
   {{- if $http.haproxy }}
   - {name: haproxy-metrics, containerPort: 9101}
   {{- end }}
-  {{- if include "strata.hasAccess" .root }}
+  {{- if include "strata.hasEdgeSettings" .root }}
   - {name: peers, containerPort: {{ include "strata.peersPort" .root }}}
   {{- end }}
   {{- if .isHead }}
@@ -109,7 +113,7 @@ readinessProbe:
     command:
       - bash
       - -c
-      - wget --tries 1 -T 2 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success && wget --tries 1 -T 2 -q -O- http://localhost:{{ $http.port }}/-/healthz | grep success
+      - wget --tries 1 -T 2 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success && wget --tries 1 -T 2 -q -O- http://localhost:{{ include "strata.healthPort" .root }}/-/healthz | grep success
   initialDelaySeconds: 10
   periodSeconds: 1
   timeoutSeconds: 4
@@ -122,8 +126,8 @@ volumeMounts:
   {{- if .root.Values.storage.enabled }}
   - {name: repository, mountPath: /strata, readOnly: true}
   {{- end }}
-  {{- if include "strata.hasAccess" .root }}
-  {{- include "strata.accessMounts" .root | nindent 2 }}
+  {{- if include "strata.hasEdgeSettings" .root }}
+  {{- include "strata.edgeMounts" .root | nindent 2 }}
   {{- end }}
   {{- with .root.Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
@@ -142,8 +146,8 @@ volumeMounts:
 - name: repository
   persistentVolumeClaim: {claimName: {{ include "strata.claimName" . }}}
 {{- end }}
-{{- if include "strata.hasAccess" . }}
-{{ include "strata.accessVolumes" . }}
+{{- if include "strata.hasEdgeSettings" . }}
+{{ include "strata.edgeVolumes" . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -76,7 +76,7 @@ class EdgeSettings:
     @property
     def needs_agent(self) -> bool:
         """Whether an agent beside HAProxy has something to keep up to date (agent.py)."""
-        return self.has_access or self.tls is not None
+        return self.has_access or self.tls is not None or self.cors is not None
 
     @property
     def lines(self) -> tuple[object, ...]:

@@ -41,11 +41,19 @@ def test_a_configured_application_that_ray_does_not_know_has_not_started():
 
 def test_versions_are_asked_of_the_service_that_the_chart_names():
     service, connection = _service(), FakeConnection()
-    service["spec"]["serveService"]["spec"]["ports"][0]["port"] = 9000
+    ports = service["spec"]["serveService"]["spec"]["ports"]
+    ports[:] = [{"name": "serve-redirect", "port": 80}, {"name": "serve", "port": 9000}]
     assert read_index(connection, service) == {
         "digits": [{"name": "digits", "version": "3", "state": "READY", "reason": ""}]
     }
     assert connection.calls == [("post_to_service", "strata:9000", "v2/repository/index")]
+
+
+def test_a_release_that_speaks_https_is_asked_by_it():
+    service, connection = _service(), FakeConnection()
+    service["metadata"]["annotations"] = {"strata.io/scheme": "https"}
+    read_index(connection, service)
+    assert connection.calls == [("post_to_service", "https:strata:8000", "v2/repository/index")]
 
 
 def test_a_rayservice_that_names_no_service_has_kuberay_s():

@@ -7,6 +7,34 @@ from serve.config.file import load
 from serve.errors import ConfigError
 
 PAIR = "certificate: a.crt, key: a.key"
+# Those of values of the chart, too.
+ORIGINS = [
+    "*",
+    "http://localhost:5173",
+    "https://app.example.com",
+    "https://[::1]:8443",
+    "http://a:443",
+]
+WRONG_ORIGINS = [
+    "",
+    "null",
+    "app.example.com",
+    "https://app.example.com/",
+    "https://app.example.com/x",
+    "https://App.example.com",
+    "https://*.example.com",
+    "https://app.example.com:443",
+    "http://app.example.com:80",
+    "ftp://a",
+    "http://a b",
+    "http://a\n",
+    "http://a if TRUE",
+    "http://a'",
+    'http://a"',
+    "http://${HOME}",
+    "http://a#",
+    "http://u@a",
+]
 
 
 def read(folder, text):
@@ -47,38 +75,13 @@ def test_what_makes_no_sense_is_told(tmp_path, text, said):
     assert said in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "origin",
-    ["*", "http://localhost:5173", "https://app.example.com", "https://[::1]:8443", "http://a:443"],
-)
+@pytest.mark.parametrize("origin", ORIGINS)
 def test_an_origin_is_as_browsers_write_it(tmp_path, origin):
     text = yaml.safe_dump({"http": {"cors": {"origins": [origin]}}})
     assert read(tmp_path, text).http.cors.origins == (origin,)
 
 
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "",
-        "null",
-        "app.example.com",
-        "https://app.example.com/",
-        "https://app.example.com/x",
-        "https://App.example.com",
-        "https://*.example.com",
-        "https://app.example.com:443",
-        "http://app.example.com:80",
-        "ftp://a",
-        "http://a b",
-        "http://a\n",
-        "http://a if TRUE",
-        "http://a'",
-        'http://a"',
-        "http://${HOME}",
-        "http://a#",
-        "http://u@a",
-    ],
-)
+@pytest.mark.parametrize("origin", WRONG_ORIGINS)
 def test_what_is_no_origin_is_refused(tmp_path, origin):
     text = yaml.safe_dump({"http": {"cors": {"origins": [origin]}}})
     with pytest.raises(ConfigError, match=r"http\.cors\.origins\[0\]"):

@@ -61,8 +61,9 @@ def test_another_certificate_is_no_other_line_and_another_port_is():
     assert WHOLE.lines != replace(WHOLE, cors=None).lines
 
 
-def test_an_agent_is_needed_for_access_and_for_certificates():
-    assert not EdgeSettings(cors=WHOLE.cors).needs_agent
+def test_an_agent_is_needed_for_whatever_may_change_while_haproxy_runs():
+    assert not EdgeSettings().needs_agent
+    assert EdgeSettings(cors=WHOLE.cors).needs_agent
     assert EdgeSettings(tls=WHOLE.tls).needs_agent
     assert EdgeSettings(quotas=WHOLE.quotas).needs_agent
 
