@@ -33,7 +33,11 @@ from serve.errors import ConfigError
 
 log = logging.getLogger("strata.edge")
 
+_Wanted = dict[Path, dict[str, str]]  # the entries of each map
+
 _LOOK_EACH_S = 1.0
+_MEET_EACH_S = 0.05
+_STARTS_WITHIN_S = 30.0
 _LAST_S = 60.0  # without an HAProxy
 _GATEWAY_TIMEOUT_S = 5.0
 
@@ -55,11 +59,11 @@ class Agent:
         self._keys_before: dict[str, str] | None = _entries_in(self._maps.keys)
         self._said = ""
         self._pid = 0
-        self._made: dict[Path, dict[str, str]] = {}
+        self._made: _Wanted = {}
         self._made_of: object = None
         self._written: dict[Path, dict[str, str]] = {}
         self._processes = Processes()
-        self._pushed: dict[int, dict[Path, dict[str, str]] | None] = {}
+        self._pushed: dict[int, _Wanted] = {}
         self._heard = time.monotonic()
 
     def look(self) -> None:
@@ -77,6 +81,19 @@ class Agent:
         """Tell whether there is something to look after, and an HAProxy or soon will be."""
         has_haproxy = time.monotonic() < self._heard + _LAST_S or _is_alive(self._pid)
         return self._settings.needs_agent and self._configuration.exists() and has_haproxy
+
+    def wait(self) -> None:
+        """Wait for the next round; meet each HAProxy that is started meanwhile.
+
+        One that was not met while it listened can be told nothing once it is replaced. Each is
+        started for a configuration that was written for it.
+        """
+        until = time.monotonic() + _LOOK_EACH_S
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _MEET_EACH_S))
+            with suppress(OSError):
+                if time.time() - self._configuration.stat().st_mtime < _STARTS_WITHIN_S:
+                    self._processes.listening(self._configuration.read_text(encoding="utf-8"))
 
     def _look_at_settings(self) -> None:
         try:
@@ -127,14 +144,14 @@ class Agent:
             for name in sorted(ids):
                 log.info("key %s: %s", name, word)
 
-    def _wanted(self) -> dict[Path, dict[str, str]]:
+    def _wanted(self) -> _Wanted:
         """Return what each map is to have: the same object as long as nothing changes."""
         made_of = (self._settings, self._keys, self._keys_before)
         if self._made_of != made_of:
             self._made_of, self._made = made_of, self._make_maps()
         return self._made
 
-    def _make_maps(self) -> dict[Path, dict[str, str]]:
+    def _make_maps(self) -> _Wanted:
         if not self._settings.has_access:
             return {}
         wanted = {self._maps.quotas: grants.of_quotas(self._settings.quotas)}
@@ -150,28 +167,33 @@ class Agent:
                 write_whole(file, _text_of(entries))
                 self._written[file] = entries
 
-    def _tell_haproxy(self, wanted: dict[Path, dict[str, str]]) -> None:
+    def _tell_haproxy(self, wanted: _Wanted) -> None:
         text = self._configuration.read_text(encoding="utf-8")
-        (pid, socket), *before = self._processes.look(text)
+        pid, socket = self._processes.listening(text)
         self._pid, self._heard = pid, time.monotonic()
         if self._settings.tls is not None:
             self._certificates.tell(socket, pid)
         if not self._settings.has_access:
             return
         self._push(pid, socket, wanted)
-        for old_pid, old_socket in before:
-            with suppress(OSError):  # it ends, or began without these maps
-                self._push(old_pid, old_socket, wanted)
-        self._pushed = {each: self._pushed.get(each) for each in (pid, *dict(before))}
         for table in shared_tables(text):
             socket.settle(table)
         self._metrics.show_refusals(pid, socket.counts(REFUSED))
+        self._tell_replaced(wanted)
+        self._pushed = {each: has for each, has in self._pushed.items() if _is_alive(each)}
 
-    def _push(self, pid: int, socket: AdminSocket, wanted: dict[Path, dict[str, str]]) -> None:
-        if self._pushed.get(pid) is not wanted:
+    def _tell_replaced(self, wanted: _Wanted) -> None:
+        for pid, socket in self._processes.replaced():
+            with suppress(OSError):  # it ends, takes long, or began without these maps
+                self._push(pid, socket, wanted)
+
+    def _push(self, pid: int, socket: AdminSocket, wanted: _Wanted) -> None:
+        before = self._pushed.pop(pid, None)  # what it has is not known where a change goes wrong
+        if before is not wanted:
             for file, entries in wanted.items():
-                socket.make(file, entries)
-            self._pushed[pid] = wanted
+                has = before.get(file) if before else None
+                socket.make(file, entries, socket.entries(file) if has is None else has)
+        self._pushed[pid] = wanted
 
     def _ask_for_a_restart(self) -> bool:
         """Have this HAProxy started anew with the settings as they are; tell whether it worked."""
@@ -214,6 +236,6 @@ def run(configuration: Path) -> None:
     ready_file(configuration).touch()
     with serve_metrics(metrics, configuration):
         while agent.is_needed():
-            time.sleep(_LOOK_EACH_S)
+            agent.wait()
             agent.look()
     log.info("there is nothing to look after any more")

@@ -10,30 +10,37 @@ from serve.edge.haproxy.admin_socket import AdminSocket
 
 
 class Processes:
-    """Conversations with all of them, by their pids."""
+    """Conversations with all of them. To be asked once a second or sooner."""
 
     def __init__(self) -> None:
         self._sockets: dict[int, AdminSocket] = {}
+        self._listening = 0
 
-    def look(self, configuration: str) -> list[tuple[int, AdminSocket]]:
-        """Return each with its pid, the one that listens first. Raises OSError if none does.
-
-        To be called every few seconds: HAProxy ends conversations in which nothing is said.
-        """
+    def listening(self, configuration: str) -> tuple[int, AdminSocket]:
+        """Return the one that listens now, and its pid. Raises OSError if none does."""
         socket = AdminSocket.of(configuration)
-        listening = int(socket.info()["Pid"])
-        self._let_go(listening)
-        for pid in list(self._sockets):
+        self._listening = int(socket.info()["Pid"])
+        self._let_go(self._listening)
+        self._sockets[self._listening] = socket
+        return self._listening, socket
+
+    def replaced(self) -> list[tuple[int, AdminSocket]]:
+        """Return those that are there beside it and still have connections.
+
+        One that takes long to answer is asked again the next time; it holds nobody up for long.
+        """
+        for pid in [each for each in self._sockets if each != self._listening]:
+            self._sockets[pid].be_brief()
             if not self._has_connections(pid):
                 self._let_go(pid)
-        replaced = list(self._sockets)
-        self._sockets[listening] = socket
-        return [(pid, self._sockets[pid]) for pid in (listening, *replaced)]
+        return [(pid, each) for pid, each in self._sockets.items() if pid != self._listening]
 
     def _has_connections(self, pid: int) -> bool:
         """Tell whether one that was replaced has more to do than to talk to us, which keeps it."""
         try:
             return int(self._sockets[pid].info()["Jobs"]) > 1
+        except TimeoutError:
+            return True
         except OSError:  # it is gone
             return False
 

@@ -194,6 +194,9 @@ def test_a_key_that_is_over_is_refused_and_one_that_will_be_is_not(edge):
     answer = edge.ask("/v2/models/m", **bearer("over"))
     assert (answer.status, told(answer)["error"]) == (401, "the API key has expired")
     assert edge.ask("/v2/models/m", **bearer("soon")).status == 200
+    for name, tenant in (("over", "none"), ("soon", "web")):  # where nobody has to have a key
+        headers = told(edge.ask("/v2/health/ready", **bearer(name)))["headers"]
+        assert headers["x-tenant"] == tenant
 
 
 @pytest.mark.parametrize("path", ["/v2/repository/index", "/v2/models", "/v1/models", "/-/routes"])
@@ -386,6 +389,8 @@ def test_a_quota_of_a_model_leaves_other_models_alone(limited):
     answer = edge.ask("/v2/models/m", **bearer("web"))
     assert answer.status == 429
     assert "of the model m" in told(answer)["error"]
+    assert answer.headers["ratelimit"] == '"model-requests";r=0;t=1'
+    assert answer.headers["ratelimit-policy"] == '"model-requests";q=0;w=1'
     assert edge.ask("/v1/models/m:predict", **bearer("web")).status == 429
     assert edge.ask("/v2/models/n", **bearer("web")).status == 200
 
@@ -475,6 +480,26 @@ def test_what_overlapping_responses_left_counted_is_mended(
             Agent(here.path, AgentMetrics()).look()
             assert "key=web" not in socket.ask(f"show table {TENANTS_HERE} data.gpt0 gt 0")
         eventually(lambda: there.ask("/v2/models/m", **bearer("web")).status == 200)
+
+
+def test_a_response_that_takes_long_to_send_counts_on_other_nodes(
+    backends, replicas, tmp_path, eventually
+):
+    gate = replicas["m"].hold()
+    with nodes_of(2, backends, tmp_path, eventually, quota("web", at_once=1)) as (here, there):
+        asked = [b"GET /v2/models/m HTTP/1.1", b"Host: x", b"X-Waits: 1"]
+        asked += [f"{name}: {value}".encode() for name, value in bearer("web").items()]
+        with here.connect() as connection:
+            connection.sendall(b"\r\n".join([*asked, b"", b""]))
+            eventually(lambda: there.ask("/v2/models/m", **bearer("web")).status == 429)
+            with AdminSocket.of(here.path.read_text()) as socket:
+                # As it is when a response has begun, of which more is to come.
+                socket.ask(f"set table {TENANTS_HERE} key web data.gpt0 0")
+                socket.settle(TENANTS_HERE)
+                rows = socket.ask(f"show table {TENANTS_HERE} data.gpt0 gt 0")
+            assert "key=web" in rows
+            gate.set()
+            assert response(connection).status == 200
 
 
 def test_three_nodes_count_together(backends, tmp_path, eventually):

@@ -1,6 +1,7 @@
 """The maps, tables and certificates of an HAProxy that runs."""
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,12 @@ def test_a_map_is_made_what_is_wanted(edge):
     many = {f"model-{number}": f"pool|{number}" for number in range(1000)}
     changed = {**many, "model-7": "another", "new": "one"}
     del changed["model-8"]
+    has = {}
     with AdminSocket.of(edge.path.read_text()) as socket:
-        for wanted in (many, changed, {}):
-            socket.make(pools, wanted)
+        for wanted in (many, changed, {}, {"one": "a"}, changed, {}):
+            socket.make(pools, wanted, has)
             assert socket.entries(pools) == wanted
+            has = wanted
 
 
 def test_it_says_which_process_it_is_of(edge):
@@ -51,6 +54,27 @@ def test_what_a_table_says_of_requests_under_way_is_made_true(edge):
         socket.settle(table)
         assert socket.ask(f"show table {table} data.gpt0 gt 0").count("key=") == 0
         assert socket.ask(f"show table {table}").count("gpt0=0") == 2
+
+
+def test_what_a_map_cannot_have_is_an_error(edge):
+    pools = Maps.beside(edge.path).pools
+    with AdminSocket.of(edge.path.read_text()) as socket:
+        for wanted in ({"a": "b"}, {f"model-{number}": "b" for number in range(100)}):
+            with pytest.raises(OSError, match="does not change"):
+                socket.make(pools.with_name("none.map"), wanted, {})
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_another(edge):
+    socket, process = AdminSocket.of(edge.path.read_text()), edge.process
+    socket.be_brief()
+    with socket:
+        process.send_signal(signal.SIGSTOP)
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                socket.ask("show map", "show table")
+        process.send_signal(signal.SIGCONT)
+        assert socket.info()["Pid"] == str(process.pid)
+        assert "Pid: " not in socket.ask("show map")
 
 
 def test_a_conversation_that_ended_is_an_error(edge):

@@ -1,5 +1,7 @@
 """An HAProxy that another one takes over from, and what it still knows of who may."""
 
+import signal
+
 import pytest
 
 from serve.edge.haproxy.admin_socket import AdminSocket
@@ -28,6 +30,14 @@ def edge(tmp_path, keys, eventually):
         yield running
 
 
+@pytest.fixture
+def alone(tmp_path, eventually):
+    """One without an agent, whose conversations would keep what was replaced, too."""
+    with Edge(tmp_path) as running:
+        eventually(running.is_up)
+        yield running
+
+
 def listening(edge):
     with AdminSocket.of(edge.path.read_text()) as socket:
         return int(socket.info()["Pid"])
@@ -39,50 +49,89 @@ def ask_again(connection):
 
 
 def pids(processes, edge):
-    return [pid for pid, _ in processes.look(edge.path.read_text())]
+    listening, _ = processes.listening(edge.path.read_text())
+    return [listening, *(pid for pid, _ in processes.replaced())]
+
+
+def agent_of(edge, monkeypatch):
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(edge.settings))
+    agent = Agent(edge.path, AgentMetrics())
+    agent.look()
+    return agent
+
+
+def reload(edge, eventually):
+    before = edge.reload()
+    eventually(lambda: listening(edge) == edge.process.pid)
+    return before
 
 
 def test_a_key_that_is_revoked_after_a_reload_is_so_on_connections_from_before(
     edge, keys, eventually, monkeypatch
 ):
-    monkeypatch.setenv(SETTINGS_VARIABLE, str(edge.settings))
-    agent = Agent(edge.path, AgentMetrics())
-    agent.look()
+    agent = agent_of(edge, monkeypatch)
     with edge.connect() as kept:
         assert ask_again(kept) not in (0, 401)
-        edge.reload()
-        eventually(lambda: listening(edge) == edge.process.pid)
+        reload(edge, eventually)
         keys.write_text(dump_keys([]))
         agent.look()
         assert ask_again(kept) == 401
 
 
-def test_one_that_was_replaced_is_let_go_with_its_last_connection(edge, eventually):
-    processes = Processes()
-    before = edge.process.pid
-    assert pids(processes, edge) == [before]
+def test_one_that_listened_between_two_rounds_is_met(edge, keys, eventually, monkeypatch):
+    agent = agent_of(edge, monkeypatch)
+    reload(edge, eventually)
+    agent.wait()
     with edge.connect() as kept:
+        assert ask_again(kept) not in (0, 401)
+        reload(edge, eventually)
+        keys.write_text(dump_keys([]))
+        agent.look()
+        assert ask_again(kept) == 401
+
+
+def test_one_that_hangs_is_told_when_it_goes_on_and_keeps_nobody_from_hearing(
+    edge, keys, eventually, monkeypatch
+):
+    agent = agent_of(edge, monkeypatch)
+    with edge.connect() as kept:
+        assert ask_again(kept) not in (0, 401)
+        before = reload(edge, eventually)
+        agent.look()
+        before.send_signal(signal.SIGSTOP)
+        keys.write_text(dump_keys([]))
+        agent.look()
+        assert edge.ask("/v2", X_API_Key=SECRET).status == 401
+        agent.look()
+        before.send_signal(signal.SIGCONT)
+        agent.look()
+        assert ask_again(kept) == 401
+
+
+def test_one_that_was_replaced_is_let_go_with_its_last_connection(alone, eventually):
+    processes = Processes()
+    before = alone.process.pid
+    assert pids(processes, alone) == [before]
+    with alone.connect() as kept:
         assert ask_again(kept) > 0
-        replaced = edge.reload()
-        eventually(lambda: listening(edge) == edge.process.pid)
-        assert pids(processes, edge) == [edge.process.pid, before]
-        assert pids(processes, edge) == [edge.process.pid, before]
-    eventually(lambda: pids(processes, edge) == [edge.process.pid])
+        replaced = reload(alone, eventually)
+        assert pids(processes, alone) == [alone.process.pid, before]
+        assert pids(processes, alone) == [alone.process.pid, before]
+    eventually(lambda: pids(processes, alone) == [alone.process.pid])
     eventually(lambda: replaced.poll() is not None)
 
 
-def test_one_that_is_killed_is_forgotten(edge, eventually):
+def test_one_that_is_killed_is_forgotten(alone, eventually):
     processes = Processes()
-    pids(processes, edge)
-    with edge.connect() as kept:
+    pids(processes, alone)
+    with alone.connect() as kept:
         assert ask_again(kept) > 0
-        replaced = edge.reload()
-        eventually(lambda: listening(edge) == edge.process.pid)
+        replaced = reload(alone, eventually)
         replaced.kill()
         replaced.wait()
-        assert pids(processes, edge) == [edge.process.pid]
+        assert pids(processes, alone) == [alone.process.pid]
 
 
 def test_where_none_listens_there_is_an_error(tmp_path):
     with pytest.raises(OSError, match="No such file"):
-        Processes().look(f"global\n    stats socket {tmp_path}/none.sock mode 600\n")
+        Processes().listening(f"global\n    stats socket {tmp_path}/none.sock mode 600\n")
