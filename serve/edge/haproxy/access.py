@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from serve.edge.haproxy import tokens
 from serve.edge.haproxy.settings import EdgeSettings
 from serve.edge.haproxy.templates import filled, template
 
@@ -43,6 +44,7 @@ _COUNTED = (
 )
 _SC = re.compile(r"(?<=_)SC\b|(?<=sc)SC\b|(?<=\()SC(?=\))")
 _OTHER_NODES = "STRATA_OTHER_NODES"
+_TOKENS_GO_HERE = "# STRATA_TOKENS"
 _OF_MODEL = (
     "    http-request set-var-fmt(txn.strata_of) ' of the model %[var(txn.strata_model)]' if"
     " strata_quota_1 { var(txn.strata_refused) -m found }"
@@ -55,19 +57,22 @@ _ACLS = (
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """The files of HAProxy's maps: pools it learns, keys and quotas the edge's agent writes."""
+    """The files of HAProxy's maps: pools it learns, the others the edge's agent writes.
+
+    `signers` has the file of each of the issuer's keys by the hash of its id (jwks_keeper).
+    """
 
     pools: Path
     keys: Path
     quotas: Path
+    signers: Path
 
     @classmethod
     def beside(cls, configuration: Path) -> "Maps":
         """Return the maps of the configuration in that file."""
         name = configuration.name
-        return cls(
-            *(configuration.with_name(f"{name}.{of}.map") for of in ("pools", "keys", "quotas"))
-        )
+        kinds = ("pools", "keys", "quotas", "signers")
+        return cls(*(configuration.with_name(f"{name}.{of}.map") for of in kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +108,45 @@ def frontend_lines(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str
     """Return the lines for the frontend; none where anybody may do anything."""
     if not settings.has_access:
         return []
-    who = "tenants.cfg" if settings.keys is None else "keys.cfg"
     lines = [
         *_ACLS,
-        *template(who),
+        *(_who_lines(settings, maps) if settings.asks_who else template("tenants.cfg")),
         *(line for counted in _COUNTED for line in _quota_lines(counted, nodes)),
         _OF_MODEL,
         *template("refusals.cfg"),
+        *tokens.refusal_lines(settings.jwt),
         *(_filled(line, each, nodes) for each in _COUNTED for line in template("told.cfg")),
     ]
     named = {
         "STRATA_KEYS_MAP": str(maps.keys),
         "STRATA_QUOTAS_MAP": str(maps.quotas),
         "STRATA_TENANT_HEADER": settings.tenant_header,
+        **_credential(settings),
     }
     return [filled(line, named) for line in lines]
+
+
+def _who_lines(settings: EdgeSettings, maps: Maps) -> list[str]:
+    lines = template("keys.cfg")
+    at = next(number for number, line in enumerate(lines) if line.strip() == _TOKENS_GO_HERE)
+    return [
+        *lines[:at],
+        *tokens.grant_lines(settings.jwt, maps.signers),
+        *lines[at + 1 :],
+        *tokens.fault_lines(settings.jwt),
+    ]
+
+
+def _credential(settings: EdgeSettings) -> dict[str, str]:
+    """Return what clients are told of that which proves who they are."""
+    key = "an API key is needed; send it as Authorization: Bearer or as X-API-Key"
+    if settings.jwt is None:
+        return {"STRATA_A_CREDENTIAL": key, "STRATA_CREDENTIAL": "API key"}
+    token = "a token is needed; send it as Authorization: Bearer"
+    if settings.keys is None:
+        return {"STRATA_A_CREDENTIAL": token, "STRATA_CREDENTIAL": "token"}
+    either = "an API key or a token is needed; send it as Authorization: Bearer"
+    return {"STRATA_A_CREDENTIAL": either, "STRATA_CREDENTIAL": "API key or token"}
 
 
 def _quota_lines(counted: _Counted, nodes: Nodes) -> list[str]:
@@ -140,6 +169,7 @@ def _filled(line: str, counted: _Counted, nodes: Nodes) -> str:
 def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
     """Return the sections of the agent, the tables, and of the peers that hand these on."""
     agent = [
+        *tokens.sections(settings.jwt, maps.signers),
         "backend strata_agent",
         "    timeout connect 5s",
         "    timeout server 10s",
