@@ -217,17 +217,17 @@ local function fault_of(claims, now)
     end
 end
 
--- What the key of a token is looked up by: `=` and its id, or `-` where it names none. Nothing for a
+-- What the key of a token is looked up by: `=` and its id, or `-` where it names none. Empty for a
 -- token of another algorithm, or one with extensions that must be understood (RFC 7515, 4.1.11).
 core.register_fetches("strata_token_key", function(txn)
     local text = txn:get_var("txn.strata_token_head")
     local header = #text <= MOST_HEADER_BYTES and object_in(text)
     if not header or header.alg ~= algorithm or header.crit ~= nil then
-        return nil
+        return ""
     elseif header.kid == nil then
         return "-"
     end
-    return type(header.kid) == "string" and "=" .. header.kid or nil
+    return type(header.kid) == "string" and "=" .. header.kid or ""
 end)
 
 -- What a token whose signature is good opens, as the map of keys has it of a key (grants.py), whose

@@ -264,7 +264,7 @@ def test_what_a_token_says_is_read_strictly(edge, name):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
+        " ",
         "[]",
         "null",
         "{",
