@@ -1,4 +1,4 @@
-"""Public keys of an issuer of tokens: a JSON Web Key Set (RFC 7517), of which HAProxy gets PEM files."""
+"""Public keys of an issuer of tokens: a JSON Web Key Set (RFC 7517), of which PEM is made."""
 
 import base64
 import json
@@ -102,7 +102,8 @@ def _kid(key: dict[str, Any]) -> str | None:
 def _rsa(key: dict[str, Any]) -> rsa.RSAPublicKey:
     modulus = int.from_bytes(_bytes(key["n"]))
     exponent = int.from_bytes(_bytes(key["e"]))
-    if modulus.bit_length() not in _RSA_BITS or exponent.bit_length() > 32:
+    is_sound = modulus.bit_length() in _RSA_BITS and modulus % 2 == 1
+    if not is_sound or exponent.bit_length() > 32:
         raise ValueError("weak, or slow to verify by")
     return rsa.RSAPublicNumbers(exponent, modulus).public_key()
 

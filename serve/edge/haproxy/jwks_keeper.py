@@ -81,9 +81,7 @@ class JwksKeeper:
         """Return the file of each key by the hash of its id; that of an only key by none, too."""
         if self._signers is None:
             return {}
-        files = {
-            key.kid: str(key_file(self._configuration, key.pem)) for key in self._signers.keys
-        }
+        files = {key.kid: str(key_file(self._configuration, key.pem)) for key in self._signers.keys}
         found = {_hash(f"={kid}"): file for kid, file in files.items() if kid is not None}
         if len(self._signers.keys) == 1:
             found |= {_hash(_NO_KID): file for file in files.values()}

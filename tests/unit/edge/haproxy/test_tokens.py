@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import re
 import threading
 import time
 from dataclasses import replace
@@ -9,7 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
 
+from serve.config.sections import NAME_PATTERN
 from serve.edge.haproxy.access import Maps
 from serve.edge.haproxy.configuration import with_edge
 from serve.edge.haproxy.settings import EdgeSettings, Jwt, RequestQuota
@@ -142,36 +146,42 @@ def unsigned(header, payload=None):
 
 
 def forged():
-    """Return tokens that nobody's key has signed as they are."""
+    """Return tokens that nobody's key has signed as they are, by what is told of them."""
     header, payload, signature = KEY.token().split(".")
     public = KEY.private.public_key().public_bytes(*_PEM)
     with_secret = unsigned({"alg": "HS256", "kid": "one"})
     mac = base64url(hmac.digest(public, with_secret.encode(), "sha256"))
     other = base64url(json.dumps(claims(tenant="ops")).encode())
     return {
-        "another payload": f"{header}.{other}.{signature}",
-        "another signature": f"{header}.{payload}.{'A' * len(signature)}",
-        "no signature": f"{header}.{payload}.",
-        "none": f"{unsigned({'alg': 'none', 'kid': 'one'})}.",
-        "None and a signature": f"{unsigned({'alg': 'None', 'kid': 'one'})}.{signature}",
-        "HS256 by the public key": f"{with_secret}.{mac}",
-        "another key": SigningKey(kid="one").token(),
-        "another algorithm of the key": _resigned("RS512"),
-        "an extension": KEY.token(header={"alg": "RS256", "kid": "one", "crit": ["x"]}),
-        "crit that is null": KEY.token(header={"alg": "RS256", "kid": "one", "crit": None}),
-        "two algorithms": KEY.token(header='{"alg":"none","alg":"RS256","kid":"one"}'),
-        "a header that is no object": KEY.token(header='["RS256"]'),
-        "no algorithm": KEY.token(header={"kid": "one"}),
-        "a kid that is a number": KEY.token(header={"alg": "RS256", "kid": 1}),
-        "text behind the header": KEY.token(header='{"alg":"RS256","kid":"one"} x'),
-        "four parts": f"{KEY.token()}.x",
-        "two parts": f"{header}.{payload}",
-        "an empty part": f".{payload}.{signature}",
-        "padding": f"{header}.{payload}=.{signature}",
-        "base64, not url": f"{header}.{payload}+/.{signature}",
-        "a word": "wrong",
-        "a large one": KEY.token(claims(more="x" * 17000)),
-        "a deep one": KEY.token(header='{"alg":"RS256","kid":"one","x":' + "[" * 1500 + "}"),
+        "signature": {
+            "another payload": f"{header}.{other}.{signature}",
+            "another signature": f"{header}.{payload}.{'A' * len(signature)}",
+            "another key": SigningKey(kid="one").token(),
+        },
+        "algorithm": {
+            "no signature": f"{header}.{payload}.",
+            "none": f"{unsigned({'alg': 'none', 'kid': 'one'})}.",
+            "None and a signature": f"{unsigned({'alg': 'None', 'kid': 'one'})}.{signature}",
+            "HS256 by the public key": f"{with_secret}.{mac}",
+            "another algorithm of the key": _resigned("RS512"),
+            "an extension": KEY.token(header={"alg": "RS256", "kid": "one", "crit": ["x"]}),
+            "crit that is null": KEY.token(header={"alg": "RS256", "kid": "one", "crit": None}),
+            "two algorithms": KEY.token(header='{"alg":"none","alg":"RS256","kid":"one"}'),
+            "a header that is no object": KEY.token(header='["RS256"]'),
+            "no algorithm": KEY.token(header={"kid": "one"}),
+            "a kid that is a number": KEY.token(header={"alg": "RS256", "kid": 1}),
+            "a kid that is null": KEY.token(header={"alg": "RS256", "kid": None}),
+            "text behind the header": KEY.token(header='{"alg":"RS256","kid":"one"} x'),
+            "a large header": KEY.token(header={"alg": "RS256", "kid": "one", "x": "x" * 4100}),
+            "a deep header": KEY.token(header='{"alg":"RS256","x":' + "[" * 20 + "]" * 20 + "}"),
+            "four parts": f"{KEY.token()}.x",
+            "two parts": f"{header}.{payload}",
+            "an empty part": f".{payload}.{signature}",
+            "padding": f"{header}.{payload}=.{signature}",
+            "base64, not url": f"{header}.{payload}+/.{signature}",
+            "a word": "wrong",
+            "a large one": KEY.token(claims(more="x" * 17000)),
+        },
     }
 
 
@@ -182,10 +192,14 @@ def _resigned(algorithm):
     return other.token()
 
 
-@pytest.mark.parametrize("name", list(forged()))
+FORGED = {name: (word, text) for word, texts in forged().items() for name, text in texts.items()}
+
+
+@pytest.mark.parametrize("name", FORGED)
 def test_what_no_key_has_signed_opens_nothing(edge, replicas, name):
     before = replicas["m"].seen
-    is_refused(ask(edge, forged()[name]), "the token is not taken")
+    word, text = FORGED[name]
+    is_refused(ask(edge, text), word)
     assert replicas["m"].seen == before
 
 
@@ -274,7 +288,7 @@ def test_what_a_token_says_is_read_strictly(edge, name):
         '{%s,"tenant":"ops"}{}',
         '{%s,"\\u0074enant":"ops"}',
         '{"more":{"a":1,"a":2},%s}',
-        '{%s,}',
+        "{%s,}",
         '{%s "x":1}',
         "{%s,'x':1}",
         '{%s,"x":01}',
@@ -297,6 +311,60 @@ def test_what_a_token_says_is_read_strictly(edge, name):
 def test_claims_that_are_no_json_or_say_a_thing_twice_say_nothing(edge, text):
     body = json.dumps(claims())[1:-1]
     is_refused(ask(edge, KEY.token(text.replace("%s", body))), "claims")
+
+
+@given(data=st.data())
+def test_what_python_reads_in_a_payload_is_what_counts(edge, data):
+    """JSON by two that were written apart: a text that is changed somewhere is read alike."""
+    payload = claims(more=data.draw(_JSON), exp=NOW + 100_000)
+    text = json.dumps(payload, ensure_ascii=data.draw(st.booleans()))
+    at = data.draw(st.integers(0, len(text)))
+    end = at + data.draw(st.integers(0, 3))
+    changed = text[:at] + data.draw(st.text(_PIECES, max_size=3)) + text[end:]
+    answer = ask(edge, KEY.token(changed))
+    tenant = _tenant_in(changed)
+    assert answer.status == (401 if tenant is None else 200), changed
+    if tenant is not None:
+        assert told(answer)["headers"]["x-tenant"] == tenant
+
+
+_LEAVES = (
+    *(st.none(), st.booleans(), st.integers()),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(codec="utf-8"), max_size=8),
+)
+_JSON = st.recursive(
+    st.one_of(*_LEAVES),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text('ab\\"é', max_size=2), inner)
+    ),
+    max_leaves=8,
+)
+_PIECES = '{}[]",:\\u0019eE+-. \n\t\0truefalsn/'
+
+
+def _tenant_in(text):
+    """Return the tenant of a token with this payload; None if it is not to count."""
+
+    def once(members):
+        if len(dict(members)) != len(members):
+            raise ValueError
+        return dict(members)
+
+    def none(word):
+        raise ValueError(word)
+
+    try:
+        said = json.loads(text, object_pairs_hook=once, parse_constant=none)
+        json.dumps(said, ensure_ascii=False).encode()  # no half of a character
+    except ValueError:
+        return None
+    if not isinstance(said, dict) or (said.get("iss"), said.get("aud")) != (ISSUER, AUDIENCE):
+        return None
+    expires, begins, tenant = said.get("exp"), said.get("nbf", 0), said.get("tenant")
+    counts = type(expires) is int and NOW + 1000 < expires < 10**15 and begins == 0
+    is_name = isinstance(tenant, str) and re.fullmatch(NAME_PATTERN.rstrip("$"), tenant)
+    return tenant if counts and is_name else None
 
 
 def test_all_that_json_has_may_be_in_a_token(edge):
