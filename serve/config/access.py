@@ -46,9 +46,7 @@ class Quota(Section):
 # What HAProxy's configuration can have between single quotes, and a claim or its value in a line.
 _Word = Annotated[str, Field(pattern=r"^[!-&(-~]{1,255}$")]
 # Those of RFC 7518 whose keys come in pairs: who can verify a token cannot make one.
-Algorithm = Literal[
-    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
-]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -62,13 +60,13 @@ def _jwks(place: str) -> str:
         _ = url.port
     except ValueError as err:
         raise ValueError(f"'{place}' is no URL: {err}") from err
-    if re.search(r"[^!-~]", place) or not host or url.username is not None or url.fragment:
-        raise ValueError(f"'{place}' has a user, a fragment, a blank or no host; write it plainly")
     if url.scheme != "https" and not (url.scheme == "http" and _stays_inside(host)):
         raise ValueError(
             f"'{place}' must be https://, or who is on the way could put keys of their own; "
             "http:// is for this machine and for Services of a cluster (NAME.NAMESPACE.svc)"
         )
+    if re.search(r"[^!-~]", place) or not host or url.username is not None or url.fragment:
+        raise ValueError(f"'{place}' has a user, a fragment, a blank or no host; write it plainly")
     return place
 
 

@@ -172,11 +172,13 @@ class Agent:
 
     def _have_keys_read(self, key_files: Mapping[str, str]) -> None:
         """Have HAProxy started anew where there are keys of the issuer that it has not read."""
-        text = self._configuration.read_text(encoding="utf-8")
-        is_due = time.monotonic() > self._asked_for_start + _START_S
-        if is_due and is_whole(text) and not tokens.reads(text, key_files.values()):
-            self._asked_for_start = time.monotonic()
-            self._ask_for_a_restart()
+        if not key_files or time.monotonic() < self._asked_for_start + _START_S:
+            return
+        with suppress(OSError):  # the configuration is gone
+            text = self._configuration.read_text(encoding="utf-8")
+            if is_whole(text) and not tokens.reads(text, key_files.values()):
+                self._asked_for_start = time.monotonic()
+                self._ask_for_a_restart()
 
     def _ask_for_a_restart(self) -> bool:
         """Have this HAProxy started anew with the settings as they are; tell whether it worked."""
