@@ -27,7 +27,12 @@
 {{- range (default dict .root.Values.access).quotas -}}
 {{- $quotas = append $quotas (dict "tenant" (default "*" .tenant) "model" .model "requests_per_s" .requests_per_s "concurrent_requests" .concurrent_requests) -}}
 {{- end -}}
-{{- toJson (dict "keys" .keys "tenant_header" (lower $tenants.header) "quotas" $quotas "own_key" .ownKey) -}}
+{{- $jwt := default dict (default dict .root.Values.access).jwt -}}
+{{- /* Beside keys alone (validate.yaml): the pods of the release that ask the ingress have no token. */ -}}
+{{- if and $jwt .keys -}}
+{{- $jwt = include "strata.section" (list $defaults.jwt $jwt) | fromJson -}}
+{{- end -}}
+{{- toJson (dict "keys" .keys "tenant_header" (lower $tenants.header) "quotas" $quotas "own_key" .ownKey "jwt" (ternary $jwt nil (and (not (empty $jwt)) (not (empty .keys))))) -}}
 {{- end -}}
 
 {{- define "strata.accessEnv" -}}

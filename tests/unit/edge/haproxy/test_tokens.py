@@ -118,12 +118,27 @@ def test_an_api_key_counts_beside_it(edge):
     for headers in ({"X-API-Key": SECRET}, {"Authorization": f"Bearer {SECRET}"}):
         answer = edge.ask(MODEL, "POST", **headers)
         assert told(answer)["headers"]["x-tenant"] == "keyed"
-    assert edge.ask(MODEL, "POST", **{"X-API-Key": KEY.token()}).status == 401
+    for text in ("wrong", SECRET[:-1], f".{KEY.token()}"):
+        wrong = edge.ask(MODEL, "POST", **{"X-API-Key": text})
+        assert told(wrong)["error"] == "the API key is not known here"
     wrong = edge.ask(MODEL, "POST", Authorization=f"Bearer {new_secret()}")
     assert told(wrong)["error"] == "the API key is not known here"
-    both = ask(edge, KEY.token(), **{"X-API-Key": SECRET})
-    assert both.status == 400
+    for other in (SECRET, KEY.token(claims(tenant="ops")), ""):
+        assert ask(edge, KEY.token(), **{"X-API-Key": other}).status == 400
     assert "token" in told(edge.ask(MODEL, "POST"))["error"]
+
+
+def test_a_token_may_come_as_a_key_does(edge, replicas):
+    token = KEY.token()
+    for headers in ({}, {"Authorization": f"Bearer {token}"}):
+        answer = edge.ask(MODEL, "POST", **{"X-API-Key": token}, **headers)
+        assert told(answer)["headers"]["x-tenant"] == "web"
+        assert "x-api-key" not in told(answer)["headers"]
+    before = replicas["m"].seen
+    for word, text in FORGED.values():
+        if text.startswith("eyJ"):
+            is_refused(edge.ask(MODEL, "POST", **{"X-API-Key": text}), word)
+    assert replicas["m"].seen == before
 
 
 @pytest.mark.parametrize(
