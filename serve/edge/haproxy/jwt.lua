@@ -18,7 +18,6 @@ local EXACT_DIGITS = 15 -- of an integer
 local NO_INTEGER = 0.5
 local NULL = {}
 local WORDS = { ["true"] = true, ["false"] = false, ["null"] = NULL }
-local ARRAY, OBJECT = {}, {} -- metatables, by which the two are told apart
 local ESCAPED = {
     ['"'] = '"', ["\\"] = "\\", ["/"] = "/",
     b = "\b", f = "\f", n = "\n", r = "\r", t = "\t",
@@ -113,7 +112,7 @@ local function members_at(text, at, closing, member_at)
 end
 
 local function array_at(text, at, depth)
-    local array = setmetatable({}, ARRAY)
+    local array = {}
     return array, members_at(text, at, "]", function(place)
         array[#array + 1], place = value_at(text, place, depth)
         return place
@@ -121,7 +120,7 @@ local function array_at(text, at, depth)
 end
 
 local function object_at(text, at, depth)
-    local object = setmetatable({}, OBJECT)
+    local object = {}
     return object, members_at(text, at, "}", function(place)
         local name
         name, place = string_at(text, place)
@@ -175,8 +174,9 @@ local function is_integer(value)
     return math.type(value) == "integer"
 end
 
+-- Whether a text is in an array: the names of an object's members are no integers.
 local function is_in(array, text)
-    for _, each in ipairs(getmetatable(array) == ARRAY and array or {}) do
+    for _, each in ipairs(type(array) == "table" and array or {}) do
         if each == text then
             return true
         end

@@ -314,6 +314,7 @@ def test_what_a_token_says_is_read_strictly(edge, name):
         '{%s,"x":"\\x"}',
         '{%s,"x":"\\ud800"}',
         '{%s,"x":"\\udc00\\ud800"}',
+        '{%s,"x":"\\udc00\\udc00"}',
         '{%s,"x":"\t"}',
         '{%s,"x":"\udcff"}',
         '{%s,"x":[1,]}',
