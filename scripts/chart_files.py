@@ -12,6 +12,7 @@ from typing import Any
 
 from chart_values import Value, read_values, schema_of
 
+from serve.config.access import Jwt
 from serve.config.schema import Config, Http, Model, json_schema
 from serve.config.transport import ANY_ORIGIN, Cors, Tls
 from serve.deploy.applications import deploy_config
@@ -73,6 +74,11 @@ def _defaults() -> dict[str, Any]:
         ),
         "cors": Cors(origins=(ANY_ORIGIN,)).model_dump(mode="json", exclude={"origins"}),
         "served": served,
+        "jwt": {
+            name: field.default
+            for name, field in Jwt.model_fields.items()
+            if not field.is_required()
+        },
         "deploy": skeleton,
         "application": deploy_config(Config(models=(model,)))["applications"][-1],
         "pool_application": deploy_config(Config(models=(pooled,)))["applications"][-1],

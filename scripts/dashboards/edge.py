@@ -18,7 +18,7 @@ _FAILURES = (
 
 def edge() -> list[Row]:
     """Return the rows of the dashboard "cluster"."""
-    return [Row(7, _traffic()), Row(7, _failures()), Row(7, _access())]
+    return [Row(7, _traffic()), Row(7, _failures()), Row(7, _access()), Row(5, _tokens())]
 
 
 def edge_of_model() -> list[Row]:
@@ -191,9 +191,27 @@ def _access() -> list[Panel]:
             "Agents that go by old files",
             "short",
             runbook("AccessKeysUnreadable"),
-            "HAProxys whose agent could not read the API keys, or the edge's settings, when it last"
-            " looked.",
+            "HAProxys whose agent could not read the API keys, the edge's settings, or the keys of"
+            " the issuer of tokens, when it last looked.",
             Query(or_zero(f"count(strata_access_keys_readable{_ALL} == 0)"), "keys"),
             Query(or_zero(f"count(strata_edge_settings_readable{_ALL} == 0)"), "settings"),
+            Query(or_zero(f"count(strata_access_jwks_readable{_ALL} == 0)"), "issuer's keys"),
+        ),
+    ]
+
+
+def _tokens() -> list[Panel]:
+    return [
+        chart(
+            "Keys of the issuer of tokens",
+            "short",
+            runbook("AccessJwksUnreadable"),
+            "Keys by which HAProxy verifies tokens, the fewest that a node has, and how many hours"
+            " ago the oldest set of a node was read. Nothing where no token counts.",
+            Query(f"min(strata_access_jwks_keys{_ALL} > 0)", "keys"),
+            Query(
+                f"(time() - min(strata_access_jwks_read_timestamp_seconds{_ALL} > 0)) / 3600",
+                "age in hours",
+            ),
         ),
     ]

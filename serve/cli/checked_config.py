@@ -8,7 +8,7 @@ from collections.abc import Collection
 from serve.cli.printing import out
 from serve.cli.publish import options_of, try_version
 from serve.config.schema import Config
-from serve.deploy.edge_settings import require_certificates, require_keys
+from serve.deploy.edge_settings import require_certificates, require_jwks, require_keys
 from serve.deploy.preflight import awaited, check_pipelines, check_versions
 from serve.repository.repository import configured
 
@@ -20,6 +20,7 @@ def check(config: Config, running: Collection[str] = ()) -> dict[str, str]:
     models, and for versions that the repository does not have.
     """
     require_keys(config)
+    require_jwks(config)
     require_certificates(config)
     repository = configured(config.repository)
     waiting = awaited(config, repository, running)

@@ -100,7 +100,7 @@ def _run(
         print_unserved(name, reason)
     retries = _Retries(platform.api, failed)
     ingress = ingress_of(tree)
-    asks_for_key = tree.access.keys is not None
+    asks_for_key = tree.access.asks_who
     period_s = tree.repository.poll_interval_s
     joining = Joining(platform.api, ingress, period_s, awaited, asks_for_key=asks_for_key)
     _print_ready(tree, ingress, watcher, failed, awaited, ray_dashboard=ray_dashboard)
@@ -208,10 +208,12 @@ def _print_ready(
     # One that sleeps would be woken by the question what it takes.
     here = [m for m in config.models if m.name not in awaited]
     awake = [m.name for m in here if _is_awake(config, m, failed)]
-    asks_for_key = config.access.keys is not None
+    asks_for_key = config.access.asks_who
     example = example_call(ingress, awake[0], asks_for_key=asks_for_key) if awake else None
-    if asks_for_key:
+    if config.access.keys is not None:
         out.print("  keys       KEY=$(strata keys create --tenant NAME)")
+    if config.access.jwt is not None:
+        out.print(f"  tokens     KEY=(a token of {config.access.jwt.issuer})", markup=False)
     if example:
         out.print("\nTry it:\n")
         out.print(f"  {example}\n", markup=False)

@@ -4,9 +4,12 @@ The keys themselves are in a file or a Secret of their own (edge.keys), hashed. 
 it refuses before a replica hears of a request.
 """
 
+import re
+from ipaddress import ip_address
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from serve.config.sections import Name, Section
 
@@ -40,21 +43,119 @@ class Quota(Section):
         return self
 
 
+# What HAProxy's configuration can have between single quotes, and a claim or its value in a line.
+_Word = Annotated[str, Field(pattern=r"^[!-&(-~]{1,255}$")]
+# Those of RFC 7518 whose keys come in pairs: who can verify a token cannot make one.
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def _jwks(place: str) -> str:
+    """Refuse a URL by which somebody on the way could put keys of their own."""
+    if not _URL.match(place):
+        return place
+    try:
+        url = urlsplit(place)
+        host = url.hostname or ""
+        _ = url.port
+    except ValueError as err:
+        raise ValueError(f"'{place}' is no URL: {err}") from err
+    if url.scheme != "https" and not (url.scheme == "http" and _stays_inside(host)):
+        raise ValueError(
+            f"'{place}' must be https://, or who is on the way could put keys of their own; "
+            "http:// is for this machine and for Services of a cluster (NAME.NAMESPACE.svc)"
+        )
+    if re.search(r"[^!-~]", place) or not host or url.username is not None or url.fragment:
+        raise ValueError(f"'{place}' has a user, a fragment, a blank or no host; write it plainly")
+    return place
+
+
+def _stays_inside(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith((".svc", ".svc.cluster.local"))
+
+
+class Jwt(Section):
+    """Tokens (JSON Web Tokens) of an issuer, which prove who sends a request as keys do."""
+
+    issuer: _Word = Field(
+        description="who makes the tokens, exactly as their claim `iss` has it, slashes and all"
+    )
+    jwks: Annotated[str, Field(min_length=1), AfterValidator(_jwks)] = Field(
+        description=(
+            "where the issuer's public keys are (JSON Web Key Set): a URL, of which no redirect is "
+            "followed, or a file (relative to this file). Read every five minutes, and sooner "
+            "where tokens of unknown keys come; changes without a restart of replicas"
+        )
+    )
+    audience: _Word = Field(
+        description="what the claim `aud` of a token must be, or have among others: this platform"
+    )
+    algorithm: Algorithm = Field(
+        "RS256", description="by which tokens are signed; those of any other are refused"
+    )
+    tenant_claim: _Word = Field(
+        "tenant",
+        description="claim that names the tenant; a token without it, or with no name, is refused",
+    )
+    models_claim: _Word | None = Field(
+        None,
+        description=(
+            "claim that lists the models which a token opens: an array of names, or `*` for all; "
+            "a token without it opens none. null, the default, has each token open all"
+        ),
+    )
+    scope_claim: _Word = Field(
+        "scope", description="claim with the words that say more: a text of them, or an array"
+    )
+    admin_scope: _Word | None = Field(
+        None,
+        description=(
+            "word in `scope_claim`, such as strata:admin, that gives a token the scope admin; "
+            "null, the default, gives it to none"
+        ),
+    )
+    jwks_ca: str | None = Field(
+        None,
+        min_length=1,
+        description=(
+            "PEM file (relative to this file) of the CAs that the URL's certificate is held to; "
+            "null, the default, are those of the system"
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _ca_is_for_https(self) -> Self:
+        if self.jwks_ca is not None and not self.jwks.startswith("https://"):
+            raise ValueError("jwks_ca: needs a jwks that begins with https://")
+        return self
+
+
 class Access(Section):
-    """Who may use the platform; without `keys` everybody who reaches it may."""
+    """Who may use the platform; without `keys` and `jwt` everybody who reaches it may."""
 
     keys: str | None = Field(
         None,
         min_length=1,
         description=(
             "file (relative to this file) of the hashes of API keys, made by `strata keys`; null, "
-            "the default, asks nobody for a key. On a cluster the Secret of the chart's "
+            "the default, has none. On a cluster the Secret of the chart's "
             "`accessKeys.existingSecret` has them in its place"
         ),
+    )
+    jwt: Jwt | None = Field(
+        None, description="tokens that count beside keys or in their place; null, the default, none"
     )
     quotas: tuple[Quota, ...] = Field(
         (), description="how much tenants may ask for; changes without a restart"
     )
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether a request has to prove who sends it, by a key or a token."""
+        return self.keys is not None or self.jwt is not None
 
     @model_validator(mode="after")
     def _quotas_are_told_apart(self) -> Self:

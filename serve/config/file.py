@@ -142,6 +142,10 @@ def _anchored(config: Config, folder: Path) -> Config:
     anchored = {"root": root, "cache_dir": cache_dir, "public_keys": public_keys}
     repository = config.repository.model_copy(update=anchored)
     access = _with_paths(config.access, folder, "keys")
+    if access.jwt is not None:
+        places = ("jwks_ca",) if "://" in access.jwt.jwks else ("jwks", "jwks_ca")
+        jwt = _with_paths(access.jwt, folder, *places)
+        access = access.model_copy(update={"jwt": jwt})
     tls = config.http.tls and _with_paths(
         config.http.tls, folder, "certificate", "key", "client_ca"
     )

@@ -283,10 +283,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _access_is_kept(self) -> Self:
-        if not self.http.haproxy and (self.access.keys or self.access.quotas):
+        if not self.http.haproxy and self.access != Access():
             raise ValueError(
                 "http.haproxy: false lets everybody in, since HAProxy is what asks for keys and "
-                "keeps quotas; leave out access, or http.haproxy"
+                "tokens, and keeps quotas; leave out access, or http.haproxy"
             )
         if not self.http.haproxy and (self.http.tls or self.http.cors):
             raise ValueError(

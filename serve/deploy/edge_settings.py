@@ -1,15 +1,18 @@
 """What of the config HAProxy on each node is told (edge.haproxy.settings)."""
 
 import json
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from serve.config import access as config_access
 from serve.config.schema import Config, Http
 from serve.deploy.applications import GATEWAY
 from serve.deploy.changes import user_config_of, with_user_config
 from serve.edge.haproxy.certificates import read_certificate, read_client_ca
-from serve.edge.haproxy.settings import Cors, EdgeSettings, RequestQuota, Tls
+from serve.edge.haproxy.jwks import parse_jwks
+from serve.edge.haproxy.settings import Cors, EdgeSettings, Jwt, RequestQuota, Tls
 from serve.edge.keys import parse_keys
 from serve.errors import ConfigError
 
@@ -23,7 +26,15 @@ def edge_settings(config: Config) -> EdgeSettings:
         quotas=tuple(RequestQuota(**quota.model_dump()) for quota in config.access.quotas),
         tls=_tls(config.http),
         cors=_cors(config.http),
+        jwt=_jwt(config.access.jwt),
     )
+
+
+def _jwt(jwt: config_access.Jwt | None) -> Jwt | None:
+    if jwt is None:
+        return None
+    ca = None if jwt.jwks_ca is None else Path(jwt.jwks_ca)
+    return Jwt(**{**jwt.model_dump(), "jwks_ca": ca})
 
 
 def _tls(http: Http) -> Tls | None:
@@ -70,6 +81,26 @@ def require_certificates(config: Config) -> None:
     read_certificate(tls, now)
     if tls.client_ca is not None:
         read_client_ca(tls, now)
+
+
+def require_jwks(config: Config) -> None:
+    """Raise ConfigError if tokens are to be verified by files that cannot be used.
+
+    What is at a URL is the agent's to find out: a platform comes up without it.
+    """
+    jwt = config.access.jwt
+    if jwt is None:
+        return
+    if "://" not in jwt.jwks:
+        try:
+            parse_jwks(Path(jwt.jwks).read_bytes(), jwt.algorithm)
+        except (OSError, ConfigError) as err:
+            raise ConfigError(f"access.jwt.jwks: {jwt.jwks} cannot be used: {err}") from err
+    if jwt.jwks_ca is not None:
+        try:
+            ssl.create_default_context(cafile=jwt.jwks_ca)
+        except OSError as err:
+            raise ConfigError(f"access.jwt.jwks_ca: {jwt.jwks_ca} cannot be used: {err}") from err
 
 
 def require_keys(config: Config) -> None:

@@ -16,7 +16,12 @@ from serve.deploy.ingress import KEY_VARIABLE
 from serve.deploy.monitoring import ACCESS_KEPT
 from serve.edge.haproxy.access import METRICS_PATH
 from serve.edge.haproxy.launcher import NODE_VARIABLE, PEERS_VARIABLE
-from serve.edge.haproxy.settings import SETTINGS_VARIABLE, EdgeSettings, read_settings
+from serve.edge.haproxy.settings import (
+    SETTINGS_VARIABLE,
+    EdgeSettings,
+    read_settings,
+    settings_of,
+)
 from tests.chart.conftest import CHART, helm, rayservice, rendered
 
 KEYS = {"accessKeys": {"existingSecret": "strata-keys"}}
@@ -29,6 +34,16 @@ QUOTAS = {
             {"tenant": "lab", "model": "digits", "requests_per_s": 0, "concurrent_requests": 2},
         ]
     },
+}
+TOKENS = {
+    "access": {
+        "jwt": {
+            "issuer": "https://login.example.com/",
+            "jwks": "https://login.example.com/jwks.json",
+            "audience": "strata",
+            "admin_scope": "strata:admin",
+        }
+    }
 }
 PROBING = ("strata-ready", "strata-infer")
 
@@ -91,6 +106,25 @@ def test_nodes_know_each_other_by_address_and_port(render, values):
         }
         ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
         assert environment[PEERS_VARIABLE]["value"] == ports["peers"]
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"algorithm": "ES256", "models_claim": "models", "jwks_ca": "/ca/ca.pem"}]
+)
+def test_tokens_are_told_as_on_one_machine_where_there_are_keys(render, tmp_path, more):
+    values = {"access": {"jwt": TOKENS["access"]["jwt"] | more}}
+    wanted = edge_settings(Config.model_validate({"models": [{"name": "digits"}], **values})).jwt
+    objects = render(KEYS | values)
+    assert settings(objects, tmp_path).jwt == wanted
+    data = named(objects, "ConfigMap", "strata-edge")["data"]
+    assert settings_of(json.loads(data["settings.json"])).jwt is None
+
+
+def test_an_issuer_comes_in_place(render):
+    before, after = render(KEYS), render(KEYS | TOKENS)
+    assert cluster(after) == cluster(before)
+    edge = "ConfigMap", "strata-edge"
+    assert named(after, *edge) != named(before, *edge)
 
 
 def test_a_release_without_keys_and_quotas_has_none_of_it(render):

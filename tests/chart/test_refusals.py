@@ -38,6 +38,11 @@ def cors(*origins, **http):
     return {"http": {"cors": {"origins": list(origins)}, **http}}
 
 
+def tokens(jwks, **more):
+    jwt = {"issuer": "https://x/", "jwks": jwks, "audience": "strata"}
+    return KEYS | {"access": {"jwt": jwt | more}}
+
+
 def model(**keys):
     return models({"name": "m", **keys})
 
@@ -96,6 +101,25 @@ def model(**keys):
             {"access": {"keys": "keys.json"}},
             "which pods do not have: set accessKeys.existingSecret to the name of a Secret",
         ),
+        (
+            tokens("https://x/jwks") | {"accessKeys": {}},
+            "access.jwt needs accessKeys.existingSecret, too",
+        ),
+        *(
+            (tokens(place), "must be https://, or who is on the way")
+            for place in (
+                "http://x.example/jwks",
+                "http://x.svc.example/jwks",
+                "http://x/a.svc/jwks",
+                "http://127.0.0.1/jwks",
+                "https://user:word@x.example/",
+                "file:///jwks.json",
+            )
+        ),
+        (tokens("jwks.json"), "access.jwt.jwks 'jwks.json' is a file beside strata.yaml"),
+        (tokens("https://x/", jwks_ca="ca.pem"), "access.jwt.jwks_ca 'ca.pem' is a file beside"),
+        (tokens("/etc/jwks.json", jwks_ca="/ca.pem"), "needs a jwks that begins with https://"),
+        (tokens("https://x/", algorithm="HS256"), "algorithm"),
         ({"accessKeys": {"probeSecret": "s"}}, "set accessKeys.existingSecret too"),
         (KEYS | {"auth": {"enabled": False}}, "accessKeys.existingSecret needs auth.enabled"),
         (KEYS | {"http": {"haproxy": False}}, "http.haproxy: false lets everybody in"),

@@ -30,7 +30,7 @@ EdgeSettings of serve/edge/haproxy/settings.py as JSON; `keys` is the file, and 
 {{- range (default dict .root.Values.access).quotas -}}
 {{- $quotas = append $quotas (dict "tenant" (default "*" .tenant) "model" .model "requests_per_s" .requests_per_s "concurrent_requests" .concurrent_requests) -}}
 {{- end -}}
-{{- $settings := dict "keys" .keys "tenant_header" (lower $tenants.header) "quotas" $quotas "own_key" .ownKey "tls" nil "cors" nil -}}
+{{- $settings := dict "keys" .keys "tenant_header" (lower $tenants.header) "quotas" $quotas "own_key" .ownKey "tls" nil "cors" nil "jwt" nil -}}
 {{- if .certificates -}}
 {{- $tls := include "strata.tls" .root | fromJson -}}
 {{- $shown := dict "certificate" "/etc/strata/tls/tls.crt" "key" "/etc/strata/tls/tls.key" "client_ca" nil "requires_client" false -}}
@@ -45,6 +45,11 @@ EdgeSettings of serve/edge/haproxy/settings.py as JSON; `keys` is the file, and 
 {{- end -}}
 {{- with (default dict .root.Values.http).cors -}}
 {{- $_ := set $settings "cors" (include "strata.section" (list $defaults.cors .) | fromJson) -}}
+{{- end -}}
+{{- $jwt := default dict (default dict .root.Values.access).jwt -}}
+{{- /* Beside keys alone (validate.yaml): the pods of the release that ask the ingress have no token. */ -}}
+{{- if and $jwt .keys -}}
+{{- $_ := set $settings "jwt" (include "strata.section" (list $defaults.jwt $jwt) | fromJson) -}}
 {{- end -}}
 {{- toJson $settings -}}
 {{- end -}}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from serve.edge.haproxy import tokens
 from serve.edge.haproxy.settings import EdgeSettings
 from serve.edge.haproxy.templates import filled, template
 
@@ -54,6 +55,7 @@ _SC = re.compile(r"(?<=_)SC\b|(?<=sc)SC\b|(?<=\()SC(?=\))")
 _PEERS = "peers strata"
 _TRACKED = re.compile(r"^    http-request track-sc\d \S+ table (\S+) ", re.MULTILINE)
 _OTHER_NODES = "STRATA_OTHER_NODES"
+_TOKENS_GO_HERE = "# STRATA_TOKENS"
 _ACLS = (
     "    acl strata_of_model var(txn.strata_model) -m len gt 0",
     "    acl strata_own var(txn.strata_grant),field(2,|) -m str own",
@@ -63,19 +65,22 @@ _ACLS = (
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """The files of HAProxy's maps: pools it learns, keys and quotas the edge's agent writes."""
+    """The files of HAProxy's maps: pools it learns, the others the edge's agent writes.
+
+    `signers` has the file of each of the issuer's keys by the hash of its id (jwks_keeper).
+    """
 
     pools: Path
     keys: Path
     quotas: Path
+    signers: Path
 
     @classmethod
     def beside(cls, configuration: Path) -> "Maps":
         """Return the maps of the configuration in that file."""
         name = configuration.name
-        return cls(
-            *(configuration.with_name(f"{name}.{of}.map") for of in ("pools", "keys", "quotas"))
-        )
+        kinds = ("pools", "keys", "quotas", "signers")
+        return cls(*(configuration.with_name(f"{name}.{of}.map") for of in kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,9 @@ def frontend_lines(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str
     """Return the lines for the frontend; none where anybody may do anything."""
     if not settings.has_access:
         return []
-    who = "tenants.cfg" if settings.keys is None else "keys.cfg"
     lines = [
         *_ACLS,
-        *template(who),
+        *(_who_lines(settings, maps) if settings.asks_who else template("tenants.cfg")),
         *(line for counted in _COUNTED for line in _quota_lines(counted, nodes)),
         *(_filled(line, each, nodes) for each in _COUNTED for line in template("told.cfg")),
         _REFUSE,
@@ -125,6 +129,37 @@ def frontend_lines(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str
         "STRATA_TENANT_HEADER": settings.tenant_header,
     }
     return [filled(line, named) for line in lines]
+
+
+def _who_lines(settings: EdgeSettings, maps: Maps) -> list[str]:
+    return _with_tokens("keys.cfg", tokens.grant_lines(settings.jwt, maps.signers))
+
+
+def _refusal_lines(settings: EdgeSettings) -> list[str]:
+    lines = [
+        *_with_tokens("refusals.cfg", tokens.fault_lines(settings.jwt)),
+        *tokens.refusal_lines(settings.jwt),
+    ]
+    return [filled(line, _credential(settings)) for line in lines]
+
+
+def _with_tokens(name: str, lines_of_tokens: list[str]) -> list[str]:
+    """Return the lines of a template with those on tokens where they belong."""
+    lines = template(name)
+    at = next(number for number, line in enumerate(lines) if line.strip() == _TOKENS_GO_HERE)
+    return [*lines[:at], *lines_of_tokens, *lines[at + 1 :]]
+
+
+def _credential(settings: EdgeSettings) -> dict[str, str]:
+    """Return what clients are told of that which proves who they are."""
+    key = "an API key is needed; send it as Authorization: Bearer or as X-API-Key"
+    if settings.jwt is None:
+        return {"STRATA_A_CREDENTIAL": key, "STRATA_CREDENTIAL": "API key"}
+    token = "a token is needed; send it as Authorization: Bearer"
+    if settings.keys is None:
+        return {"STRATA_A_CREDENTIAL": token, "STRATA_CREDENTIAL": "token"}
+    either = "an API key or a token is needed; send it as Authorization: Bearer"
+    return {"STRATA_A_CREDENTIAL": either, "STRATA_CREDENTIAL": "API key or token"}
 
 
 def _quota_lines(counted: _Counted, nodes: Nodes) -> list[str]:
@@ -157,6 +192,7 @@ def choice(settings: EdgeSettings) -> list[str]:
 def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
     """Return the sections of the agent, the tables, and of the peers that hand these on."""
     agent = [
+        *tokens.sections(settings.jwt, maps.signers),
         "backend strata_agent",
         "    timeout connect 5s",
         "    timeout server 10s",
@@ -168,7 +204,7 @@ def sections(settings: EdgeSettings, maps: Maps, nodes: Nodes) -> list[str]:
     lines = [
         *agent,
         f"backend {REFUSED}",
-        *template("refusals.cfg"),
+        *_refusal_lines(settings),
     ]
     for counted in _COUNTED:
         for node in (nodes.here, *nodes.others):

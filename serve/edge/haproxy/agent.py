@@ -8,6 +8,7 @@ of configuration has Ray start HAProxy anew, which is asked of the gateway.
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -17,16 +18,17 @@ from pathlib import Path
 
 import requests
 
-from serve.edge.haproxy import grants
+from serve.edge.haproxy import grants, tokens
 from serve.edge.haproxy.access import REFUSED, Maps, shared_tables
 from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.agent_metrics import AgentMetrics, serve_metrics
 from serve.edge.haproxy.agent_start import ready_file
 from serve.edge.haproxy.certificate_keeper import CertificateKeeper
-from serve.edge.haproxy.configuration import gateway_addresses
+from serve.edge.haproxy.configuration import gateway_addresses, is_whole
+from serve.edge.haproxy.jwks_keeper import JwksKeeper
+from serve.edge.haproxy.map_files import entries_in, write_entries
 from serve.edge.haproxy.processes import Processes
 from serve.edge.haproxy.settings import SECRET_VARIABLE, read_settings
-from serve.edge.haproxy.whole_files import write_whole
 from serve.edge.keys import Key, parse_keys
 from serve.edge.routes import EDGE_CHANGED
 from serve.errors import ConfigError
@@ -40,6 +42,8 @@ _MEET_EACH_S = 0.05
 _STARTS_WITHIN_S = 30.0
 _LAST_S = 60.0  # without an HAProxy
 _GATEWAY_TIMEOUT_S = 5.0
+# That a start takes at most, before it is asked for again.
+_START_S = 10.0
 
 
 class Agent:
@@ -51,13 +55,15 @@ class Agent:
         self._metrics = metrics
         self._certificates = CertificateKeeper(configuration, metrics)
         self._settings = read_settings()
-        self._tls = self._settings.tls
+        self._signers = JwksKeeper(configuration, metrics)
+        self._tls, self._jwt = self._settings.tls, self._settings.jwt
         self._keys: tuple[Key, ...] = ()
         self._ends: list[datetime] = []
         self._keys_seen: object = None
         # What the one before this agent wrote, until the keys can be read.
-        self._keys_before: dict[str, str] | None = _entries_in(self._maps.keys)
+        self._keys_before: dict[str, str] | None = entries_in(self._maps.keys)
         self._said = ""
+        self._asked_for_start = -math.inf
         self._pid = 0
         self._made: _Wanted = {}
         self._made_of: object = None
@@ -71,8 +77,10 @@ class Agent:
         self._look_at_settings()
         self._look_at_keys()
         self._certificates.look(self._tls, datetime.now(UTC))
+        self._signers.look(self._jwt)
         wanted = self._wanted()
         self._write(wanted)
+        self._have_keys_read(wanted.get(self._maps.signers, {}))
         with suppress(OSError):  # none runs yet, or one takes over from another
             self._tell_haproxy(wanted)
         self._metrics.show_keys(len(self._keys), self._ends, datetime.now(UTC))
@@ -103,7 +111,8 @@ class Agent:
             self._say(f"the settings stay as they are: {err}")
             return
         self._metrics.settings_are_good(True)
-        self._tls = settings.tls  # HAProxy cannot be started anew without its files
+        # HAProxy cannot be started anew without its files.
+        self._tls, self._jwt = settings.tls, settings.jwt
         if settings.lines != self._settings.lines and not self._ask_for_a_restart():
             return  # the next round tries again
         self._settings = settings
@@ -146,7 +155,7 @@ class Agent:
 
     def _wanted(self) -> _Wanted:
         """Return what each map is to have: the same object as long as nothing changes."""
-        made_of = (self._settings, self._keys, self._keys_before)
+        made_of = (self._settings, self._keys, self._keys_before, self._signers.entries())
         if self._made_of != made_of:
             self._made_of, self._made = made_of, self._make_maps()
         return self._made
@@ -156,15 +165,17 @@ class Agent:
             return {}
         wanted = {self._maps.quotas: grants.of_quotas(self._settings.quotas)}
         # An HAProxy that still asks for keys, when it need not any more, goes on with those it has.
-        if self._settings.keys is not None:
+        if self._settings.asks_who:
             keys = grants.of_keys(self._keys, self._settings.own_key)
             wanted[self._maps.keys] = {**(self._keys_before or {}), **keys}
+        if self._settings.jwt is not None:  # last: an HAProxy from before may not have this map
+            wanted[self._maps.signers] = self._signers.entries()
         return wanted
 
     def _write(self, wanted: Mapping[Path, dict[str, str]]) -> None:
         for file, entries in wanted.items():
             if self._written.get(file) is not entries:
-                write_whole(file, _text_of(entries))
+                write_entries(file, entries)
                 self._written[file] = entries
 
     def _tell_haproxy(self, wanted: _Wanted) -> None:
@@ -178,7 +189,9 @@ class Agent:
         self._push(pid, socket, wanted)
         for table in shared_tables(text):
             socket.settle(table)
-        self._metrics.show_refusals(pid, socket.counts(REFUSED))
+        refused = socket.counts(REFUSED)
+        self._metrics.show_refusals(pid, refused)
+        self._signers.hear(refused.get(tokens.UNKNOWN_SIGNER, 0))
         self._tell_replaced(wanted)
         self._pushed = {each: has for each, has in self._pushed.items() if _is_alive(each)}
 
@@ -195,6 +208,16 @@ class Agent:
                 socket.make(file, entries, socket.entries(file) if has is None else has)
         self._pushed[pid] = wanted
 
+    def _have_keys_read(self, key_files: Mapping[str, str]) -> None:
+        """Have HAProxy started anew where there are keys of the issuer that it has not read."""
+        if not key_files or time.monotonic() < self._asked_for_start + _START_S:
+            return
+        with suppress(OSError):  # the configuration is gone
+            text = self._configuration.read_text(encoding="utf-8")
+            if is_whole(text) and not tokens.reads(text, key_files.values()):
+                self._asked_for_start = time.monotonic()
+                self._ask_for_a_restart()
+
     def _ask_for_a_restart(self) -> bool:
         """Have this HAProxy started anew with the settings as they are; tell whether it worked."""
         headers = {"X-Strata-Edge": os.environ.get(SECRET_VARIABLE, "")}
@@ -203,28 +226,15 @@ class Agent:
             with suppress(requests.RequestException):
                 url = f"http://{address}{EDGE_CHANGED}"
                 answer = requests.post(url, node, headers=headers, timeout=_GATEWAY_TIMEOUT_S)
-                if answer.ok and answer.json()["restarted"]:
+                if answer.ok and answer.json().get("restarted"):
                     return True
         self._say("HAProxy has not the new settings yet: no gateway starts it anew")
         return False
 
 
-def _entries_in(map_file: Path) -> dict[str, str]:
-    """Return what a map's file has; nothing if there is none."""
-    try:
-        lines = map_file.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    return dict(line.split(" ", 1) for line in lines)
-
-
 def _is_alive(pid: int) -> bool:
     """Tell whether a process is there, be it one that does not answer."""
     return pid > 0 and Path(f"/proc/{pid}").exists()
-
-
-def _text_of(entries: Mapping[str, str]) -> str:
-    return "".join(f"{key} {value}\n" for key, value in entries.items())
 
 
 def run(configuration: Path) -> None:

@@ -45,6 +45,17 @@ METRICS = {
         "gauge",
         "1 if the file of keys could be read when it was last looked at, or there is to be none.",
     ),
+    "strata_access_jwks_readable": EdgeMetric(
+        "gauge",
+        "1 if the keys of the issuer of tokens could be read when they were last asked for, or "
+        "there is to be none.",
+    ),
+    "strata_access_jwks_keys": EdgeMetric(
+        "gauge", "Keys of the issuer of tokens that HAProxy verifies by; with 0 no token counts."
+    ),
+    "strata_access_jwks_read_timestamp_seconds": EdgeMetric(
+        "gauge", "When the keys that HAProxy verifies tokens by were read; 0 for never."
+    ),
     "strata_edge_settings_readable": EdgeMetric(
         "gauge", "1 if the edge's settings could be read when they were last looked at."
     ),
@@ -72,6 +83,9 @@ class AgentMetrics:
         self._refusals = self._counter("strata_access_refusals")
         self._keys = self._gauge("strata_access_keys")
         self._file_good = self._gauge("strata_access_keys_readable")
+        self._jwks_good = self._gauge("strata_access_jwks_readable")
+        self._signers = self._gauge("strata_access_jwks_keys")
+        self._signers_read = self._gauge("strata_access_jwks_read_timestamp_seconds")
         self._settings_good = self._gauge("strata_edge_settings_readable")
         self._certificate_good = self._gauge("strata_edge_certificate_readable")
         self._certificate_expires = self._gauge("strata_edge_certificate_expires_timestamp_seconds")
@@ -88,6 +102,15 @@ class AgentMetrics:
     def keys_are_good(self, good: bool) -> None:
         """Say whether the file of keys could be read."""
         self._file_good.set(good)
+
+    def jwks_is_good(self, good: bool) -> None:
+        """Say whether the issuer's keys could be read."""
+        self._jwks_good.set(good)
+
+    def show_signers(self, number: int, read: float) -> None:
+        """Say how many of the issuer's keys there are, and when they were read."""
+        self._signers.set(number)
+        self._signers_read.set(read)
 
     def settings_are_good(self, good: bool) -> None:
         """Say whether the settings could be read."""

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from serve.edge.haproxy import access, transport
+from serve.edge.haproxy import access, tokens, transport
 from serve.edge.haproxy.access import Maps, Nodes
 from serve.edge.haproxy.settings import EdgeSettings
 from serve.edge.haproxy.templates import template
@@ -114,7 +114,7 @@ def _add_access(lines: list[str], maps: Maps, settings: EdgeSettings, nodes: Nod
     at = _line(lines, begin, end, _RULES_GO_HERE)
     lines[at : at + 1] = access.frontend_lines(settings, maps, nodes)
     begin, end = _section(lines, "global")
-    lines[end:end] = access.local_peer(nodes)
+    lines[end:end] = [*access.local_peer(nodes), *tokens.global_lines(settings.jwt)]
     begin, end = _section(lines, "frontend prometheus")
     lines[end:end] = access.prometheus_lines(settings)
     lines += access.sections(settings, maps, nodes)
@@ -132,6 +132,11 @@ def _add_transport(lines: list[str], maps: Maps, settings: EdgeSettings) -> None
     begin, end = _section(lines, "global")
     lines[end:end] = transport.global_lines(settings)
     lines += redirect
+
+
+def is_whole(text: str) -> bool:
+    """Tell whether a configuration has Strata's lines, which it lacks for a moment."""
+    return text.startswith(_MARK)
 
 
 def gateway_addresses(text: str) -> list[str]:

@@ -84,6 +84,8 @@ def add_edge(path: Path, settings: EdgeSettings = EVERYBODY) -> None:
         if settings.has_access:
             maps.keys.touch()
             maps.quotas.touch()
+        if settings.jwt is not None:
+            maps.signers.touch()
         port = os.environ.get(PEERS_VARIABLE)
         here = os.environ.get(NODE_VARIABLE) or "127.0.0.1"
         nodes = nodes_in(written, here, int(port) if port else None)

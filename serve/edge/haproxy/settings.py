@@ -54,8 +54,25 @@ class Cors:
 
 
 @dataclass(frozen=True, slots=True)
+class Jwt:
+    """Tokens; the names are those of `access.jwt`, `jwks` is a URL or an absolute path."""
+
+    issuer: str
+    jwks: str
+    audience: str
+    algorithm: str
+    tenant_claim: str = "tenant"
+    models_claim: str | None = None
+    scope_claim: str = "scope"
+    admin_scope: str | None = None
+    jwks_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """The settings; `keys` is the file of the keys' hashes, None where nobody is asked for one.
+    """The settings; `keys` is the file of the keys' hashes, None where nobody has one.
+
+    `jwt` says which tokens count beside keys, or in their place; without either nobody is asked.
 
     `own_key` is the SHA-256 of the key by which `strata up` asks its own platform. Without `tls`
     clients speak HTTP, without `cors` no page of another origin may call.
@@ -67,11 +84,17 @@ class EdgeSettings:
     own_key: str | None = None
     tls: Tls | None = None
     cors: Cors | None = None
+    jwt: Jwt | None = None
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether a request has to prove who sends it, by a key or a token."""
+        return self.keys is not None or self.jwt is not None
 
     @property
     def has_access(self) -> bool:
         """Whether requests are refused by who sends them, or how many."""
-        return self.keys is not None or bool(self.quotas)
+        return self.asks_who or bool(self.quotas)
 
     @property
     def needs_agent(self) -> bool:
@@ -85,7 +108,10 @@ class EdgeSettings:
         tls = self.tls and replace(
             self.tls, certificate=nowhere, key=nowhere, client_ca=self.tls.client_ca and nowhere
         )
-        return self.keys is None, self.has_access, self.tenant_header, tls, self.cors
+        # Where the issuer's keys are found is the agent's alone to know.
+        jwt = self.jwt and replace(self.jwt, jwks="", jwks_ca=None)
+        asked = self.keys is None, self.asks_who, self.has_access, self.tenant_header
+        return *asked, tls, self.cors, jwt
 
     def to_json(self) -> str:
         """Return the text of the file."""
@@ -129,7 +155,13 @@ def settings_of(tree: Mapping[str, Any]) -> EdgeSettings:
         own_key=tree.get("own_key"),
         tls=_tls_of(tree["tls"]) if tree.get("tls") else None,
         cors=_cors_of(tree["cors"]) if tree.get("cors") else None,
+        jwt=_jwt_of(tree["jwt"]) if tree.get("jwt") else None,
     )
+
+
+def _jwt_of(tree: Mapping[str, Any]) -> Jwt:
+    ca = tree["jwks_ca"]
+    return Jwt(**{**tree, "jwks_ca": None if ca is None else Path(ca)})
 
 
 def _tls_of(tree: Mapping[str, Any]) -> Tls:

@@ -9,6 +9,11 @@ from serve.errors import ConfigError
 _FOLDER = Path(__file__).parent
 
 
+def folder() -> Path:
+    """Return the folder that they are in."""
+    return _FOLDER
+
+
 @cache
 def template(name: str) -> list[str]:
     """Return the lines of a file. Raises ConfigError if it is not there."""

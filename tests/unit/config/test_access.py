@@ -3,6 +3,8 @@ from pydantic import ValidationError
 
 from serve.config.schema import Config
 
+JWT = {"issuer": "https://x.example/", "jwks": "https://x.example/jwks", "audience": "strata"}
+
 
 def refused(tree):
     with pytest.raises(ValidationError) as err:
@@ -12,7 +14,8 @@ def refused(tree):
 
 def test_nobody_is_asked_for_anything_unless_it_is_written():
     access = Config().access
-    assert (access.keys, access.quotas) == (None, ())
+    assert (access.keys, access.jwt, access.quotas) == (None, None, ())
+    assert not access.asks_who
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,9 @@ def test_a_quota_that_makes_no_sense_is_refused(quotas, said):
     assert said in refused({"access": {"quotas": quotas}})
 
 
-@pytest.mark.parametrize("access", [{"keys": "k"}, {"quotas": [{"requests_per_s": 1}]}])
+@pytest.mark.parametrize(
+    "access", [{"keys": "k"}, {"quotas": [{"requests_per_s": 1}]}, {"jwt": JWT}]
+)
 def test_without_haproxy_nobody_would_be_asked(access):
     said = refused({"access": access, "http": {"haproxy": False}})
     assert "lets everybody in" in said
@@ -44,3 +49,57 @@ def test_quotas_of_one_tenant_may_be_of_several_models_and_of_all():
     quotas = [{"requests_per_s": 1}, {"model": "m", "requests_per_s": 0}]
     tree = {"models": [{"name": "m"}], "access": {"quotas": quotas}}
     assert len(Config.model_validate(tree).access.quotas) == 2
+
+
+def jwt(**changed):
+    return {"access": {"jwt": {k: v for k, v in (JWT | changed).items() if v is not ...}}}
+
+
+def test_tokens_are_signed_by_a_pair_of_keys_open_every_model_and_no_more():
+    read = Config.model_validate(jwt()).access
+    assert read.asks_who
+    assert (read.jwt.algorithm, read.jwt.tenant_claim) == ("RS256", "tenant")
+    assert (read.jwt.models_claim, read.jwt.admin_scope) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        *(({"algorithm": name}, "algorithm") for name in ("none", "HS256", "rs256", "EdDSA", "")),
+        *(({name: ...}, name) for name in ("issuer", "jwks", "audience")),
+        *(({"issuer": text}, "issuer") for text in ("", "a b", "a\nb", "it's", "é", "x" * 256)),
+        *(({name: "a b"}, name) for name in ("audience", "tenant_claim", "models_claim")),
+        *(({name: ""}, name) for name in ("scope_claim", "admin_scope", "jwks")),
+        ({"jwks": "http://login.example.com/jwks"}, "must be https://"),
+        ({"jwks": "http://localhost.example.com/jwks"}, "must be https://"),
+        ({"jwks": "http://127.0.0.1.example.com/jwks"}, "must be https://"),
+        ({"jwks": "http://10.0.0.1/jwks"}, "must be https://"),
+        ({"jwks": "file:///etc/jwks"}, "must be https://"),
+        ({"jwks": "ftp://localhost/jwks"}, "must be https://"),
+        ({"jwks": "https://user:word@x.example/jwks"}, "write it plainly"),
+        ({"jwks": "https:///jwks"}, "write it plainly"),
+        ({"jwks": "https://x.example/a b"}, "write it plainly"),
+        ({"jwks": "https://x.example:port/"}, "no URL"),
+        ({"jwks": "https://[::1/"}, "no URL"),
+        ({"jwks": "jwks.json", "jwks_ca": "ca.pem"}, "needs a jwks that begins with https://"),
+        ({"secret": "x"}, "secret"),
+    ],
+)
+def test_tokens_that_would_prove_nothing_are_refused(changed, said):
+    assert said in refused(jwt(**changed))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(
+            "https://x.example/jwks?a=b",
+            "http://localhost:1/",
+            "http://127.0.0.1/",
+            "http://[::1]:8/",
+        ),
+        *("http://dex.auth.svc/keys", "http://dex.auth.svc.cluster.local:5556/keys", "jwks.json"),
+    ],
+)
+def test_keys_come_by_https_or_from_near_by(place):
+    assert Config.model_validate(jwt(jwks=place)).access.jwt.jwks == place

@@ -107,3 +107,15 @@ def test_the_demo_file_is_valid(pytestconfig):
     path = pytestconfig.rootpath / "strata.yaml"
     assert yaml.safe_load(path.read_text())["models"][0]["name"] == "digits"
     load(path)
+
+
+def test_files_of_tokens_are_of_the_files_folder_and_urls_are_not(tmp_path, load_text):
+    text = """\
+    access:
+      jwt: {issuer: https://x/, jwks: %s, audience: strata%s}
+    models: [{name: m}]
+    """
+    read = load_text(text % ("jwks.json", "")).access.jwt
+    assert (read.jwks, read.jwks_ca) == (str(tmp_path / "jwks.json"), None)
+    read = load_text(text % ("https://x/jwks", ", jwks_ca: ca.pem")).access.jwt
+    assert (read.jwks, read.jwks_ca) == ("https://x/jwks", str(tmp_path / "ca.pem"))

@@ -5,10 +5,17 @@ import pytest
 from serve.config.schema import Config
 from serve.deploy.applications import deploy_config
 from serve.deploy.changes import user_config_of
-from serve.deploy.edge_settings import edge_settings, require_keys, with_edge_settings
-from serve.edge.haproxy.settings import Cors, EdgeSettings, RequestQuota, Tls, settings_of
+from serve.deploy.edge_settings import (
+    edge_settings,
+    require_jwks,
+    require_keys,
+    with_edge_settings,
+)
+from serve.edge.haproxy.settings import Cors, EdgeSettings, Jwt, RequestQuota, Tls, settings_of
 from serve.edge.keys import dump_keys
 from serve.errors import ConfigError
+from tests.authority import Authority
+from tests.issuer import SigningKey, jwks
 
 
 def config(**access):
@@ -75,3 +82,34 @@ def test_origins_are_told_and_nothing_where_there_is_nothing():
     )
     settings = edge_settings(Config())
     assert (settings.tls, settings.cors) == (None, None)
+
+
+def tokens(**changed):
+    told = {"issuer": "https://x/", "jwks": "https://x/jwks", "audience": "strata"}
+    return config(jwt={**told, **changed})
+
+
+def test_tokens_are_told_as_they_are_written():
+    wanted = Jwt("https://x/", "https://x/jwks", "strata", "RS256", jwks_ca=Path("/ca"))
+    settings = edge_settings(tokens(jwks_ca="/ca"))
+    assert settings == EdgeSettings(tenant_header="x-who", jwt=wanted)
+
+
+def test_files_by_which_no_token_could_be_verified_are_refused(tmp_path):
+    file, ca = tmp_path / "jwks.json", tmp_path / "ca.pem"
+    with pytest.raises(
+        ConfigError, match=r"access\.jwt\.jwks: .*jwks\.json cannot be used: .*No such"
+    ):
+        require_jwks(tokens(jwks=str(file)))
+    file.write_bytes(jwks(SigningKey("ES256")))
+    with pytest.raises(ConfigError, match="no key that verifies RS256"):
+        require_jwks(tokens(jwks=str(file)))
+    require_jwks(tokens(jwks=str(file), algorithm="ES256"))
+    ca.write_text("-----BEGIN")
+    for text in ("-----BEGIN", ""):
+        ca.write_text(text)
+        with pytest.raises(ConfigError, match=r"access\.jwt\.jwks_ca: .*ca\.pem cannot be used"):
+            require_jwks(tokens(jwks_ca=str(ca)))
+    ca.write_text(Authority().certificate)
+    require_jwks(tokens(jwks_ca=str(ca)))
+    require_jwks(config())

@@ -1,6 +1,7 @@
 """Rounds of the agent with no HAProxy to tell; test_access has both."""
 
 import json
+import math
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -9,11 +10,14 @@ from prometheus_client import generate_latest
 
 from serve.edge.haproxy.agent import Agent
 from serve.edge.haproxy.agent_metrics import AgentMetrics
-from serve.edge.haproxy.settings import EdgeSettings, RequestQuota
+from serve.edge.haproxy.launcher import add_edge
+from serve.edge.haproxy.settings import EdgeSettings, Jwt, RequestQuota
 from serve.edge.keys import dump_keys, new_key, new_secret, sha256_of
+from tests.issuer import SigningKey, jwks
 from tests.unit.edge.haproxy.rays import application, write
 
 SECRET = new_secret()
+KEY = SigningKey()
 
 
 @pytest.fixture
@@ -133,7 +137,8 @@ class _Gateway(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.server.asked.append((self.path, self.headers["X-Strata-Edge"], body))
-        said = json.dumps({"restarted": self.server.restarted}).encode()
+        restarted = self.server.restarted
+        said = json.dumps({} if restarted is None else {"restarted": restarted}).encode()
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()
@@ -165,6 +170,44 @@ def test_what_needs_other_lines_is_asked_of_the_gateway_until_it_heard(site, gat
     site.agent.look()
     site.agent.look()
     assert gateway.asked == [("/strata/edge/changed", "secret", tmp_path.name)] * 3
+
+
+def test_keys_of_an_issuer_that_haproxy_has_not_read_need_a_start(
+    site, gateway, tmp_path, monkeypatch, eventually
+):
+    jwks_file = tmp_path / "jwks.json"
+    jwks_file.write_bytes(jwks(KEY))
+    jwt = Jwt("https://x.example/", str(jwks_file), "strata", "RS256")
+    settings = EdgeSettings(jwt=jwt)
+    site.set(settings)
+    write(tmp_path, application("gateway", gateway.server_port))
+    agent = Agent(site.configuration, site.metrics)
+    agent.look()
+    assert site.map("keys") == ""
+    eventually(lambda: agent.look() or site.map("signers").count("\n") == 2)
+    assert gateway.asked == []  # HAProxy is about to start with them
+    add_edge(site.configuration, settings)
+    agent.look()
+    assert gateway.asked == []
+    jwks_file.write_bytes(jwks(KEY, SigningKey(kid="two")))
+    eventually(lambda: agent.look() or gateway.asked)
+    agent.look()
+    assert len(gateway.asked) == 1  # the start takes a while
+    write(tmp_path, application("gateway", gateway.server_port))
+    add_edge(site.configuration, settings)
+    agent._asked_for_start = -math.inf
+    agent.look()
+    assert len(gateway.asked) == 1
+
+
+def test_a_gateway_that_answers_something_else_has_not_heard(site, gateway, tmp_path):
+    write(tmp_path, application("gateway", gateway.server_port))
+    gateway.restarted = None
+    site.agent.look()
+    site.set(EdgeSettings(keys=site.keys, tenant_header="x-who"))
+    site.agent.look()
+    site.agent.look()
+    assert len(gateway.asked) == 2
 
 
 def test_it_is_needed_as_long_as_there_is_a_configuration(site):

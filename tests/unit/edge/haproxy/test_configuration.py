@@ -17,7 +17,7 @@ from serve.errors import ConfigError
 from tests.authority import Authority
 from tests.unit.edge.haproxy.rays import application, server, write
 
-MAPS = Maps(*3 * (Path("/dev/null"),))
+MAPS = Maps(*4 * (Path("/dev/null"),))
 RAYS = """\
 global
     maxconn 100

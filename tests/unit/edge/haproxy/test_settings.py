@@ -6,6 +6,7 @@ import pytest
 from serve.edge.haproxy.settings import (
     Cors,
     EdgeSettings,
+    Jwt,
     RequestQuota,
     Tls,
     edge_secret,
@@ -20,6 +21,14 @@ WHOLE = EdgeSettings(
     own_key="ab",
     tls=Tls(Path("/a.crt"), Path("/a.key"), Path("/ca.crt"), True, 8080, 443, 60),
     cors=Cors(("https://a.example", "http://b:1"), 600),
+    jwt=Jwt(
+        "https://x.example/",
+        "https://x.example/jwks",
+        "strata",
+        "ES256",
+        models_claim="models",
+        jwks_ca=Path("/ca.pem"),
+    ),
 )
 
 
@@ -82,3 +91,19 @@ def test_the_secret_is_strata_ups_or_made_of_the_clusters_token():
 @pytest.mark.parametrize("haproxy", [{}, {"RAY_SERVE_ENABLE_HA_PROXY": "0"}])
 def test_without_haproxy_there_is_nothing_to_prove(haproxy):
     assert edge_secret({**haproxy, "STRATA_EDGE_SECRET": "own", "RAY_AUTH_TOKEN": "t"}) is None
+
+
+def test_where_an_issuers_keys_are_is_in_no_line_and_what_a_token_says_is():
+    moved = replace(WHOLE.jwt, jwks="/jwks.json", jwks_ca=None)
+    assert WHOLE.lines == replace(WHOLE, jwt=moved).lines
+    for other in (None, replace(WHOLE.jwt, audience="x"), replace(WHOLE.jwt, algorithm="RS256")):
+        assert WHOLE.lines != replace(WHOLE, jwt=other).lines
+
+
+def test_tokens_alone_ask_who_it_is():
+    alone = EdgeSettings(jwt=WHOLE.jwt)
+    assert alone.asks_who
+    assert alone.has_access
+    assert not EdgeSettings(quotas=WHOLE.quotas).asks_who
+    # Who had quotas alone asks nobody yet.
+    assert alone.lines != EdgeSettings(quotas=WHOLE.quotas).lines
