@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from serve.config.access import Access
 from serve.config.schema import Config, Http
 from serve.deploy.applications import GATEWAY
 from serve.deploy.changes import user_config_of, with_user_config
@@ -20,9 +21,27 @@ def edge_settings(config: Config) -> EdgeSettings:
     return EdgeSettings(
         keys=None if keys is None else Path(keys),
         tenant_header=config.tenants.header.lower(),
-        quotas=tuple(RequestQuota(**quota.model_dump()) for quota in config.access.quotas),
+        quotas=_request_quotas(config.access),
         tls=_tls(config.http),
         cors=_cors(config.http),
+    )
+
+
+def _request_quotas(access: Access) -> tuple[RequestQuota, ...]:
+    """Return what HAProxy counts: all quotas, or none where none limits requests.
+
+    One that limits only rows may be in place of that of every tenant.
+    """
+    if not any(quota.limits_requests for quota in access.quotas):
+        return ()
+    return tuple(
+        RequestQuota(
+            tenant=quota.tenant,
+            model=quota.model,
+            requests_per_s=quota.requests_per_s,
+            concurrent_requests=quota.concurrent_requests,
+        )
+        for quota in access.quotas
     )
 
 

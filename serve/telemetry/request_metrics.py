@@ -16,6 +16,7 @@ from serve.config.sections import (
     Slo,
     Tenants,
 )
+from serve.quotas.account import REASONS, Account
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import PARTS
 from serve.telemetry.metrics_recorder import Distribution, Recorder, Sum
@@ -84,8 +85,23 @@ class RequestMetrics:
         if count is None:
             count = codes[exchange.status] = self._requests(*key, exchange.status)
         count.add()
+        if exchange.account is not None:
+            self._record_quota(exchange.account, exchange.tenant)
         if exchange.inferred is not None:
             self._record_time(version, exchange, exchange.inferred.timing)
+
+    def _record_quota(self, account: Account, tenant: str) -> None:
+        if account.refused is not None:
+            self._recorder.count("model_quota_refusals", reason=account.refused, tenant=tenant)
+        if not account.is_shared:
+            self._recorder.count("model_quota_uncounted")
+
+    def begin_quotas(self) -> None:
+        """Begin the counters of quotas at 0, where there are quotas."""
+        self._recorder.sum("model_quota_uncounted")
+        for tenant in (NO_TENANT, OTHER_TENANT, *self._tenants.values()):
+            for reason in REASONS:
+                self._recorder.sum("model_quota_refusals", reason=reason, tenant=tenant)
 
     def _record_time(self, version: str, exchange: Exchange, timing: Timing) -> None:
         sums = self._versions.get(version) or self._open_version(version)
