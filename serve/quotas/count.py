@@ -7,17 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serve.quotas.limits import COMPUTE, ROWS, Limit
+from serve.quotas.limits import ROWS, Limit
 
 NEVER = math.inf
 
 Headers = list[tuple[bytes, bytes]]
 
-_NAMES = {ROWS: "rows", COMPUTE: "compute-seconds"}
-_WINDOWS_S = {ROWS: 1, COMPUTE: 86_400}
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Count:
     """What a limit has left: after the request, or without it where `wait_s` is not 0.
 
@@ -34,26 +31,17 @@ class Count:
 def told(counts: Sequence[Count]) -> Headers:
     """Return the fields that tell what is left, and where it is not enough when to come back."""
     headers: Headers = [
-        (b"ratelimit-policy", ", ".join([_policy(count.limit) for count in counts]).encode()),
+        (b"ratelimit-policy", ", ".join([count.limit.policy for count in counts]).encode()),
         (b"ratelimit", ", ".join([_state(count) for count in counts]).encode()),
     ]
-    wait_s = max(count.wait_s for count in counts)
+    wait_s = max([count.wait_s for count in counts])
     if 0 < wait_s < NEVER:
         headers.append((b"retry-after", b"%d" % math.ceil(wait_s)))
     return headers
 
 
-def _policy(limit: Limit) -> str:
-    return f'"{_name(limit)}";q={int(limit.amount)};w={_WINDOWS_S[limit.kind]}'
-
-
 def _state(count: Count) -> str:
-    return f'"{_name(count.limit)}";r={_whole(count.left)};t={math.ceil(count.fresh_s)}'
-
-
-def _name(limit: Limit) -> str:
-    name = _NAMES[limit.kind]
-    return name if limit.model is None else f"model-{name}"
+    return f"{count.limit.name};r={_whole(count.left)};t={math.ceil(count.fresh_s)}"
 
 
 def _whole(left: float) -> int:

@@ -103,6 +103,7 @@ class Keeper:
         """Take rows of all limits, or of none where one has too few left."""
         if self.shared is None:
             return Taken(self.local.take(limits, rows))
+        self.local.want(limits)  # Redis may go away
         counts = await self.shared.take(limits, rows)
         if counts is not None:
             return Taken(counts)

@@ -11,11 +11,13 @@ from typing import Literal
 
 from serve.config.access import EVERY_TENANT, Quota
 from serve.config.sections import OTHER_TENANT
+from serve.quotas.days import DAY_S
 from serve.types import NO_TENANT
 
 Kind = Literal["rows_per_s", "compute_s_per_day"]
 ROWS: Kind = "rows_per_s"
 COMPUTE: Kind = "compute_s_per_day"
+_TOLD = {ROWS: ("rows", 1), COMPUTE: ("compute-seconds", DAY_S)}
 
 # Tenants that are counted each by itself; all beyond them, without a quota by name, are one.
 MOST_TENANTS = 100_000
@@ -27,7 +29,7 @@ class Limit:
     """So much of something for a tenant, of one model or, for None, of all of them together.
 
     `key` names what is counted for it; the braces have a cluster of Redis keep together what is a
-    tenant's.
+    tenant's. `name` and `policy` are what clients are told of it (count).
     """
 
     kind: Kind
@@ -35,10 +37,16 @@ class Limit:
     model: str | None
     amount: float
     key: str = field(init=False)
+    name: str = field(init=False)
+    policy: str = field(init=False)
 
     def __post_init__(self) -> None:
         key = f"strata:{{{self.tenant}}}:{self.kind}:{self.model or ''}"
+        name, window_s = _TOLD[self.kind]
+        name = f'"{name}"' if self.model is None else f'"model-{name}"'
         object.__setattr__(self, "key", key)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "policy", f"{name};q={int(self.amount)};w={window_s}")
 
 
 class Limits:

@@ -48,24 +48,32 @@ class LocalCounts:
 
     def take(self, limits: Sequence[Limit], rows: int) -> list[Count]:
         """Return what the limits have left; rows are taken of all of them, or of none."""
-        now, wall = self._clock(), self._wall_clock()
         counts = [
-            self._rows_left(limit, rows, now)
-            if limit.kind == ROWS
-            else self._seconds_left(limit, wall)
+            self._rows_left(limit, rows) if limit.kind == ROWS else self._seconds_left(limit)
             for limit in limits
         ]
-        if any(count.wait_s for count in counts):
-            return counts
-        return [self._taken(count, rows) if count.limit.kind == ROWS else count for count in counts]
+        if not any([count.wait_s for count in counts]):
+            for count in counts:
+                if count.limit.kind == ROWS:
+                    self._buckets[count.limit.key].left -= rows
+                    count.left -= rows
+        return counts
 
-    def _rows_left(self, limit: Limit, rows: int, now: float) -> Count:
-        if rows > limit.amount or not limit.amount:
-            return Count(limit, limit.amount, 1.0, NEVER)
+    def want(self, limits: Sequence[Limit]) -> None:
+        """Have the next report ask what others spent of the limits."""
+        for limit in limits:
+            if limit.kind != ROWS:
+                self._untold.add(limit.key)
+
+    def _rows_left(self, limit: Limit, rows: int) -> Count:
+        if not limit.amount:
+            return Count(limit, 0.0, 1.0, NEVER)
         rate = limit.amount / self.replicas(limit.model)
         bucket = self._buckets.get(limit.key) or self._bucket(limit.key)
-        bucket.fill(rate, now)
+        bucket.fill(rate, self._clock())
         wait_s = 0.0 if bucket.holds(rows, rate) else bucket.wait_s(rows, rate)
+        if rows > limit.amount:
+            wait_s = NEVER
         return Count(limit, bucket.left, 1.0, wait_s)
 
     def _bucket(self, key: str) -> Bucket:
@@ -84,18 +92,14 @@ class LocalCounts:
         }
         self._sweep_at = max(_MOST_BUCKETS, 2 * len(self._buckets))
 
-    def _taken(self, count: Count, rows: int) -> Count:
-        bucket = self._buckets[count.limit.key]
-        bucket.left -= rows
-        return Count(count.limit, bucket.left, count.fresh_s)
-
-    def _seconds_left(self, limit: Limit, wall: float) -> Count:
-        if not limit.amount:
-            return Count(limit, 0.0, left_of_day_s(wall), NEVER)
+    def _seconds_left(self, limit: Limit) -> Count:
         self._untold.add(limit.key)  # who asks wants to know what others spent
+        wall = self._wall_clock()
         day = day_of(wall)
         left = limit.amount - self._own.spent(day, limit.key) - self._others.spent(day, limit.key)
         fresh_s = left_of_day_s(wall)
+        if not limit.amount:
+            return Count(limit, left, fresh_s, NEVER)
         return Count(limit, left, fresh_s, 0.0 if left > 0 else fresh_s)
 
     def give_back(self, limits: Sequence[Limit], rows: int) -> None:

@@ -64,8 +64,9 @@ for i, key in ipairs(KEYS) do
   answer[i] = {'', string.format('%.17g', wait), string.format('%.17g', fresh)}
 end
 for i, key in ipairs(KEYS) do
-  if not refused and ARGV[2 * i] == 'rows_per_s' then
-    left[i] = left[i] - rows
+  if ARGV[2 * i] == 'rows_per_s' then
+    if not refused then left[i] = left[i] - rows end
+    -- Also of one that is refused: where the clock went back, it is counted from there.
     local at, still = string.format('%.17g', now), string.format('%.17g', left[i])
     redis.call('HSET', key, 'at', at, 'left', still)
     redis.call('PEXPIRE', key, 2000)
