@@ -49,6 +49,11 @@ class Keeper:
         self._counts = Counts()
         self._quotas: dict[str, Quotas] = {}
 
+    @property
+    def has_any(self) -> bool:
+        """Whether a model has quotas, and `tick` something to do."""
+        return bool(self._quotas)
+
     def of(self, model: str) -> Quotas | None:
         """Return the quotas of a model, None if it has none."""
         return self._quotas.get(model)
@@ -88,7 +93,7 @@ class Keeper:
 
     async def tick(self) -> None:
         """Hear of the other replicas, and look after a Redis that is away; called every second."""
-        if not self._quotas:
+        if not self.has_any:
             return
         if self.shared is not None:
             await self.shared.look()

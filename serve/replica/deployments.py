@@ -99,7 +99,6 @@ class ModelDeployment:
         self.servable.model.require_ready()
         _begin_serving()
         self.servable.start_tasks()
-        self.servable.tasks.start("quotas", self._quotas.tick, _QUOTAS_PERIOD_S)
         self._is_started = True
 
     async def _take_reporter(self, user_config: dict[str, Any]) -> None:
@@ -111,6 +110,8 @@ class ModelDeployment:
         header = user_config["tenants"]["header"]
         await self._quotas.apply(user_config.get("quotas"), [name], header)
         self.servable.take_quotas(self._quotas.of(name))
+        if self._quotas.has_any:
+            self.servable.tasks.start("quotas", self._quotas.tick, _QUOTAS_PERIOD_S)
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose health check raises."""

@@ -127,6 +127,8 @@ class PoolMembers:
         await self.keeper.apply(user_config.get("quotas"), models, header)
         for member in self._all():
             member.servable.take_quotas(self.keeper.of(member.name))
+        if self.keeper.has_any:
+            self.tasks.start("quotas", self.keeper.tick, _QUOTAS_PERIOD_S)
 
     async def known(self, name: str) -> Member:
         """Return a model's member, once this replica has heard of it. Raises ModelNotReady."""
@@ -374,8 +376,6 @@ class PoolMembers:
         self.tasks.start("sample", self._sample, _SAMPLE_PERIOD_S)
         self.tasks.start("catch up", self._catch_up, _CATCH_UP_PERIOD_S)
         self.tasks.start("room", self._look_for_room, _ROOM_PERIOD_S)
-        if self.keeper is not None:
-            self.tasks.start("quotas", self.keeper.tick, _QUOTAS_PERIOD_S)
 
     async def _sample(self) -> None:
         recorder = self._recorder

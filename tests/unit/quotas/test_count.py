@@ -28,8 +28,7 @@ def test_who_is_never_let_through_is_not_told_to_come_back():
 
 def test_a_refusal_says_who_may_what_and_when():
     assert refusal(Count(ROWS_OF_DIGITS, 3.7, 1.0, 0.2), 9) == (
-        "the tenant web may send 50 rows a second of the model digits; 3 are left, "
-        "come back in 1 s"
+        "the tenant web may send 50 rows a second of the model digits; 3 are left, come back in 1 s"
     )
     assert refusal(Count(SECONDS, -0.1, 7200.0, 7200.0), 9) == (
         "the tenant web may use 1.5 s of compute a day; 0 are left, come back in 7200 s"

@@ -1,4 +1,3 @@
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +53,9 @@ def test_the_parts_of_all_replicas_are_no_more_than_the_limit(replicas, amount, 
     for first in range(len(passed)):
         for last in range(first, len(passed)):
             seconds = passed[last][0] - passed[first][0]
-            assert sum(rows for _, rows in passed[first : last + 1]) <= amount * (seconds + 1) + 1e-6
+            assert (
+                sum(rows for _, rows in passed[first : last + 1]) <= amount * (seconds + 1) + 1e-6
+            )
 
 
 def test_a_request_above_a_replicas_part_is_let_through_and_paid_for():

@@ -126,9 +126,7 @@ def test_seconds_are_spent_in_all_replicas_once_they_are_told(server):
 
 
 steps = st.lists(
-    st.tuples(
-        st.floats(-0.5, 1.5).map(lambda s: round(s, 3)), st.integers(0, 30), st.booleans()
-    ),
+    st.tuples(st.floats(-0.5, 1.5).map(lambda s: round(s, 3)), st.integers(0, 30), st.booleans()),
     max_size=12,
 )
 
