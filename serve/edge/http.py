@@ -158,8 +158,8 @@ def v2_json_length(request: HttpRequest) -> int | None:
 def error_response(err: ServeError) -> HttpResponse:
     """Return the JSON response for an error; overload says when to come back.
 
-    When a quota has something left again is told by who counts it. What is no fault of the request's
-    own is told without the places of the platform.
+    When a quota has something left again is told by who counts it. What is no fault of the
+    request's own is told without the places of the platform.
     """
     is_ours = err.http_status >= 500 or isinstance(err, (ConfigError, RepositoryError))
     said = without_places(str(err)) if is_ours else str(err)

@@ -43,7 +43,7 @@ class Keeper:
 
     def __init__(self, replica: str, tell_gateway: TellGateway) -> None:
         self.local = LocalCounts()
-        self.shared: "RedisCounts | None" = None
+        self.shared: RedisCounts | None = None
         self._replica = replica
         self._tell_gateway = tell_gateway
         self._counts = Counts()

@@ -26,6 +26,9 @@
 {{- if include "strata.hasAccess" .root }}
 {{ include "strata.accessEnv" .root }}
 {{- end }}
+{{- with include "strata.countsEnv" .root | trim }}
+{{ . }}
+{{- end }}
 {{- with .root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -47,15 +47,14 @@ def test_the_parts_of_all_replicas_are_no_more_than_the_limit(replicas, amount, 
     for waited, which, rows in steps:
         for one in everybody:
             one.now += waited
-        rows = min(rows, max(1, amount // replicas))
-        if rows <= amount / replicas and everybody[which % replicas].lets(limit, rows):
-            passed.append((everybody[0].now, rows))
+        fits = min(rows, max(1, amount // replicas))
+        if fits <= amount / replicas and everybody[which % replicas].lets(limit, fits):
+            passed.append((everybody[0].now, fits))
     for first in range(len(passed)):
         for last in range(first, len(passed)):
             seconds = passed[last][0] - passed[first][0]
-            assert (
-                sum(rows for _, rows in passed[first : last + 1]) <= amount * (seconds + 1) + 1e-6
-            )
+            total = sum(rows for _, rows in passed[first : last + 1])
+            assert total <= amount * (seconds + 1) + 1e-6
 
 
 def test_a_request_above_a_replicas_part_is_let_through_and_paid_for():
