@@ -75,3 +75,13 @@ def test_origins_are_told_and_nothing_where_there_is_nothing():
     )
     settings = edge_settings(Config())
     assert (settings.tls, settings.cors) == (None, None)
+
+
+def test_haproxy_is_told_of_quotas_only_where_it_has_something_to_count():
+    rows, seconds = {"rows_per_s": 3}, {"tenant": "web", "compute_s_per_day": 0.5}
+    assert edge_settings(config(quotas=[rows, seconds])).quotas == ()
+    both = [{"requests_per_s": 3, **rows}, seconds]
+    assert edge_settings(config(quotas=both)).quotas == (
+        RequestQuota("*", None, 3, None),
+        RequestQuota("web", None, None, None),  # in place of the other one
+    )
