@@ -159,7 +159,7 @@ def _failures() -> list[Panel]:
 
 
 def _access() -> list[Panel]:
-    refused = "strata_access_refusals_total"
+    refused, over = "strata_access_refusals_total", "ray_model_quota_refusals_total"
     keys = f"max by (state) (strata_access_keys{_ALL})"
     return [
         chart(
@@ -178,6 +178,30 @@ def _access() -> list[Panel]:
             Query(
                 or_zero(f"topk(10, {rate(refused, _ALL, 'tenant')} > 0)", "tenant", "none"),
                 "{{tenant}}",
+            ),
+        ),
+        chart(
+            "Above a quota of rows or seconds",
+            "reqps",
+            runbook("TenantOverQuota"),
+            "Requests a second that replicas refused (429), since their tenant has too little left,"
+            " or (`uncounted`, 503) since it could not be counted; the ten most, by tenant.",
+            Query(
+                or_zero(f"topk(10, {rate(over, _ALL, 'tenant, reason')} > 0)", "tenant", "none"),
+                "{{tenant}} {{reason}}",
+            ),
+        ),
+        chart(
+            "Quotas not counted in Redis",
+            "reqps",
+            runbook("QuotaUncounted"),
+            "Requests a second whose quota Redis did not count in time, by model: let through by a"
+            " replica's part of the quota, or refused.",
+            Query(
+                or_zero(
+                    f"{rate('ray_model_quota_uncounted_total', _ALL, 'model')} > 0", "model", "none"
+                ),
+                "{{model}}",
             ),
         ),
         chart(

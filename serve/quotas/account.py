@@ -55,6 +55,11 @@ class Account:
         self._limits = limits
         self._rows = 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the request was refused since its tenant has too little left."""
+        return self.refused is not None and self.refused != UNCOUNTED
+
     async def admit(self, rows: int) -> None:
         """Take the rows of a request. Raises OverQuota, CountsAway."""
         taken = await self._counts.take(self._limits, rows)

@@ -64,7 +64,9 @@ TAG_VALUES: Mapping[str, int] = {
 
 METRICS: Mapping[str, Metric] = {
     "model_requests": Metric(
-        "counter", "Requests answered.", ("model", "version", "protocol", "code", "tenant")
+        "counter",
+        "Requests answered, but for those above a quota, which model_quota_refusals has.",
+        ("model", "version", "protocol", "code", "tenant"),
     ),
     "model_request_duration_seconds": Metric(
         "histogram",

@@ -77,7 +77,15 @@ class RequestMetrics:
         return self._tenants.get(name, OTHER_TENANT) if name else NO_TENANT
 
     def record(self, exchange: Exchange) -> None:
-        """Count a request that has its response, and its seconds where the model computed."""
+        """Count a request that has its response, and its seconds where the model computed.
+
+        One that is above its tenant's quota is none of the model's, like those HAProxy refuses: the
+        model has not failed it.
+        """
+        if exchange.account is not None:
+            self._record_quota(exchange.account, exchange.tenant)
+            if exchange.account.is_over:
+                return
         version = NO_VERSION if exchange.version is None else exchange.version
         key = (version, exchange.protocol, exchange.tenant)
         codes = self._codes.get(key) or self._open(*key)
@@ -85,8 +93,6 @@ class RequestMetrics:
         if count is None:
             count = codes[exchange.status] = self._requests(*key, exchange.status)
         count.add()
-        if exchange.account is not None:
-            self._record_quota(exchange.account, exchange.tenant)
         if exchange.inferred is not None:
             self._record_time(version, exchange, exchange.inferred.timing)
 
