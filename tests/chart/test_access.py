@@ -234,9 +234,7 @@ def test_the_password_of_the_counts_comes_from_a_secret(render):
     }
     for pod in pods(render(values)):
         (found,) = [
-            each
-            for each in pod["containers"][0]["env"]
-            if each["name"] == "STRATA_COUNTS_PASSWORD"
+            each for each in pod["containers"][0]["env"] if each["name"] == "STRATA_COUNTS_PASSWORD"
         ]
         ref = {"name": "counts-password", "key": "password"}
         assert found["valueFrom"] == {"secretKeyRef": ref}

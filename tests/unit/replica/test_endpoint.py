@@ -897,6 +897,8 @@ def test_rows_are_counted_in_both_protocols_and_both_forms(path, made):
     assert refused[b"content-type"] == b"application/json"
     assert orjson.loads(body)["error"].startswith("the tenant web may send 4 rows a second; ")
     assert recorder.value("model_quota_refusals", reason="rows_per_s", tenant="other") == 1
+    codes = [recorder.value("model_requests", code=code, tenant="other") for code in ("200", "429")]
+    assert codes == [1, 0], "what is above a quota is no error of the model"
 
 
 def test_a_request_that_never_fits_is_told_so_and_not_to_come_back():
@@ -998,3 +1000,4 @@ def test_counts_that_are_away_refuse_only_where_that_is_wanted():
         *told, recorder = asyncio.run(scenario(when_uncounted))
         assert tuple(told) == expected
         assert recorder.value("model_quota_uncounted") == 1
+        assert recorder.value("model_requests", code=str(expected[0])) == 1
