@@ -18,7 +18,7 @@ _FAILURES = (
 
 def edge() -> list[Row]:
     """Return the rows of the dashboard "cluster"."""
-    return [Row(7, _traffic()), Row(7, _failures()), Row(7, _access())]
+    return [Row(7, _traffic()), Row(7, _failures()), Row(7, _access()), Row(7, _quotas())]
 
 
 def edge_of_model() -> list[Row]:
@@ -159,7 +159,7 @@ def _failures() -> list[Panel]:
 
 
 def _access() -> list[Panel]:
-    refused, over = "strata_access_refusals_total", "ray_model_quota_refusals_total"
+    refused = "strata_access_refusals_total"
     keys = f"max by (state) (strata_access_keys{_ALL})"
     return [
         chart(
@@ -180,6 +180,28 @@ def _access() -> list[Panel]:
                 "{{tenant}}",
             ),
         ),
+        chart(
+            "API keys",
+            "short",
+            runbook("AccessKeysExpire"),
+            "API keys by state; those that are over within 7 days are among the valid ones.",
+            Query(or_zero(keys, "state", "valid"), "{{state}}"),
+        ),
+        chart(
+            "Agents that go by old files",
+            "short",
+            runbook("AccessKeysUnreadable"),
+            "HAProxys whose agent could not read the API keys, or the edge's settings, when it last"
+            " looked.",
+            Query(or_zero(f"count(strata_access_keys_readable{_ALL} == 0)"), "keys"),
+            Query(or_zero(f"count(strata_edge_settings_readable{_ALL} == 0)"), "settings"),
+        ),
+    ]
+
+
+def _quotas() -> list[Panel]:
+    over = "ray_model_quota_refusals_total"
+    return [
         chart(
             "Above a quota of rows or seconds",
             "reqps",
@@ -203,21 +225,5 @@ def _access() -> list[Panel]:
                 ),
                 "{{model}}",
             ),
-        ),
-        chart(
-            "API keys",
-            "short",
-            runbook("AccessKeysExpire"),
-            "API keys by state; those that are over within 7 days are among the valid ones.",
-            Query(or_zero(keys, "state", "valid"), "{{state}}"),
-        ),
-        chart(
-            "Agents that go by old files",
-            "short",
-            runbook("AccessKeysUnreadable"),
-            "HAProxys whose agent could not read the API keys, or the edge's settings, when it last"
-            " looked.",
-            Query(or_zero(f"count(strata_access_keys_readable{_ALL} == 0)"), "keys"),
-            Query(or_zero(f"count(strata_edge_settings_readable{_ALL} == 0)"), "settings"),
         ),
     ]
