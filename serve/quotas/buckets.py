@@ -23,10 +23,6 @@ class Bucket:
         self.left = min(rate, self.left + max(0.0, now - self.at) * rate)
         self.at = now
 
-    def holds(self, rows: float, rate: float) -> bool:
-        """Tell whether so many rows may go out now, once it is filled."""
-        return self.left >= min(rows, rate)
-
     def wait_s(self, rows: float, rate: float) -> float:
-        """Return the seconds until it holds so many rows; `rate` is not 0."""
+        """Return the seconds until so many rows may go out, 0 for now; `rate` is not 0."""
         return max(0.0, (min(rows, rate) - self.left) / rate)

@@ -53,7 +53,7 @@ class Limits:
     """The limits that requests for one model fall under, by their tenant."""
 
     def __init__(self, quotas: Sequence[Quota], model: str) -> None:
-        self._quotas = {(q.tenant, q.model): q for q in quotas if q.model in (None, model)}
+        self._quotas = {(quota.tenant, quota.model): quota for quota in quotas}
         self._model = model
         self._known: dict[bytes | None, tuple[Limit, ...]] = {}
 

@@ -71,9 +71,7 @@ class LocalCounts:
         rate = limit.amount / self.replicas(limit.model)
         bucket = self._buckets.get(limit.key) or self._bucket(limit.key)
         bucket.fill(rate, self._clock())
-        wait_s = 0.0 if bucket.holds(rows, rate) else bucket.wait_s(rows, rate)
-        if rows > limit.amount:
-            wait_s = NEVER
+        wait_s = NEVER if rows > limit.amount else bucket.wait_s(rows, rate)
         return Count(limit, bucket.left, 1.0, wait_s)
 
     def _bucket(self, key: str) -> Bucket:

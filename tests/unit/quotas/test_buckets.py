@@ -15,7 +15,7 @@ def let_through(steps, rate):
     for waited, rows in steps:
         now += waited
         bucket.fill(rate, now)
-        if bucket.holds(rows, rate):
+        if not bucket.wait_s(rows, rate):
             bucket.left -= rows
             passed.append((now, rows))
     return passed
@@ -50,7 +50,7 @@ def test_who_waits_as_long_as_told_is_let_through(rows, rate, waited):
     bucket.fill(rate, waited)
     wait_s = bucket.wait_s(rows, rate)
     bucket.fill(rate, waited + wait_s * (1 + 1e-9) + 1e-9)
-    assert bucket.holds(rows, rate)
+    assert not bucket.wait_s(rows, rate)
 
 
 def test_a_clock_that_goes_back_brings_nothing_and_takes_nothing():
