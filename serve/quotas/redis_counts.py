@@ -203,8 +203,7 @@ class RedisCounts:
                 self._asked = []
                 answers = [None] * len(asked)
             for one, counts in zip(asked, answers, strict=True):
-                if not one.answer.done():
-                    one.answer.set_result(counts)
+                one.answer.set_result(counts)
 
     def _owe_again(self, owed: Mapping[Limit, float]) -> None:
         """Keep the seconds that could not be told; rows are back in a second by themselves."""

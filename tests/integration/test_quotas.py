@@ -111,9 +111,15 @@ def platform(tmp_path_factory, graphs, eventually):
     path.write_text(yaml.safe_dump(tree))
     said = folder / "said"
     with said.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "serve", "up", "-c", path], stdout=out)
+        command = [sys.executable, "-m", "serve", "up", "-c", path]
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+
+    def runs():
+        assert process.poll() is None, said.read_text()
+        return "Ctrl-C stops it" in said.read_text()
+
     try:
-        eventually(lambda: "Ctrl-C stops it" in said.read_text(), timeout_s=600)
+        eventually(runs, timeout_s=600)
         yield Platform(path)
     finally:
         process.send_signal(signal.SIGINT)

@@ -200,9 +200,9 @@ def test_a_redis_that_is_killed_is_missed_once_and_what_is_owed_is_told_when_it_
     async def scenario(counts):
         assert await counts.take([WEB, DAY], 1)
         await asyncio.to_thread(own.kill)
+        counts.charge([DAY], 2.0)
         assert await counts.take([WEB, DAY], 1) is None
         assert not counts.is_here
-        counts.charge([DAY], 2.0)
         await counts.look()
         assert not counts.is_here
         counts.charge([DAY], 1.0)
