@@ -7,6 +7,8 @@
     ├── ModelNotFound       NOT_FOUND            no such model, version or label
     ├── AccessRefused       PERMISSION_DENIED    an API key is missing, not known, or opens less
     ├── QueueFull           RESOURCE_EXHAUSTED   too many requests wait already
+    ├── OverQuota           RESOURCE_EXHAUSTED   the tenant has no rows or seconds left
+    ├── CountsAway          UNAVAILABLE          what a tenant has left cannot be counted
     ├── ModelNotReady       UNAVAILABLE          loading, or no version could be loaded
     ├── DeadlineExceeded    DEADLINE_EXCEEDED    the request's time is up
     ├── InferenceFailed     INTERNAL             the model raised
@@ -81,6 +83,18 @@ class QueueFull(ServeError):
     """The model's queue is full, or longer than it is worth; trying again later may work."""
 
     code = Code.RESOURCE_EXHAUSTED
+
+
+class OverQuota(ServeError):
+    """The tenant has too little left of a quota; when to come back is told beside the message."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class CountsAway(ServeError):
+    """What the tenant has left cannot be counted now, and the config has it refused for that."""
+
+    code = Code.UNAVAILABLE
 
 
 class ModelNotReady(ServeError):

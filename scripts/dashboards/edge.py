@@ -18,7 +18,13 @@ _FAILURES = (
 
 def edge() -> list[Row]:
     """Return the rows of the dashboard "cluster"."""
-    return [Row(7, _traffic()), Row(7, _failures()), Row(7, _access()), Row(5, _tokens())]
+    return [
+        Row(7, _traffic()),
+        Row(7, _failures()),
+        Row(7, _access()),
+        Row(5, _tokens()),
+        Row(7, _quotas()),
+    ]
 
 
 def edge_of_model() -> list[Row]:
@@ -212,6 +218,36 @@ def _tokens() -> list[Panel]:
             Query(
                 f"(time() - min(strata_access_jwks_read_timestamp_seconds{_ALL} > 0)) / 3600",
                 "age in hours",
+            ),
+        ),
+    ]
+
+
+def _quotas() -> list[Panel]:
+    over = "ray_model_quota_refusals_total"
+    return [
+        chart(
+            "Above a quota of rows or seconds",
+            "reqps",
+            runbook("TenantOverQuota"),
+            "Requests a second that replicas refused (429), since their tenant has too little left,"
+            " or (`uncounted`, 503) since it could not be counted; the ten most, by tenant.",
+            Query(
+                or_zero(f"topk(10, {rate(over, _ALL, 'tenant, reason')} > 0)", "tenant", "none"),
+                "{{tenant}} {{reason}}",
+            ),
+        ),
+        chart(
+            "Quotas not counted in Redis",
+            "reqps",
+            runbook("QuotaUncounted"),
+            "Requests a second whose quota Redis did not count in time, by model: let through by a"
+            " replica's part of the quota, or refused.",
+            Query(
+                or_zero(
+                    f"{rate('ray_model_quota_uncounted_total', _ALL, 'model')} > 0", "model", "none"
+                ),
+                "{{model}}",
             ),
         ),
     ]

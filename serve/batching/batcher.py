@@ -37,7 +37,16 @@ from dataclasses import dataclass
 
 from serve.batching.admission import Admission
 from serve.batching.estimates import Estimates
-from serve.batching.execution import BatchRun, Compute, Entry, Layers, Watcher, run, show
+from serve.batching.execution import (
+    BatchRun,
+    Compute,
+    Entry,
+    Layers,
+    Watcher,
+    run,
+    share_out,
+    show,
+)
 from serve.batching.merging import rows_of, shape_key
 from serve.batching.queue import Queue
 from serve.batching.turns import Turn, Turns
@@ -150,11 +159,13 @@ class Batcher:
         tenant: str = NO_TENANT,
         priority: Priority = "interactive",
         is_alone: Callable[[], bool] = lambda: False,
+        charge: Callable[[float], None] | None = None,
     ) -> tuple[Tensors, Timing]:
         """Return the outputs for checked inputs; more rows than a batch holds are split.
 
         `is_alone` tells whether the replica has no other request, so that blocking the event
-        loop for a short engine call delays nobody. Raises QueueFull, DeadlineExceeded,
+        loop for a short engine call delays nobody; `charge` is told each engine call's seconds, as
+        far as they are the request's, whatever comes of it. Raises QueueFull, DeadlineExceeded,
         InferenceFailed, ModelNotReady once the engine has been let go.
         """
         with self.held():
@@ -165,14 +176,14 @@ class Batcher:
             self.admission.enter(priority)
             deadline = time.perf_counter() + timeout_s
             batched = batched and signature not in self.mixed
-            entry = self._submit(signature, inputs, batched, tenant, priority, deadline)
+            entry = self._submit(signature, inputs, batched, tenant, priority, deadline, charge)
             if is_alone() and self._may_run_inline(entry):
                 self._run_inline(timeout_s)
             try:
                 outputs = await self._outputs(entry)
             except RowsMixed as err:
                 self._note_mixed(signature, err)
-                entry = self._submit(signature, inputs, False, tenant, priority, deadline)
+                entry = self._submit(signature, inputs, False, tenant, priority, deadline, charge)
                 outputs = await self._outputs(entry)
         return outputs, entry.timing
 
@@ -214,6 +225,7 @@ class Batcher:
         tenant: str,
         priority: Priority,
         deadline: float,
+        charge: Callable[[float], None] | None,
     ) -> Entry:
         rows = rows_of(inputs) if batched else 1
         entry = Entry(
@@ -226,6 +238,7 @@ class Batcher:
             tenant=tenant,
             priority=priority,
             deadline=deadline,
+            charge=charge,
         )
         self._queue.add(entry)
         if not self._running or self._may_run_ahead():
@@ -413,6 +426,7 @@ class Batcher:
     def _account(
         self, entries: list[Entry], results: list[Tensors | ServeError], batch_run: BatchRun
     ) -> None:
+        share_out(entries, batch_run)
         self._estimates.learn(entries, batch_run.engine_s)
         if entries:
             self._learn_pace(entries, batch_run)

@@ -66,7 +66,8 @@ class Entry:
 
     `key` is what entries of one batch have in common, None for one that must run by itself; until
     `deadline` (time.perf_counter) somebody waits. A piece has the future of the request that it was
-    cut from, `whole`.
+    cut from, `whole`. `charge` is told its part of each engine call, in seconds, where somebody
+    wants to know.
     """
 
     signature: str
@@ -85,6 +86,7 @@ class Entry:
     outputs: Tensors | None = None
     cut_rows: int = 0
     missing: int = 0
+    charge: Callable[[float], None] | None = None
 
     @property
     def left(self) -> int:
@@ -107,6 +109,7 @@ class Entry:
             trace=self.trace,
             deadline=self.deadline,
             whole=self,
+            charge=self.charge,
         )
         self.pieces.append(piece)
         self.missing += 1
@@ -178,6 +181,15 @@ def _shares(entries: Sequence[Entry], seconds: float) -> dict[str, float]:
         rows[entry.tenant] = rows.get(entry.tenant, 0) + max(1, entry.rows)
     a_row = seconds / sum(rows.values())
     return {tenant: a_row * count for tenant, count in rows.items()}
+
+
+def share_out(entries: Sequence[Entry], batch_run: BatchRun) -> None:
+    """Tell those that want to know what they cost: seconds, shared out like those of tenants."""
+    if any(entry.charge is not None for entry in entries):
+        rows = sum(max(1, entry.rows) for entry in entries)
+        for entry in entries:
+            if entry.charge is not None:
+                entry.charge(batch_run.engine_s * max(1, entry.rows) / rows)
 
 
 def _trace_of(entries: Sequence[Entry]) -> Carrier | None:

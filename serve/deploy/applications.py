@@ -92,6 +92,7 @@ def _model_application(model: Model, config: Config) -> dict[str, Any]:
         **_slo(model),
         **_for_metrics(model, config),
         **_for_reporter(config),
+        **_for_quotas(model, [model.name], config),
     }
     return _application(model, args, user_config)
 
@@ -114,6 +115,7 @@ def _pool_application(pool: Pool, config: Config, awaited: Collection[str]) -> d
         "max_memory_bytes": pool.max_memory_bytes,
         **_for_metrics(pool, config),
         **_for_reporter(config),
+        **_for_quotas(pool, [model.name for model in members], config),
     }
     return {
         "name": pool.application,
@@ -154,6 +156,7 @@ def _pipeline_application(pipeline: Pipeline, config: Config) -> dict[str, Any]:
         **_slo(pipeline),
         **_for_metrics(pipeline, config),
         **_for_reporter(config),
+        **_for_quotas(pipeline, [pipeline.name], config),
     }
     return _application(pipeline, args, user_config)
 
@@ -173,6 +176,27 @@ def _for_reporter(config: Config) -> dict[str, Any]:
     return {
         "tracing": config.tracing.model_dump(mode="json", exclude_none=True),
         "access_log": config.access_log,
+    }
+
+
+def _for_quotas(process: Process, models: Collection[str], config: Config) -> dict[str, Any]:
+    """Return the settings of quotas.keeper: nothing where no rows or seconds are counted.
+
+    All quotas of its models, since one of requests alone may be in place of that of every tenant.
+    `replicas` are the most that there can be, of this process and in all.
+    """
+    quotas = [quota for quota in config.access.quotas if quota.model in (None, *models)]
+    if not any(quota.limits_compute for quota in quotas):
+        return {}
+    return {
+        "quotas": {
+            "quotas": [quota.model_dump(mode="json", exclude_none=True) for quota in quotas],
+            "counts": config.access.counts.model_dump(mode="json", exclude_none=True),
+            "replicas": {
+                "model": process.autoscaling.max_replicas,
+                "all": sum(each.autoscaling.max_replicas for each in config.processes),
+            },
+        }
     }
 
 

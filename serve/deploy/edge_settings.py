@@ -23,7 +23,7 @@ def edge_settings(config: Config) -> EdgeSettings:
     return EdgeSettings(
         keys=None if keys is None else Path(keys),
         tenant_header=config.tenants.header.lower(),
-        quotas=tuple(RequestQuota(**quota.model_dump()) for quota in config.access.quotas),
+        quotas=_request_quotas(config.access),
         tls=_tls(config.http),
         cors=_cors(config.http),
         jwt=_jwt(config.access.jwt),
@@ -35,6 +35,24 @@ def _jwt(jwt: config_access.Jwt | None) -> Jwt | None:
         return None
     ca = None if jwt.jwks_ca is None else Path(jwt.jwks_ca)
     return Jwt(**{**jwt.model_dump(), "jwks_ca": ca})
+
+
+def _request_quotas(access: config_access.Access) -> tuple[RequestQuota, ...]:
+    """Return what HAProxy counts: all quotas, or none where none limits requests.
+
+    One that limits only rows may be in place of that of every tenant.
+    """
+    if not any(quota.limits_requests for quota in access.quotas):
+        return ()
+    return tuple(
+        RequestQuota(
+            tenant=quota.tenant,
+            model=quota.model,
+            requests_per_s=quota.requests_per_s,
+            concurrent_requests=quota.concurrent_requests,
+        )
+        for quota in access.quotas
+    )
 
 
 def _tls(http: Http) -> Tls | None:

@@ -12,7 +12,14 @@ from serve.edge.asgi import Disconnected, Receive, Scope, Send
 from serve.edge.off_loop import COMPRESS_BYTES, DECOMPRESS_BYTES, off_loop
 from serve.edge.places import without_places
 from serve.edge.presence import Presence
-from serve.errors import BodyTooLarge, ConfigError, InvalidRequest, RepositoryError, ServeError
+from serve.errors import (
+    BodyTooLarge,
+    ConfigError,
+    InvalidRequest,
+    OverQuota,
+    RepositoryError,
+    ServeError,
+)
 from serve.protocols import content_encoding
 from serve.protocols.json_documents import encode_error
 
@@ -151,12 +158,13 @@ def v2_json_length(request: HttpRequest) -> int | None:
 def error_response(err: ServeError) -> HttpResponse:
     """Return the JSON response for an error; overload says when to come back.
 
-    What is no fault of the request's own is told without the places of the platform.
+    When a quota has something left again is told by who counts it. What is no fault of the
+    request's own is told without the places of the platform.
     """
     is_ours = err.http_status >= 500 or isinstance(err, (ConfigError, RepositoryError))
     said = without_places(str(err)) if is_ours else str(err)
     response = HttpResponse(err.http_status, encode_error(said))
-    if err.http_status in {429, 503}:
+    if err.http_status in {429, 503} and not isinstance(err, OverQuota):
         response.headers.append((b"retry-after", b"1"))
     return response
 

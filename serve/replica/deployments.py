@@ -5,6 +5,7 @@ servable, what a pool's does in pool, what the gateway does in gateway.
 """
 
 import asyncio
+import logging
 import sys
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from serve.edge.http import HttpRequest, HttpResponse
 from serve.edge.middleware import Answered, answer_here
 from serve.errors import InvalidRequest, ModelNotReady
 from serve.pipelines.remote import Place, RemoteMember, outcome
+from serve.quotas.keeper import Keeper
+from serve.quotas.ledger import Ledger, Report, Told
 from serve.replica.edges import take_settings
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
@@ -39,7 +42,11 @@ from serve.telemetry.metrics_recorder import Recorder
 from serve.telemetry.request_reporter import Replica, Reporter, reporter_for
 from serve.types import InferRequest, InferResponse, Signature
 
+log = logging.getLogger("ray.serve")
+
 _SAMPLE_PERIOD_S = 1.0
+_QUOTAS_PERIOD_S = 1.0
+_TELL_TIMEOUT_S = 5.0
 
 # The engine's thread waits this long for the interpreter while the event loop is busy; Python's
 # default of 5 ms is several engine calls long (docs/performance.md).
@@ -71,6 +78,7 @@ class ModelDeployment:
         where = RepositoryConfig.model_validate(repository)
         config, source = _parse(served, where, pipelines or [], pools or {})
         self.servable = Servable(config, source, Recorder(config.name), where.poll_interval_s)
+        self._quotas = Keeper(_replica_id(), _tell_gateway)
         self._is_started = False
 
     def __serve_build_asgi_app__(self) -> ModelEndpoint:
@@ -83,7 +91,11 @@ class ModelDeployment:
 
         A replica that has nothing to serve raises what failed.
         """
-        await self.servable.take(user_config, reporter=partial(self._take_reporter, user_config))
+        await self.servable.take(
+            user_config,
+            reporter=partial(self._take_reporter, user_config),
+            quotas=partial(self._take_quotas, user_config),
+        )
         self.servable.model.require_ready()
         _begin_serving()
         self.servable.start_tasks()
@@ -92,6 +104,14 @@ class ModelDeployment:
     async def _take_reporter(self, user_config: dict[str, Any]) -> None:
         endpoint = self.servable.endpoint
         endpoint.reporter = await _reporter(user_config, endpoint.reporter)
+
+    async def _take_quotas(self, user_config: dict[str, Any]) -> None:
+        name = self.servable.name
+        header = user_config["tenants"]["header"]
+        await self._quotas.apply(user_config.get("quotas"), [name], header)
+        self.servable.take_quotas(self._quotas.of(name))
+        if self._quotas.has_any:
+            self.servable.tasks.start("quotas", self._quotas.tick, _QUOTAS_PERIOD_S)
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose health check raises."""
@@ -135,6 +155,7 @@ class PoolDeployment:
         config = PoolConfig.model_validate(pool)
         where = RepositoryConfig.model_validate(repository)
         self.pool = Pool(config, where, Recorder, _ask_gateway)
+        self.pool.members.keeper = Keeper(_replica_id(), _tell_gateway)
         self._reporter: Reporter | None = None
 
     def __serve_build_asgi_app__(self) -> Pool:
@@ -177,6 +198,22 @@ class PoolDeployment:
     def __del__(self) -> None:
         """Ray Serve calls this once a stopping replica has handled its last request."""
         _close(getattr(self, "_reporter", None))
+
+
+def _replica_id() -> str:
+    return str(ray_serve.get_replica_context().replica_id.unique_id)
+
+
+async def _tell_gateway(report: Report) -> Told | None:
+    """Tell the gateway what this replica counted; None if it does not answer."""
+    handle = ray_serve.get_deployment_handle("gateway", app_name="gateway")
+    try:
+        async with asyncio.timeout(_TELL_TIMEOUT_S):
+            told: Told = await outcome(handle.take_report.remote(report))
+    except (RayError, RayServeException, TimeoutError) as err:
+        log.debug("the gateway does not take what quotas have left: %s", err)
+        return None
+    return told
 
 
 async def _ask_gateway(request: HttpRequest) -> HttpResponse:
@@ -237,6 +274,7 @@ class GatewayDeployment:
 
     def __init__(self) -> None:
         self._recorder = Recorder("gateway")
+        self._ledger = Ledger()
         self._gateway = Gateway(self._recorder)
         self._change_faults = Faults("change", "a change of the gateway")
         self._tasks = Tasks("the gateway")
@@ -266,6 +304,10 @@ class GatewayDeployment:
     async def handle_http(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a request that a pool had for a model that is elsewhere."""
         return await self._gateway.handle_http(request)
+
+    async def take_report(self, report: Report) -> Told:
+        """Return what a replica is told of the others that keep quotas."""
+        return self._ledger.take(report)
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose health check raises."""

@@ -41,6 +41,7 @@ from serve.edge.unforeseen import unforeseen
 from serve.errors import DeadlineExceeded, InferenceFailed, ModelNotFound, ServeError
 from serve.protocols import metadata_v2, openapi, rest_v1, rest_v2
 from serve.protocols.json_documents import encode_json
+from serve.quotas.keeper import Quotas
 from serve.replica.loaded_version import LoadedVersion
 from serve.replica.model import Model
 from serve.telemetry.exchange import Exchange, server_timing
@@ -62,7 +63,8 @@ class ModelEndpoint:
     """Speaks V2 and V1 for one model.
 
     `is_alone` tells whether the replica has no other request, where it serves others, too;
-    `prepare` is set where the model may have to be loaded first.
+    `prepare` is set where the model may have to be loaded first, `quotas` where tenants may have so
+    many rows or seconds only.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ModelEndpoint:
         self._model = model
         self._is_alone = is_alone or self._has_one_request
         self.prepare: Prepare | None = None
+        self.quotas: Quotas | None = None
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
         self._handlers: dict[
@@ -170,6 +173,8 @@ class ModelEndpoint:
         traced: Any,
     ) -> None:
         """Record an exchange, whatever fails about that."""
+        if exchange.account is not None:
+            response.headers += exchange.account.headers
         exchange.end(response)
         with self.report_faults.noted():
             self._record(exchange, response)
@@ -232,8 +237,12 @@ class ModelEndpoint:
         request.priority = priority.of(exchange.request.headers)
         allowed_s = self._allowed_s(request, exchange.request)
         request.timeout_s = deadlines.left_s(allowed_s, exchange.started)
+        if self.quotas is not None:
+            exchange.account = self.quotas.account(exchange.request.headers)
         try:
-            inferred = await self._model.infer_with(loaded, request, self._is_alone)
+            inferred = await self._model.infer_with(
+                loaded, request, self._is_alone, exchange.account
+            )
         except DeadlineExceeded:
             # The batcher knows what was left, not what was allowed; a layer has less of its own.
             deadlines.left_s(allowed_s, exchange.started)

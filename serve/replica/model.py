@@ -16,11 +16,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from serve.batching.merging import has_rows
+from serve.batching.merging import has_rows, rows_of
 from serve.batching.turns import Turns
 from serve.config.sections import Served, VersionPolicy
-from serve.errors import InvalidRequest, ModelNotReady, RepositoryError, RowsMixed, ServeError
+from serve.errors import (
+    InvalidRequest,
+    ModelNotReady,
+    QueueFull,
+    RepositoryError,
+    RowsMixed,
+    ServeError,
+)
 from serve.protocols.signature_check import check
+from serve.quotas.account import Account
 from serve.replica import version_metrics
 from serve.replica.late_calls import LateCalls
 from serve.replica.load_progress import LoadProgress
@@ -148,10 +156,12 @@ class Model:
         loaded: LoadedVersion,
         request: InferRequest,
         is_alone: Callable[[], bool] = lambda: False,
+        account: Account | None = None,
     ) -> InferResponse:
         """Return a version's outputs for a request.
 
-        `is_alone` tells whether the replica has no other request. Raises InvalidRequest, QueueFull,
+        `is_alone` tells whether the replica has no other request; `account` has the quotas that its
+        rows and seconds count for. Raises InvalidRequest, OverQuota, CountsAway, QueueFull,
         DeadlineExceeded, InferenceFailed, RowsMixed for a pipeline whose rows may be of several
         clients where they are not independent of each other.
         """
@@ -163,16 +173,25 @@ class Model:
             )
         inputs = check(request.inputs, signature, self.name)  # a bad request fails alone
         _check_outputs(request, signature)
+        batched = signature.batched and has_rows(inputs)
+        if account is not None:
+            await account.admit(rows_of(inputs) if batched else 1)
         limit_s = self._config.limits.request_timeout_s
-        outputs, timing = await loaded.batcher.infer(
-            signature.name,
-            inputs,
-            batched=signature.batched and has_rows(inputs),
-            timeout_s=min(request.timeout_s or limit_s, limit_s),
-            tenant=request.tenant,
-            priority=request.priority,
-            is_alone=is_alone,
-        )
+        try:
+            outputs, timing = await loaded.batcher.infer(
+                signature.name,
+                inputs,
+                batched=batched,
+                timeout_s=min(request.timeout_s or limit_s, limit_s),
+                tenant=request.tenant,
+                priority=request.priority,
+                is_alone=is_alone,
+                charge=None if account is None else account.charge,
+            )
+        except QueueFull:
+            if account is not None:
+                account.give_back()
+            raise
         return InferResponse(
             model=self.name,
             version=loaded.number,

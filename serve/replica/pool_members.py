@@ -20,6 +20,7 @@ from serve.config.sections import Pool as PoolConfig
 from serve.engines import memory
 from serve.engines.memory import resident_bytes
 from serve.errors import ModelNotReady, QueueFull, ServeError
+from serve.quotas.keeper import Keeper
 from serve.replica.load_queue import LoadQueue
 from serve.replica.pool_member import Member
 from serve.replica.pool_memory import Memory, expected_bytes
@@ -37,6 +38,7 @@ _SAMPLE_PERIOD_S = 1.0
 # Of each model: to tell Ray of a hundred that are at work every second would take half a core.
 _MODEL_SAMPLE_PERIOD_S = 5.0
 _CATCH_UP_PERIOD_S = 10.0
+_QUOTAS_PERIOD_S = 1.0
 _ROOM_PERIOD_S = 0.5  # between looks whether there is room for what a request waits for
 _LEAVE_PERIOD_S = 0.05  # between looks whether a model that goes has answered all
 # A replica is ready once each of its models was tried, or after this long: the rest follows.
@@ -55,6 +57,7 @@ _COMMON = ("tenants", "prices", "max_replicas", "target_ongoing_requests")
 class PoolMembers:
     """The models of one replica, `by_name`; all methods run on its event loop.
 
+    `keeper` counts for all of them what tenants have quotas of, where there is one.
     `record` makes a recorder, beside another one. `is_alone` tells whether the replica has no other
     request. `limits_of_gone` are those of models that were here.
     """
@@ -70,6 +73,7 @@ class PoolMembers:
         self.by_name: dict[str, Member] = {}
         self.limits_of_gone: dict[str, Limits] = {}
         self.memory = Memory()
+        self.keeper: Keeper | None = None
         self.tasks = Tasks(f"pool '{config.name}'")
         self.faults = Faults("change", f"a change of the pool '{config.name}'")
         self.request_faults = Faults("request", f"the pool '{config.name}'")
@@ -102,6 +106,8 @@ class PoolMembers:
         common["share"] = 1 / max(1, len(entries))
         self.memory.limit_bytes = user_config.get("max_memory_bytes")
         self._max_replicas = user_config["max_replicas"]
+        with self.faults.noted():
+            await self._take_quotas(user_config, list(entries))
         for name in self.by_name.keys() - entries.keys():
             self._remove(name)
         for name, entry in entries.items():
@@ -113,6 +119,16 @@ class PoolMembers:
         self._tell_change()
         self._start_tasks()
         await self._until_tried()
+
+    async def _take_quotas(self, user_config: Mapping[str, Any], models: list[str]) -> None:
+        if self.keeper is None:
+            return
+        header = user_config["tenants"]["header"]
+        await self.keeper.apply(user_config.get("quotas"), models, header)
+        for member in self._all():
+            member.servable.take_quotas(self.keeper.of(member.name))
+        if self.keeper.has_any:
+            self.tasks.start("quotas", self.keeper.tick, _QUOTAS_PERIOD_S)
 
     async def known(self, name: str) -> Member:
         """Return a model's member, once this replica has heard of it. Raises ModelNotReady."""
@@ -212,6 +228,7 @@ class PoolMembers:
             config, source, recorder, self._where.poll_interval_s, self._turns, self._is_alone
         )
         servable.endpoint.reporter = self._reporter
+        servable.take_quotas(self.keeper.of(config.name) if self.keeper else None)
         member = Member(servable, served, settings)
         servable.endpoint.prepare = partial(self.prepare, member)
         return member

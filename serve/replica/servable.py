@@ -14,6 +14,7 @@ from typing import Any
 from serve.batching.turns import Turns
 from serve.config.sections import Prices, Served, Slo, Tenants, VersionPolicy
 from serve.errors import InvalidRequest, ModelNotReady, ServeError
+from serve.quotas.keeper import Quotas
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.loaded_version import Source
 from serve.replica.model import Model
@@ -103,6 +104,12 @@ class Servable:
             settings.get("share", 1.0),
         )
         self.model.may_wait = _may_wait(settings)
+
+    def take_quotas(self, quotas: Quotas | None) -> None:
+        """Keep these quotas from now on, None for none."""
+        self.endpoint.quotas = quotas
+        if quotas is not None:
+            self.metrics.begin_quotas()
 
     async def _take_versions(self, settings: Settings, *, load: bool) -> None:
         """Have the model take policy and labels; it remembers what it cannot reach now."""

@@ -9,6 +9,7 @@ from time import perf_counter
 import orjson
 
 from serve.edge.http import HttpRequest, HttpResponse
+from serve.quotas.account import Account
 from serve.types import NO_TENANT, InferResponse, Timing
 
 # A message may quote what the client sent.
@@ -21,8 +22,8 @@ class Exchange:
 
     `started` is when the request arrived, `read` when its body was there, `ended` when it had its
     response. `version` is None where the request did not get as far as one, `inferred` unless
-    tensors went back. A call by a pipeline has no HTTP `request`, `response` or `path`; its error
-    is `failure`.
+    tensors went back, `account` where the tenant has no quota of rows or seconds. A call by a
+    pipeline has no HTTP `request`, `response` or `path`; its error is `failure`.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Exchange:
     version: str | None = None
     tenant: str = NO_TENANT
     inferred: InferResponse | None = None
+    account: Account | None = None
     failure: str | None = None
 
     def end(self, response: HttpResponse) -> None:

@@ -53,7 +53,7 @@ TAG_VALUES: Mapping[str, int] = {
     "part": len(PARTS),
     "place": len(PLACES),
     "slo": 2,
-    "reason": 2,
+    "reason": 3,
     "priority": len(PRIORITIES),
     "outcome": 4,
     "state": 3,
@@ -64,7 +64,9 @@ TAG_VALUES: Mapping[str, int] = {
 
 METRICS: Mapping[str, Metric] = {
     "model_requests": Metric(
-        "counter", "Requests answered.", ("model", "version", "protocol", "code", "tenant")
+        "counter",
+        "Requests answered, but for those above a quota, which model_quota_refusals has.",
+        ("model", "version", "protocol", "code", "tenant"),
     ),
     "model_request_duration_seconds": Metric(
         "histogram",
@@ -129,6 +131,18 @@ METRICS: Mapping[str, Metric] = {
         "Requests that might not wait for the engine, by reason (queue_full, overload) and "
         "priority.",
         ("model", "version", "reason", "priority"),
+    ),
+    "model_quota_refusals": Metric(
+        "counter",
+        "Requests refused for a quota that is kept in the replicas, by reason (rows_per_s, "
+        "compute_s_per_day; uncounted: counts.when_uncounted has it so) and tenant.",
+        ("model", "reason", "tenant"),
+    ),
+    "model_quota_uncounted": Metric(
+        "counter",
+        "Requests whose quota was not counted in Redis, which did not answer: let through by a "
+        "part of the quota, or refused.",
+        ("model",),
     ),
     "model_max_replicas": Metric(
         "gauge", "Replicas that the model's autoscaling allows at most.", ("model",)

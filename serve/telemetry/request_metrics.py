@@ -16,6 +16,7 @@ from serve.config.sections import (
     Slo,
     Tenants,
 )
+from serve.quotas.account import REASONS, Account
 from serve.telemetry.exchange import Exchange
 from serve.telemetry.metrics import PARTS
 from serve.telemetry.metrics_recorder import Distribution, Recorder, Sum
@@ -76,7 +77,15 @@ class RequestMetrics:
         return self._tenants.get(name, OTHER_TENANT) if name else NO_TENANT
 
     def record(self, exchange: Exchange) -> None:
-        """Count a request that has its response, and its seconds where the model computed."""
+        """Count a request that has its response, and its seconds where the model computed.
+
+        One that is above its tenant's quota is none of the model's, like those HAProxy refuses: the
+        model has not failed it.
+        """
+        if exchange.account is not None:
+            self._record_quota(exchange.account, exchange.tenant)
+            if exchange.account.is_over:
+                return
         version = NO_VERSION if exchange.version is None else exchange.version
         key = (version, exchange.protocol, exchange.tenant)
         codes = self._codes.get(key) or self._open(*key)
@@ -86,6 +95,19 @@ class RequestMetrics:
         count.add()
         if exchange.inferred is not None:
             self._record_time(version, exchange, exchange.inferred.timing)
+
+    def _record_quota(self, account: Account, tenant: str) -> None:
+        if account.refused is not None:
+            self._recorder.count("model_quota_refusals", reason=account.refused, tenant=tenant)
+        if not account.is_shared:
+            self._recorder.count("model_quota_uncounted")
+
+    def begin_quotas(self) -> None:
+        """Begin the counters of quotas at 0, where there are quotas."""
+        self._recorder.sum("model_quota_uncounted")
+        for tenant in (NO_TENANT, OTHER_TENANT, *self._tenants.values()):
+            for reason in REASONS:
+                self._recorder.sum("model_quota_refusals", reason=reason, tenant=tenant)
 
     def _record_time(self, version: str, exchange: Exchange, timing: Timing) -> None:
         sums = self._versions.get(version) or self._open_version(version)

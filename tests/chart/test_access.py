@@ -248,3 +248,27 @@ def test_the_notes_say_how_a_key_is_made():
     said = notes("--set", "accessKeys.existingSecret=strata-keys")
     assert "strata keys create --tenant NAME --namespace models --release mine" in said
     assert "strata keys" not in notes()
+
+
+def test_what_only_replicas_count_is_nothing_to_haproxy(render, tmp_path):
+    def of(*quotas):
+        tree = {"models": [{"name": "digits"}], "access": {"quotas": list(quotas)}}
+        made = settings(render(tree), tmp_path)
+        assert made.quotas == edge_settings(Config.model_validate(tree)).quotas
+        return [quota.tenant for quota in made.quotas]
+
+    assert of({"rows_per_s": 5}, {"tenant": "lab", "compute_s_per_day": 0}) == []
+    assert of({"requests_per_s": 0}, {"tenant": "lab", "rows_per_s": 0}) == ["*", "lab"]
+
+
+def test_the_password_of_the_counts_comes_from_a_secret(render):
+    values = {
+        "access": {"quotas": [{"rows_per_s": 5}], "counts": {"redis": "redis://counts:6379/1"}},
+        "accessCounts": {"existingSecret": "counts-password"},
+    }
+    for pod in pods(render(values)):
+        (found,) = [
+            each for each in pod["containers"][0]["env"] if each["name"] == "STRATA_COUNTS_PASSWORD"
+        ]
+        ref = {"name": "counts-password", "key": "password"}
+        assert found["valueFrom"] == {"secretKeyRef": ref}

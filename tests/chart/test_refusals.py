@@ -129,6 +129,10 @@ def model(**keys):
         ),
         (KEYS | {"http": {"port": 8990}}, "must differ from 8990"),
         (quotas({"tenant": "a"}), "the quota of 'a' has no limit"),
+        (quotas({"rows_per_s": 1, "model": "x"}), "the model 'x' is not among models"),
+        (quotas({"rows_per_s": 1.5}), "integer"),
+        ({"access": {"counts": {"redis": "redis://a:b@c"}}}, "pattern"),
+        ({"accessCounts": {"existingSecret": "s"}}, "set access.counts.redis too"),
         (quotas({"requests_per_s": 1, "model": "x"}), "the model 'x' is not among models"),
         (quotas(*[{"requests_per_s": 1}] * 2), "'*' has more than one: write one with both"),
         (

@@ -125,3 +125,48 @@ def _read_as_replicas_do(deploy):
         nested = map(PIPELINE.validate_python, args.get("pipelines", ()))
         args["pipelines"] = {pipeline.name: pipeline for pipeline in nested}
     return deploy
+
+
+def test_quotas_of_rows_and_seconds_reach_the_replicas_of_models_pools_and_pipelines(render):
+    tree = {
+        "models": [
+            {"name": "digits", "autoscaling": {"max_replicas": 3}},
+            {"name": "a", "pool": "small"},
+            {"name": "b", "pool": "small"},
+            {"name": "free"},
+        ],
+        "pools": [{"name": "small", "autoscaling": {"max_replicas": 2}}],
+        "pipelines": [{"name": "both", "kind": "ensemble", "members": []}],
+        "access": {
+            "quotas": [
+                {"model": "digits", "rows_per_s": 0},
+                {"tenant": "lab", "model": "digits", "requests_per_s": 5},
+                {"tenant": "lab", "model": "b", "compute_s_per_day": 1.5},
+                {"tenant": "lab", "model": "both", "rows_per_s": 123456789012},
+                {"tenant": "lab", "model": "free", "requests_per_s": 1},
+            ],
+            "counts": {"redis": "redis://counts:6379/1", "when_uncounted": "refuse"},
+        },
+    }
+    tree["pipelines"][0]["members"] = [{"model": "digits"}, {"model": "free"}]
+    made, expected = _serve_config(render(tree)), deploy_config(_config(tree))
+    assert _read_as_replicas_do(made) == _read_as_replicas_do(expected)
+    told = {
+        each["name"]: each["deployments"][0]["user_config"].get("quotas")
+        for each in made["applications"]
+    }
+    assert told["free"] is told["gateway"] is None
+    assert told["digits"]["replicas"] == {"model": 3, "all": 7}
+    assert [quota["model"] for quota in told["pool-small"]["quotas"]] == ["b"]
+    assert told["both"]["quotas"][0]["rows_per_s"] == 123456789012
+
+
+def test_a_quota_of_all_models_reaches_all_of_them_and_none_of_requests_alone(render):
+    def told(quotas):
+        tree = {"models": [{"name": "m"}], "access": {"quotas": quotas}}
+        made, expected = _serve_config(render(tree)), deploy_config(_config(tree))
+        assert _read_as_replicas_do(made) == _read_as_replicas_do(expected)
+        return made["applications"][1]["deployments"][0]["user_config"].get("quotas")
+
+    assert told([{"requests_per_s": 5}]) is None
+    assert told([{"compute_s_per_day": 5}])["counts"]["when_uncounted"] == "allow"

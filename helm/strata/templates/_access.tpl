@@ -27,9 +27,12 @@ EdgeSettings of serve/edge/haproxy/settings.py as JSON; `keys` is the file, and 
 {{- $defaults := include "strata.defaults" .root | fromJson -}}
 {{- $tenants := include "strata.section" (list $defaults.config.tenants .root.Values.tenants) | fromJson -}}
 {{- $quotas := list -}}
+{{- $counted := list -}}
 {{- range (default dict .root.Values.access).quotas -}}
+{{- if not (and (kindIs "invalid" .requests_per_s) (kindIs "invalid" .concurrent_requests)) }}{{ $counted = append $counted . }}{{ end -}}
 {{- $quotas = append $quotas (dict "tenant" (default "*" .tenant) "model" .model "requests_per_s" .requests_per_s "concurrent_requests" .concurrent_requests) -}}
 {{- end -}}
+{{- if not $counted }}{{ $quotas = list }}{{ end -}}
 {{- $settings := dict "keys" .keys "tenant_header" (lower $tenants.header) "quotas" $quotas "own_key" .ownKey "tls" nil "cors" nil "jwt" nil -}}
 {{- if .certificates -}}
 {{- $tls := include "strata.tls" .root | fromJson -}}
@@ -52,6 +55,42 @@ EdgeSettings of serve/edge/haproxy/settings.py as JSON; `keys` is the file, and 
 {{- $_ := set $settings "jwt" (include "strata.section" (list $defaults.jwt $jwt) | fromJson) -}}
 {{- end -}}
 {{- toJson $settings -}}
+{{- end -}}
+
+{{- /* What the replicas of `process` count for its `models`, as serve/deploy/applications.py has it; empty for nothing. */ -}}
+{{- define "strata.quotas" -}}
+{{- $models := .models -}}
+{{- $defaults := .defaults -}}
+{{- $access := default dict .root.Values.access -}}
+{{- $quotas := list -}}
+{{- $counted := list -}}
+{{- range default list $access.quotas -}}
+{{- if or (not .model) (has .model $models) -}}
+{{- $quota := set (deepCopy .) "tenant" (default "*" .tenant) -}}
+{{- $quotas = append $quotas $quota -}}
+{{- if not (and (kindIs "invalid" .rows_per_s) (kindIs "invalid" .compute_s_per_day)) }}{{ $counted = append $counted $quota }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if $counted -}}
+{{- $all := 0 -}}
+{{- range include "strata.processes" .root | fromJsonArray -}}
+{{- $all = add $all (include "strata.section" (list $defaults.served.autoscaling .autoscaling) | fromJson).max_replicas -}}
+{{- end -}}
+{{- $scaling := include "strata.section" (list $defaults.served.autoscaling .process.autoscaling) | fromJson -}}
+{{- $counts := include "strata.section" (list $defaults.config.access.counts $access.counts) | fromJson -}}
+{{- toJson (dict "quotas" $quotas "counts" $counts "replicas" (dict "model" $scaling.max_replicas "all" $all)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The password of the Redis in which quotas are counted. */ -}}
+{{- define "strata.countsEnv" -}}
+{{- with .Values.accessCounts -}}
+{{- if .existingSecret }}
+- name: STRATA_COUNTS_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ .existingSecret }}, key: {{ .secretKey }}}
+{{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- define "strata.edgeEnv" -}}

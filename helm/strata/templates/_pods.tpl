@@ -26,6 +26,9 @@
 {{- if include "strata.hasEdgeSettings" .root }}
 {{ include "strata.edgeEnv" .root }}
 {{- end }}
+{{- with include "strata.countsEnv" .root | trim }}
+{{ . }}
+{{- end }}
 {{- with .root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -105,6 +105,11 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $scaling := include "strata.section" (list .defaults.served.autoscaling .served.autoscaling) | fromJson -}}
 {{- $_ := set $config "max_replicas" $scaling.max_replicas -}}
 {{- $_ := set $config "target_ongoing_requests" $scaling.target_ongoing_requests -}}
+{{- $models := list .served.name -}}
+{{- if .pool }}{{ $models = list }}{{ range .pool.members }}{{ $models = append $models .name }}{{ end }}{{ end -}}
+{{- with include "strata.quotas" (dict "root" .root "defaults" .defaults "process" .served "models" $models) -}}
+{{- $_ := set $config "quotas" (fromJson .) -}}
+{{- end -}}
 {{- toJson (merge $config (include "strata.reports" .root | fromJson)) -}}
 {{- end -}}
 
@@ -192,7 +197,7 @@ test holds the two together. Helpers return text alone, so trees go from one to 
 {{- $members = append $members (set $member "slo" (default dict .slo)) -}}
 {{- $requests = add $requests (include "strata.maxOngoingRequests" (dict "served" . "defaults" $defaults) | int64) -}}
 {{- end -}}
-{{- $config := include "strata.userConfig" (dict "root" .root "served" $pool "defaults" $defaults) | fromJson -}}
+{{- $config := include "strata.userConfig" (dict "root" .root "served" $pool "pool" $pool "defaults" $defaults) | fromJson -}}
 {{- $config = omit $config "version_policy" "version_labels" "slo" -}}
 {{- $_ := set $config "members" $members -}}
 {{- $_ := set $config "max_memory_bytes" (index $pool "max_memory_bytes") -}}

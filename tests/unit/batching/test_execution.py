@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serve.batching.deadline import left_s
-from serve.batching.execution import Entry, run, show, total
+from serve.batching.execution import Entry, run, share_out, show, total
 from serve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest, ModelNotReady, QueueFull
 from serve.telemetry.faults import Faults
 from serve.telemetry.trace_context import CURRENT
@@ -116,6 +116,25 @@ def test_the_seconds_are_shared_out_by_rows_to_tenants(entry):
     assert sum(shares.values()) == pytest.approx(batch_run.engine_s)
     # A request without rows has been a call all the same, and counts as one row.
     assert shares["web"] / shares["batch"] == pytest.approx(4)
+
+
+def test_who_wants_to_know_is_told_its_seconds_however_its_future_ended(entry):
+    told = []
+    entries = [
+        entry(1, 2, 3, charge=lambda seconds: told.append(("three", seconds))),
+        entry(4),
+        entry(charge=lambda seconds: told.append(("none", seconds))),
+        entry(5, 6, 7, charge=lambda seconds: told.append(("piece", seconds))).cut(2),
+    ]
+    entries[0].future.cancel()
+    _, batch_run = run(double, entries, [8])
+    share_out(entries, batch_run)
+    seventh = batch_run.engine_s / 7
+    assert told == [
+        ("three", pytest.approx(3 * seventh)),
+        ("none", pytest.approx(seventh)),  # it has been a call all the same
+        ("piece", pytest.approx(2 * seventh)),
+    ]
 
 
 def test_a_request_that_is_alone_in_its_batch_has_all_the_seconds(entry):

@@ -25,6 +25,12 @@ def test_nobody_is_asked_for_anything_unless_it_is_written():
         ([{"tenant": "web"}], "give a quota a limit"),
         ([{"requests_per_s": -1}], "greater than or equal to 0"),
         ([{"tenant": "a b", "requests_per_s": 1}], "tenant"),
+        ([{"rows_per_s": -1}], "greater than or equal to 0"),
+        ([{"rows_per_s": 1.5}], "valid integer"),
+        ([{"compute_s_per_day": -0.1}], "greater than or equal to 0"),
+        ([{"compute_s_per_day": float("nan")}], "finite number"),
+        ([{"compute_s_per_day": float("inf")}], "finite number"),
+        ([{"rows_per_s": 1}, {"compute_s_per_day": 1}], "'*' has more than one"),
         ([{"model": "other", "requests_per_s": 1}], "'other' is not among models or pipelines"),
         ([{"requests_per_s": 1}, {"concurrent_requests": 1}], "'*' has more than one"),
         (
@@ -103,3 +109,43 @@ def test_tokens_that_would_prove_nothing_are_refused(changed, said):
 )
 def test_keys_come_by_https_or_from_near_by(place):
     assert Config.model_validate(jwt(jwks=place)).access.jwt.jwks == place
+
+
+@pytest.mark.parametrize("limit", ["rows_per_s", "compute_s_per_day"])
+def test_a_quota_may_be_of_rows_or_of_seconds_alone(limit):
+    (quota,) = Config.model_validate({"access": {"quotas": [{limit: 0}]}}).access.quotas
+    assert (quota.limits_compute, quota.limits_requests) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://counts", "redis://10.0.0.1:6379", "rediss://user@counts.example:6380/3"),
+        "redis://[fd00::1]:6379/0",
+    ],
+)
+def test_counts_are_in_a_redis_by_its_url(url):
+    counts = Config.model_validate({"access": {"counts": {"redis": url}}}).access.counts
+    assert (counts.redis, counts.when_uncounted) == (url, "allow")
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"redis": "redis://user:hush@counts"}, "STRATA_COUNTS_PASSWORD"),
+        ({"redis": "redis://:hush@counts"}, "STRATA_COUNTS_PASSWORD"),
+        ({"redis": "http://counts"}, "should match pattern"),
+        ({"redis": "redis://counts?db=1"}, "should match pattern"),
+        ({"redis": "unix:///var/run/redis"}, "should match pattern"),
+        ({"timeout_s": 0}, "greater than 0"),
+        ({"timeout_s": 60}, "less than or equal to 5"),
+        ({"when_uncounted": "share"}, "'allow' or 'refuse'"),
+    ],
+)
+def test_counts_that_make_no_sense_are_refused(counts, said):
+    assert said in refused({"access": {"counts": counts}})
+
+
+def test_a_password_in_the_url_is_not_told_again(refusal):
+    text = "access: {counts: {redis: 'redis://user:hush@counts'}}"
+    assert "hush" not in refusal(text)

@@ -281,3 +281,32 @@ def test_ray_serve_accepts_a_pool_and_builds_it():
     ServeDeploySchema.model_validate(deploy_config(config))
     application = build_pool(_application(config, "pool-small")["args"])
     assert application._bound_deployment.name == "model"
+
+
+def test_quotas_reach_the_replicas_of_their_models_in_place_and_others_not_at_all():
+    tree = {
+        "models": [{"name": "a"}, {"name": "b"}, {"name": "c", "pool": "x"}],
+        "pools": [{"name": "x", "autoscaling": {"max_replicas": 3}}],
+    }
+    quotas = [
+        {"model": "a", "rows_per_s": 5},
+        {"tenant": "web", "model": "a", "requests_per_s": 5},
+        {"model": "b", "requests_per_s": 5},
+        {"tenant": "web", "model": "c", "compute_s_per_day": 1.5},
+    ]
+    before = Config.model_validate(tree)
+    after = Config.model_validate({**tree, "access": {"quotas": quotas}})
+    told = {}
+    for name in ("a", "b", "pool-x"):
+        one, other = _application(before, name), _application(after, name)
+        assert one["args"] == other["args"]
+        assert "quotas" not in one["deployments"][0]["user_config"]
+        told[name] = other["deployments"][0]["user_config"].get("quotas")
+    assert told["b"] is None
+    assert told["a"] == {
+        "quotas": [{**quotas[0], "tenant": "*"}, quotas[1]],  # which is in place of the other
+        "counts": {"timeout_s": 0.05, "when_uncounted": "allow"},
+        "replicas": {"model": 1, "all": 5},
+    }
+    assert told["pool-x"]["quotas"] == quotas[3:]
+    assert told["pool-x"]["replicas"] == {"model": 3, "all": 5}

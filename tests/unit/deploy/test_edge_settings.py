@@ -113,3 +113,13 @@ def test_files_by_which_no_token_could_be_verified_are_refused(tmp_path):
     ca.write_text(Authority().certificate)
     require_jwks(tokens(jwks_ca=str(ca)))
     require_jwks(config())
+
+
+def test_haproxy_is_told_of_quotas_only_where_it_has_something_to_count():
+    rows, seconds = {"rows_per_s": 3}, {"tenant": "web", "compute_s_per_day": 0.5}
+    assert edge_settings(config(quotas=[rows, seconds])).quotas == ()
+    both = [{"requests_per_s": 3, **rows}, seconds]
+    assert edge_settings(config(quotas=both)).quotas == (
+        RequestQuota("*", None, 3, None),
+        RequestQuota("web", None, None, None),  # in place of the other one
+    )

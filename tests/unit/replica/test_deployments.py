@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
+from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from serve.batching.batcher import Batcher
@@ -26,6 +27,7 @@ from serve.errors import (
     RepositoryError,
 )
 from serve.pipelines import remote
+from serve.quotas.ledger import Report, Told
 from serve.replica import deployments, model, servable, tasks, version_failures, version_labels
 from serve.replica.deployments import GatewayDeployment, ModelDeployment, PoolDeployment
 from serve.telemetry import request_reporter
@@ -843,3 +845,58 @@ def test_the_gateway_counts_its_faults_and_is_reached_without_traces(monkeypatch
 
     assert _gateway(use, models=[{"name": "digits"}]) == {"models": ["digits"]}
     assert caplog.text.count("a change of the gateway: ZeroDivisionError: injected") == 1
+
+
+def _gateway_says(monkeypatch, ray, answer):
+    """Have the gateway take reports, which are returned, and answer this."""
+    reports = []
+
+    async def take(report):
+        reports.append(report)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    handle = SimpleNamespace(take_report=SimpleNamespace(remote=take))
+    ray.get_deployment_handle = lambda *_, **__: handle
+
+    async def outcome(call):
+        return await call
+
+    monkeypatch.setattr(deployments, "outcome", outcome)
+    return reports
+
+
+@pytest.mark.parametrize("answer", [Told("one", {None: 4, "digits": 2}), RayError("it is gone")])
+def test_quotas_come_and_go_in_place_and_the_gateway_hears_of_them(
+    models, platform, monkeypatch, ray, answer
+):
+    monkeypatch.setattr(deployments, "_QUOTAS_PERIOD_S", 0.001)
+    models.put("digits", 3)
+    reports = _gateway_says(monkeypatch, ray, answer)
+    with_quotas = platform(access={"quotas": [{"rows_per_s": 0}]})[1]
+
+    async def use(replica):
+        async def status():
+            return (await replica.handle_http(infer_request(1))).status
+
+        assert (await status(), reports) == (200, [])
+        await replica.reconfigure(with_quotas)
+        assert await status() == 429
+        await until(lambda: len(reports) > 3)
+        assert await _y(replica, 1) == [2], "a pipeline's call is not counted"
+        keeper = replica._quotas
+        assert keeper.local.replicas("digits") == (1 if isinstance(answer, Exception) else 2)
+        await replica.reconfigure(platform()[1])
+        return await status()
+
+    assert _run(platform(), use) == 200
+    assert {(report.replica, report.models) for report in reports} == {("r1", ("digits",))}
+
+
+def test_the_gateway_adds_up_what_replicas_report(ray):
+    plain = _undecorated(GatewayDeployment)
+    gateway = plain.__new__(plain)
+    plain.__init__(gateway)
+    told = asyncio.run(gateway.take_report(Report("r1", ("digits",), 7, {})))
+    assert told == Told(gateway._ledger.name)

@@ -19,6 +19,7 @@ from serve.config.sections import Tracing
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import DeadlineExceeded, RepositoryError
 from serve.protocols import rest_v1, rest_v2
+from serve.quotas.keeper import Keeper
 from serve.replica import endpoint as endpoint_module
 from serve.telemetry.request_reporter import Reporter
 from serve.telemetry.tracing import Tracer
@@ -828,3 +829,176 @@ def test_what_is_no_http_request_is_left_alone():
         await (await endpoint())({"type": "lifespan"}, None, None)
 
     asyncio.run(scenario())
+
+
+class _Kept:
+    """The quotas of a model by a real keeper, whose rows are of a replica that began long ago."""
+
+    def __init__(self, *quotas):
+        async def nobody(report):
+            return None
+
+        self.keeper = Keeper("r", nobody)
+        started = self.keeper.local._born
+        self.keeper.local._clock = lambda: started + 10
+        self.tree = {"quotas": list(quotas), "counts": {}, "replicas": {}}
+
+    async def endpoint(self, **config):
+        app = await _served(**config)
+        await self.keeper.apply(self.tree, ["digits"], "x-tenant")
+        app.quotas = self.keeper.of("digits")
+        return app
+
+
+def _kept(requests, *quotas, **config):
+    """Return status, headers and body of the requests, one after the other."""
+
+    async def scenario():
+        app = await _Kept(*quotas).endpoint(**config)
+        return [await fetch(app, request) for request in requests], app._metrics._recorder
+
+    return asyncio.run(scenario())
+
+
+def _of_tenant(path, body, tenant="web", **headers):
+    sent = {b"x-tenant": tenant.encode()}
+    sent |= {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return HttpRequest("POST", _MODEL + path, sent, body)
+
+
+def _binary(rows):
+    size = {"binary_data_size": 4 * rows}
+    inputs = [{"name": "x", "datatype": "FP32", "shape": [rows], "parameters": size}]
+    text = json.dumps({"inputs": inputs}).encode()
+    body = text + np.zeros(rows, np.float32).tobytes()
+    return {"body": body, "inference_header_content_length": str(len(text))}
+
+
+def _json_v2(rows):
+    return {"body": infer_request(*range(100, 100 + rows)).body}
+
+
+def _json_v1(rows):
+    return {"body": json.dumps({"instances": list(range(rows))}).encode()}
+
+
+@pytest.mark.parametrize(
+    ("path", "made"), [("/infer", _binary), ("/infer", _json_v2), ("/v1:predict", _json_v1)]
+)
+def test_rows_are_counted_in_both_protocols_and_both_forms(path, made):
+    requests = [_of_tenant(path, **made(3)), _of_tenant(path, **made(3))]
+    ((first, headers, said), (second, refused, body)), recorder = _kept(requests, {"rows_per_s": 4})
+    assert first == 200, said
+    assert (first, headers[b"ratelimit-policy"]) == (200, b'"rows";q=4;w=1')
+    assert headers[b"ratelimit"] == b'"rows";r=1;t=1'
+    assert b"retry-after" not in headers
+    assert (second, refused[b"retry-after"]) == (429, b"1")
+    assert refused[b"ratelimit"].startswith(b'"rows";r=')
+    assert refused[b"content-type"] == b"application/json"
+    assert orjson.loads(body)["error"].startswith("the tenant web may send 4 rows a second; ")
+    assert recorder.value("model_quota_refusals", reason="rows_per_s", tenant="other") == 1
+    codes = [recorder.value("model_requests", code=code, tenant="other") for code in ("200", "429")]
+    assert codes == [1, 0], "what is above a quota is no error of the model"
+
+
+def test_a_request_that_never_fits_is_told_so_and_not_to_come_back():
+    requests = [_of_tenant("/infer", **_json_v2(5)), _of_tenant("/infer", **_json_v2(4))]
+    ((status, headers, body), (after, *_)), _ = _kept(requests, {"rows_per_s": 4})
+    assert (status, after) == (429, 200)
+    assert b"retry-after" not in headers
+    assert "a request of 5 rows is never let through" in orjson.loads(body)["error"]
+
+
+def test_what_cannot_be_computed_takes_no_rows():
+    broken = _of_tenant("/infer", b"{")
+    ill = {"inputs": [{"name": "z", "datatype": "FP32", "shape": [4], "data": [1, 2, 3, 4]}]}
+    unfit = _of_tenant("/infer", json.dumps(ill).encode())
+    whole = _of_tenant("/infer", **_json_v2(4))
+    responses, _ = _kept([broken, unfit, whole], {"rows_per_s": 4})
+    assert [status for status, *_ in responses] == [400, 400, 200]
+
+
+def test_only_inferences_of_who_has_a_quota_are_counted():
+    requests = [
+        HttpRequest("GET", _MODEL, {b"x-tenant": b"web"}),
+        _of_tenant("/infer", **_json_v2(4), tenant="lab"),
+        _of_tenant("/infer", **_json_v2(4)),
+    ]
+    responses, _ = _kept(requests, {"tenant": "web", "rows_per_s": 0})
+    assert [status for status, *_ in responses] == [200, 200, 429]
+    assert b"ratelimit" not in responses[1][1]
+
+
+def test_seconds_of_compute_are_charged_once_they_were_computed():
+    requests = [_of_tenant("/infer", **_json_v2(1)) for _ in range(2)]
+    responses, recorder = _kept(requests, {"compute_s_per_day": 1e-9})
+    assert [status for status, *_ in responses] == [200, 429]
+    headers = responses[1][1]
+    assert 0 < int(headers[b"retry-after"]) <= 86_400
+    assert b'"compute-seconds";r=0;t=' in headers[b"ratelimit"]
+    assert recorder.value("model_quota_refusals", reason="compute_s_per_day", tenant="other") == 1
+
+
+def test_a_client_that_hangs_up_is_charged_all_the_same():
+    engine = Held("infer")
+
+    async def scenario():
+        kept = _Kept({"compute_s_per_day": 1e-9})
+        app = await endpoint(engine, batching={"max_batch_size": 4})
+        await kept.keeper.apply(kept.tree, ["digits"], "x-tenant")
+        app.quotas = kept.keeper.of("digits")
+        first = _of_tenant("/infer", **_json_v2(1))
+        gone = asyncio.create_task(fetch(app, first))
+        other = asyncio.create_task(fetch(app, _of_tenant("/infer", **_json_v2(1), tenant="x")))
+        await asyncio.to_thread(engine.entered.wait)
+        gone.cancel()
+        engine.goes_on.set()
+        await other
+        return await fetch(app, first)
+
+    assert asyncio.run(scenario())[0] == 429
+
+
+def test_rows_that_the_queue_had_no_room_for_come_back():
+    engine = Held("infer")
+
+    async def scenario():
+        kept = _Kept({"rows_per_s": 7})
+        app = await endpoint(
+            engine, batching={"max_batch_size": 1}, limits={"max_queued_requests": 1}
+        )
+        await kept.keeper.apply(kept.tree, ["digits"], "x-tenant")
+        app.quotas = kept.keeper.of("digits")
+        ask = _of_tenant("/infer", **_json_v2(1))
+        batcher = app._model.versions[3].batcher
+        tasks = []
+        # One is computed, one is ahead of the engine, one waits.
+        for running, queued in ((1, 0), (2, 0), (2, 1)):
+            tasks.append(asyncio.create_task(fetch(app, ask)))
+            await until(lambda: (batcher._running, batcher.queued) == (running, queued))  # noqa: B023
+        # As the gateway brings it: what comes by itself is refused before it is read.
+        status = (await app.respond(ask)).status
+        left = kept.keeper.local._buckets.popitem()[1].left
+        engine.goes_on.set()
+        await asyncio.gather(*tasks)
+        return status, left
+
+    status, left = asyncio.run(scenario())
+    assert (status, left) == (429, 4)
+
+
+def test_counts_that_are_away_refuse_only_where_that_is_wanted():
+    async def scenario(when_uncounted):
+        kept = _Kept({"rows_per_s": 9})
+        away = {"redis": "redis://127.0.0.1:1/0", "when_uncounted": when_uncounted}
+        kept.tree["counts"] = away
+        app = await kept.endpoint()
+        status, headers, _ = await fetch(app, _of_tenant("/infer", **_json_v2(1)))
+        await kept.keeper.shared.close()
+        return status, headers.get(b"retry-after"), app._metrics._recorder
+
+    for when_uncounted, expected in (("allow", (200, None)), ("refuse", (503, b"1"))):
+        *told, recorder = asyncio.run(scenario(when_uncounted))
+        assert tuple(told) == expected
+        assert recorder.value("model_quota_uncounted") == 1
+        assert recorder.value("model_requests", code=str(expected[0])) == 1

@@ -8,6 +8,7 @@ import pytest
 
 from serve.edge.http import HttpRequest
 from serve.errors import ModelNotReady
+from serve.quotas.keeper import Keeper
 from serve.replica import pool_members, pool_memory, watched_model
 from tests.unit.replica.fakes import Held, fetch, infer_request, scope_of, until
 
@@ -313,5 +314,29 @@ def test_a_request_that_is_still_being_sent_is_answered_by_the_model_that_goes(m
         await asked
         await until(lambda: not before.versions)
         return sent[0]["status"]
+
+    assert run(use) == 200
+
+
+def test_the_models_of_a_pool_have_their_quotas_before_they_are_served(models, run):
+    for name in ("a", "b", "free"):
+        models.put(name, 1)
+
+    async def nobody(report):
+        return None
+
+    async def use(running):
+        running.members.keeper = Keeper("r", nobody)
+        started = running.members.keeper.local._born
+        running.members.keeper.local._clock = lambda: started + 10
+        in_common, own = {"tenant": "x", "rows_per_s": 3}, {"model": "a", "rows_per_s": 0}
+        await running.take("a", "b", access={"quotas": [own, in_common]})
+        assert (await running.ask("a", 1))[0] == 429
+        assert (await running.ask("b", 1, **{"x-tenant": "x"}))[0] == 200
+        await running.take("a", "b", "free", access={"quotas": [in_common]})
+        asked = [await running.ask(name, 1, **{"x-tenant": "x"}) for name in ("a", "free", "b")]
+        assert [status for status, *_ in asked] == [200, 200, 429]
+        await running.take("a", "b", "free")
+        return (await running.ask("b", 1, **{"x-tenant": "x"}))[0]
 
     assert run(use) == 200

@@ -288,3 +288,14 @@ def test_no_request_makes_a_series_that_is_not_reckoned_with(requests):
     for name in ("model_requests", "model_request_part_seconds", "model_compute_seconds"):
         made = sum(known == name for known, *_ in served.recorder.sums)
         assert made <= series(METRICS[name], dict(TAG_VALUES, tenant=3, version=2))
+
+
+def test_the_counters_of_quotas_begin_at_zero_for_every_tenant_that_has_a_name():
+    recorder = FakeRecorder()
+    metrics = RequestMetrics(recorder, RayActorOptions())
+    metrics.apply(Slo(), Tenants(names=("blue",)), Prices(), max_replicas=1)
+    metrics.begin_quotas()
+    assert recorder.value("model_quota_uncounted") == 0
+    for tenant in ("blue", "other", "none"):
+        for reason in ("rows_per_s", "compute_s_per_day", "uncounted"):
+            assert recorder.value("model_quota_refusals", tenant=tenant, reason=reason) == 0
