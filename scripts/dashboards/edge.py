@@ -213,10 +213,12 @@ def _tokens() -> list[Panel]:
             "short",
             runbook("AccessJwksUnreadable"),
             "Keys by which HAProxy verifies tokens, the fewest that a node has, and how many hours"
-            " ago the oldest set of a node was read. Nothing where no token counts.",
-            Query(f"min(strata_access_jwks_keys{_ALL} > 0)", "keys"),
+            " ago the oldest set of a node was read. 0 where no token counts.",
+            Query(or_zero(f"min(strata_access_jwks_keys{_ALL} > 0)"), "keys"),
             Query(
-                f"(time() - min(strata_access_jwks_read_timestamp_seconds{_ALL} > 0)) / 3600",
+                or_zero(
+                    f"(time() - min(strata_access_jwks_read_timestamp_seconds{_ALL} > 0)) / 3600"
+                ),
                 "age in hours",
             ),
         ),

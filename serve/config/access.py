@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from serve.config.sections import Name, Section
+from serve.config.sections import Name, Section, Tenant
 
 # What a quota without a tenant of its own is for: each tenant that has no other.
 EVERY_TENANT = "*"
@@ -26,7 +26,7 @@ _NotNegative = Annotated[int, Field(ge=0)]
 class Quota(Section):
     """How much a tenant may ask for, of one model or of all; refused with 429 beyond it."""
 
-    tenant: Name | Literal["*"] = Field(
+    tenant: Tenant | Literal["*"] = Field(
         EVERY_TENANT,
         description="whose requests; `*`, the default, is each tenant that has no quota of its own",
     )

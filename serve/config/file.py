@@ -107,9 +107,11 @@ def _problem(problem: ErrorDetails) -> str:
         given = problem.get("ctx", {}).get("tag")
         there = f"'{given}' is none of" if given else "is missing, give one of"
         return f"{keys}.kind: {there} {', '.join(KINDS)}"
-    if problem["type"] == "value_error":  # our own checks, which begin with a key of the section
+    if problem["type"] == "value_error":  # our own checks
         own = problem["msg"].removeprefix("Value error, ")
-        return f"{keys}.{own}" if keys else own
+        # Those of a section begin with a key of it, those of a value with the value.
+        between = ": " if own.startswith("'") else "."
+        return f"{keys}{between}{own}" if keys else own
     return f"{keys or 'the file'}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

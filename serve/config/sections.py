@@ -7,6 +7,7 @@ import math
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -49,6 +50,15 @@ Percentage = Annotated[float, Field(ge=50, lt=100)]
 # The tenant of a request whose header names one that is not configured.
 OTHER_TENANT = "other"
 MAX_TENANTS = 50
+
+
+def _somebodys(name: str) -> str:
+    if name in (OTHER_TENANT, NO_TENANT):
+        raise ValueError(f"'{name}' is reserved for requests without a known tenant")
+    return name
+
+
+Tenant = Annotated[Name, AfterValidator(_somebodys)]
 
 
 class Section(BaseModel):
@@ -300,7 +310,7 @@ class Tenants(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         description="HTTP header that names a request's tenant",
     )
-    names: tuple[Name, ...] = Field(
+    names: tuple[Tenant, ...] = Field(
         (),
         max_length=MAX_TENANTS,
         description=(
@@ -320,8 +330,6 @@ class Tenants(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         for name in self.names:
-            if name in (OTHER_TENANT, NO_TENANT):
-                raise ValueError(f"names: '{name}' is reserved for requests without a known tenant")
             if self.names.count(name) > 1:
                 raise ValueError(f"names: '{name}' is given more than once")
         return self

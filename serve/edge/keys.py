@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
-from serve.config.sections import Name, Section
+from serve.config.sections import Name, Section, Tenant
 from serve.errors import ConfigError
 
 PREFIX = "strata_"
@@ -37,7 +37,7 @@ class Key(Section):
 
     id: Annotated[str, Field(pattern=r"^[0-9a-z]{8,32}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    tenant: Name
+    tenant: Tenant
     scope: Scope = "infer"
     models: tuple[Name, ...] | None = Field(None, min_length=1)  # None: every model
     created: AwareDatetime

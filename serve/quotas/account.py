@@ -45,7 +45,7 @@ class Account:
     `refused` is why it was refused, one of REASONS, None if it was not; `is_shared` as in Taken.
     """
 
-    __slots__ = ("_counts", "_limits", "_rows", "headers", "is_shared", "refused")
+    __slots__ = ("_counts", "_is_charged", "_limits", "_rows", "headers", "is_shared", "refused")
 
     def __init__(self, counts: Counts, limits: Sequence[Limit]) -> None:
         self.headers: Headers = []
@@ -54,6 +54,7 @@ class Account:
         self._counts = counts
         self._limits = limits
         self._rows = 0
+        self._is_charged = False
 
     @property
     def is_over(self) -> bool:
@@ -78,9 +79,11 @@ class Account:
         self._rows = rows
 
     def give_back(self) -> None:
-        """Put the rows back, which nothing will compute."""
-        self._counts.give_back(self._limits, self._rows)
+        """Put the rows back, unless some of them were computed, by a pipeline's first members."""
+        if not self._is_charged:
+            self._counts.give_back(self._limits, self._rows)
 
     def charge(self, seconds: float) -> None:
         """Add what a batch cost of which the request had a part; its part."""
+        self._is_charged = True
         self._counts.charge(self._limits, seconds)

@@ -55,17 +55,18 @@ class Limits:
     def __init__(self, quotas: Sequence[Quota], model: str) -> None:
         self._quotas = {(quota.tenant, quota.model): quota for quota in quotas}
         self._model = model
-        self._known: dict[bytes | None, tuple[Limit, ...]] = {}
+        self._known: dict[bytes, tuple[Limit, ...]] = {}
+        self._nobodys = self._limits(NO_TENANT)
 
     def of(self, header: bytes | None) -> tuple[Limit, ...]:
         """Return the limits of who sends a header of the tenant, None for who sends none."""
-        found = self._known.get(header)
+        found = None if header is None else self._known.get(header)
         return self._find(header) if found is None else found
 
     def _find(self, header: bytes | None) -> tuple[Limit, ...]:
-        tenant = NO_TENANT
-        if header is not None and _TENANT.fullmatch(header):
-            tenant = header.decode("ascii")
+        if header is None or not _TENANT.fullmatch(header):
+            return self._nobodys  # what is no name of a tenant is kept by nobody
+        tenant = header.decode("ascii")
         if len(self._known) < MOST_TENANTS:
             found = self._known[header] = self._limits(tenant)
             return found

@@ -175,7 +175,8 @@ class Model:
         _check_outputs(request, signature)
         batched = signature.batched and has_rows(inputs)
         if account is not None:
-            await account.admit(rows_of(inputs) if batched else 1)
+            # A request without rows is an engine call all the same.
+            await account.admit(max(1, rows_of(inputs)) if batched else 1)
         limit_s = self._config.limits.request_timeout_s
         try:
             outputs, timing = await loaded.batcher.infer(

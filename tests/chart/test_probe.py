@@ -118,3 +118,27 @@ def test_what_is_no_http_is_waited_for_and_told():
         thread.join()
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert done.stderr.startswith(f"{url}/v2/models/m/ready: ")
+
+
+def test_a_redirect_is_an_answer_and_the_key_goes_nowhere_else():
+    seen = []
+
+    def elsewhere(request):
+        seen.append(request.headers)
+        return 200, METADATA
+
+    with serving(elsewhere) as other:
+
+        def respond(request):
+            return 307, {}, {"Location": f"http://127.0.0.1:{other}{request.path}"}
+
+        with serving(respond) as port:
+            url = f"http://127.0.0.1:{port}"
+            command = [sys.executable, CHART / "files" / "probe.py", "infer", url, "0", "m"]
+            environment = {**os.environ, "STRATA_API_KEY": "secret"}
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, env=environment
+            )
+    assert done.returncode != 0
+    assert "307" in done.stdout + done.stderr
+    assert seen == []

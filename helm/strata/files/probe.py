@@ -38,13 +38,22 @@ def call(url, body=None):
         headers["X-API-Key"] = key
     request = urllib.request.Request(url, data, headers)
     try:
-        with urllib.request.urlopen(request, timeout=120, context=context()) as response:
+        https = urllib.request.HTTPSHandler(context=context())
+        opener = urllib.request.build_opener(NoRedirects, https)
+        with opener.open(request, timeout=120) as response:
             return json.loads(response.read() or b"{}")
     except urllib.error.HTTPError as err:
         raise Failed(f"{url}: {err.code} {err.read()[:500].decode(errors='replace')}") from err
     # One that speaks TLS answers HTTP by what is none.
     except (OSError, ValueError, http.client.HTTPException) as err:
         raise Failed(f"{url}: {err}") from err
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect the answer that it is: the key goes to the release and nowhere else."""
+
+    def redirect_request(self, *_):
+        return None
 
 
 def context():

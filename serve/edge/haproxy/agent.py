@@ -28,7 +28,7 @@ from serve.edge.haproxy.configuration import gateway_addresses, is_whole
 from serve.edge.haproxy.jwks_keeper import JwksKeeper
 from serve.edge.haproxy.map_files import entries_in, write_entries
 from serve.edge.haproxy.processes import Processes
-from serve.edge.haproxy.settings import SECRET_VARIABLE, read_settings
+from serve.edge.haproxy.settings import SECRET_VARIABLE, Jwt, read_settings
 from serve.edge.keys import Key, parse_keys
 from serve.edge.routes import EDGE_CHANGED
 from serve.errors import ConfigError
@@ -70,6 +70,7 @@ class Agent:
         self._written: dict[Path, dict[str, str]] = {}
         self._processes = Processes()
         self._pushed: dict[int, _Wanted] = {}
+        self._issuers: dict[int, Jwt | None] = {}  # by the pids of HAProxys
         self._heard = time.monotonic()
 
     def look(self) -> None:
@@ -101,7 +102,7 @@ class Agent:
             time.sleep(min(left, _MEET_EACH_S))
             with suppress(OSError):
                 if time.time() - self._configuration.stat().st_mtime < _STARTS_WITHIN_S:
-                    self._processes.listening(self._configuration.read_text(encoding="utf-8"))
+                    self._meet()
 
     def _look_at_settings(self) -> None:
         try:
@@ -178,9 +179,15 @@ class Agent:
                 write_entries(file, entries)
                 self._written[file] = entries
 
-    def _tell_haproxy(self, wanted: _Wanted) -> None:
+    def _meet(self) -> tuple[str, int, AdminSocket]:
+        """Return the configuration's text and the HAProxy that listens; note its issuer."""
         text = self._configuration.read_text(encoding="utf-8")
         pid, socket = self._processes.listening(text)
+        self._issuers.setdefault(pid, self._settings.jwt)
+        return text, pid, socket
+
+    def _tell_haproxy(self, wanted: _Wanted) -> None:
+        text, pid, socket = self._meet()
         self._pid, self._heard = pid, time.monotonic()
         if self._settings.tls is not None:
             self._certificates.tell(socket, pid)
@@ -193,18 +200,23 @@ class Agent:
         self._metrics.show_refusals(pid, refused)
         self._signers.hear(refused.get(tokens.UNKNOWN_SIGNER, 0))
         self._tell_replaced(wanted)
-        self._pushed = {each: has for each, has in self._pushed.items() if _is_alive(each)}
+        for pid in [each for each in self._issuers if not _is_alive(each)]:
+            del self._issuers[pid]
+            self._pushed.pop(pid, None)
 
     def _tell_replaced(self, wanted: _Wanted) -> None:
+        # Whose tokens one takes, and what they have to say, is in its lines: those of before.
+        of_no_issuer = {**wanted, self._maps.signers: {}}
         for pid, socket in self._processes.replaced():
+            has_the_issuer = self._issuers.get(pid) == self._settings.jwt
             with suppress(OSError):  # it ends, takes long, or began without these maps
-                self._push(pid, socket, wanted)
+                self._push(pid, socket, wanted if has_the_issuer else of_no_issuer)
 
     def _push(self, pid: int, socket: AdminSocket, wanted: _Wanted) -> None:
-        before = self._pushed.pop(pid, None)  # what it has is not known where a change goes wrong
-        if before is not wanted:
-            for file, entries in wanted.items():
-                has = before.get(file) if before else None
+        before = self._pushed.pop(pid, {})  # what it has is not known where a change goes wrong
+        for file, entries in wanted.items():
+            has = before.get(file)
+            if has is not entries:
                 socket.make(file, entries, socket.entries(file) if has is None else has)
         self._pushed[pid] = wanted
 

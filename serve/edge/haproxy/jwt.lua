@@ -12,7 +12,9 @@ local algorithm, issuer, audience, tenant_claim, models_claim, scope_claim, admi
     table.unpack(given)
 leeway = tonumber(leeway)
 
+-- A header is read before anybody has signed anything: its values are few, and so is what it costs.
 local MOST_HEADER_BYTES = 4096
+local MOST_HEADER_PIECES = 64
 local MOST_DEPTH = 16
 local EXACT_DIGITS = 15 -- of an integer
 local NO_INTEGER = 0.5
@@ -162,9 +164,11 @@ end
 
 -- -- Tokens (RFC 7519).
 
--- As NAME_PATTERN of serve/config/sections.py.
-local function is_name(text)
+-- As Tenant of serve/config/sections.py: `none` and `other` are what figures call nobody and the rest.
+local function is_tenant(text)
     return type(text) == "string"
+        and text ~= "none"
+        and text ~= "other"
         and #text <= 63
         and text:find("^[A-Za-z0-9][A-Za-z0-9._-]*$") ~= nil
         and text:find("[A-Za-z0-9]$") ~= nil
@@ -212,16 +216,21 @@ local function fault_of(claims, now)
         return "bad_token:when it begins to count (nbf) is no integer"
     elseif claims.nbf ~= nil and claims.nbf > now + leeway then
         return "bad_token:it does not count yet (nbf)"
-    elseif not is_name(claims[tenant_claim]) then
+    elseif not is_tenant(claims[tenant_claim]) then
         return "bad_token:the claim that names its tenant is missing, or no name of one"
     end
+end
+
+local function is_of_few_pieces(text)
+    local _, pieces = text:gsub("[%[{,\\%s]", "", MOST_HEADER_PIECES + 1)
+    return pieces <= MOST_HEADER_PIECES
 end
 
 -- What the key of a token is looked up by: `=` and its id, or `-` where it names none. Empty for a
 -- token of another algorithm, or one with extensions that must be understood (RFC 7515, 4.1.11).
 core.register_fetches("strata_token_key", function(txn)
     local text = txn:get_var("txn.strata_token_head")
-    local header = #text <= MOST_HEADER_BYTES and object_in(text)
+    local header = #text <= MOST_HEADER_BYTES and is_of_few_pieces(text) and object_in(text)
     if not header or header.alg ~= algorithm or header.crit ~= nil then
         return ""
     elseif header.kid == nil then

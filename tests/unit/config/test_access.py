@@ -25,6 +25,7 @@ def test_nobody_is_asked_for_anything_unless_it_is_written():
         ([{"tenant": "web"}], "give a quota a limit"),
         ([{"requests_per_s": -1}], "greater than or equal to 0"),
         ([{"tenant": "a b", "requests_per_s": 1}], "tenant"),
+        ([{"tenant": "none", "requests_per_s": 1}], "'none' is reserved"),
         ([{"rows_per_s": -1}], "greater than or equal to 0"),
         ([{"rows_per_s": 1.5}], "valid integer"),
         ([{"compute_s_per_day": -0.1}], "greater than or equal to 0"),

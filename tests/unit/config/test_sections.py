@@ -66,7 +66,7 @@ from serve.config.sections import Batching, Limits, RayActorOptions, Tenants, Ve
         ),
         ("tenants: {header: 'x tenant'}", "tenants.header: string should match pattern"),
         ("tenants: {names: [a, b, a]}", "tenants.names: 'a' is given more than once"),
-        ("tenants: {names: [other]}", "tenants.names: 'other' is reserved"),
+        ("tenants: {names: [other]}", "tenants.names[0]: 'other' is reserved"),
         (
             f"tenants: {{names: {[f't{i}' for i in range(51)]}}}",
             "tenants.names: tuple should have at most 50 items",

@@ -39,10 +39,20 @@ def test_a_request_that_fits_is_told_what_is_left():
     account = Account(counts, LIMITS)
     asyncio.run(account.admit(3))
     account.charge(0.5)
-    account.give_back()
-    assert counts.calls == [("take", 3), ("charge", 0.5), ("give back", 3)]
+    assert counts.calls == [("take", 3), ("charge", 0.5)]
     assert dict(account.headers)[b"ratelimit"].startswith(b'"rows";r=4')
     assert (account.refused, account.is_shared) == (None, True)
+
+
+def test_rows_come_back_that_nothing_has_computed():
+    counts = Counts(0, 0)
+    for charged in (False, True):
+        account = Account(counts, LIMITS)
+        asyncio.run(account.admit(3))
+        if charged:
+            account.charge(0.5)
+        account.give_back()
+    assert counts.calls == [("take", 3), ("give back", 3), ("take", 3), ("charge", 0.5)]
 
 
 @pytest.mark.parametrize(("waits", "kind"), [((2, 0), ROWS), ((0, 9), COMPUTE), ((1, 9), COMPUTE)])

@@ -38,6 +38,15 @@ def test_what_is_no_tenant_is_none():
         assert told(limits, header) == [(ROWS, "none", None, 5)]
 
 
+def test_what_is_no_tenant_takes_no_memory_and_no_tenants_place(monkeypatch):
+    monkeypatch.setattr(limits_module, "MOST_TENANTS", 1)
+    limits = Limits([EVERY], "digits")
+    for number in range(10):
+        limits.of(b"%d junk" % number)
+    assert told(limits, b"lab") == [(ROWS, "lab", None, 5)]
+    assert told(limits, b"web") == [(ROWS, "other", None, 5)]
+
+
 def test_a_limit_of_zero_is_one():
     assert told(Limits([Quota(rows_per_s=0)], "m"), b"a") == [(ROWS, "a", None, 0)]
 

@@ -918,6 +918,12 @@ def test_what_cannot_be_computed_takes_no_rows():
     assert [status for status, *_ in responses] == [400, 400, 200]
 
 
+def test_a_request_without_rows_counts_as_the_call_that_it_is():
+    requests = [_of_tenant("/infer", **_binary(0)) for _ in range(3)]
+    responses, _ = _kept(requests, {"rows_per_s": 2})
+    assert [status for status, *_ in responses] == [200, 200, 429]
+
+
 def test_only_inferences_of_who_has_a_quota_are_counted():
     requests = [
         HttpRequest("GET", _MODEL, {b"x-tenant": b"web"}),

@@ -187,6 +187,11 @@ def forged():
             "a kid that is a number": KEY.token(header={"alg": "RS256", "kid": 1}),
             "a kid that is null": KEY.token(header={"alg": "RS256", "kid": None}),
             "text behind the header": KEY.token(header='{"alg":"RS256","kid":"one"} x'),
+            # To read them costs what nobody has signed for.
+            "a header of many values": KEY.token(
+                header={"alg": "RS256", "kid": "one", "x": [1] * 100}
+            ),
+            "a header of many blanks": KEY.token(header=f'{{"alg":"RS256"{" " * 99},"kid":"one"}}'),
             "a large header": KEY.token(header={"alg": "RS256", "kid": "one", "x": "x" * 4100}),
             "a deep header": KEY.token(header='{"alg":"RS256","x":' + "[" * 20 + "]" * 20 + "}"),
             "four parts": f"{KEY.token()}.x",
@@ -272,6 +277,8 @@ BAD = {
     "a tenant that is a number": ({"tenant": 5}, "tenant"),
     "a tenant that is true": ({"tenant": True}, "tenant"),
     "a tenant that is null": ({"tenant": None}, "tenant"),
+    "nobody as tenant": ({"tenant": "none"}, "tenant"),
+    "all others as tenant": ({"tenant": "other"}, "tenant"),
     "tenants": ({"tenant": ["web"]}, "tenant"),
     "a tenant within": ({"tenant": ..., "more": {"tenant": "web"}}, "tenant"),
     **{
@@ -583,6 +590,25 @@ def test_keys_come_and_go_without_a_dropped_connection(rotating, eventually):
     file.write_bytes(b'{"keys": [')  # half written
     eventually(lambda: "strata_access_jwks_readable 0.0" in edge.metrics_text())
     assert ask(edge, new.token()).status == 200
+
+
+def test_an_issuer_that_is_taken_away_counts_on_no_connection_from_before(rotating, eventually):
+    edge, _ = rotating
+    with edge.connect() as connection:
+        assert asked_on(connection, KEY) == 200
+        keys = edge.settings.with_name("keys.json")
+        keys.write_text(dump_keys([]))
+        edge.settings.write_text(EdgeSettings(keys=keys).to_json())
+        # A round of the agent counts what was refused and then tells those from before.
+        for refused in (1, 2):
+            eventually(lambda: ask(edge, KEY.token()).status == 401)
+            eventually(lambda told=refused: refusals(edge) >= told)
+        assert asked_on(connection, KEY) == 401
+
+
+def refusals(edge):
+    found = re.findall(r'refusals_total\{reason="unknown_key".*\} (\S+)', edge.metrics_text())
+    return sum(map(float, found))
 
 
 def asked_on(connection, key):
