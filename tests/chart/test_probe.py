@@ -135,7 +135,7 @@ def test_a_redirect_is_an_answer_and_the_key_goes_nowhere_else():
         with serving(respond) as port:
             url = f"http://127.0.0.1:{port}"
             command = [sys.executable, CHART / "files" / "probe.py", "infer", url, "0", "m"]
-            environment = {**os.environ, "STRATA_API_KEY": "secret"}
+            environment = os.environ | {"STRATA_API_KEY": str(port)}
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, env=environment
             )
