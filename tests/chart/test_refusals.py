@@ -113,6 +113,11 @@ def model(**keys):
                 "http://x/a.svc/jwks",
                 "http://127.0.0.1/jwks",
                 "https://user:word@x.example/",
+                "https://x.example/a b",
+                "https://x.example/jwks#keys",
+                "https://x#y/jwks",
+                "https://x.example:port/",
+                "https:///jwks",
                 "file:///jwks.json",
             )
         ),
