@@ -54,8 +54,17 @@ def _rules() -> list[dict]:
 
 
 @pytest.fixture(scope="module")
+def metered(served: Served) -> Iterator[Served]:
+    """The platform with a quota that replicas keep, without which nothing counts what is above."""
+    quotas = [{"tenant": "metered", "rows_per_s": 1}]
+    served.apply(lambda tree: tree.update(access={"quotas": quotas}))
+    yield served
+    served.apply(lambda tree: tree.pop("access"))
+
+
+@pytest.fixture(scope="module")
 def prometheus(
-    served: Served, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+    metered: Served, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     script = pytestconfig.rootpath / "scripts" / "prometheus"
     found = subprocess.run([script], capture_output=True, text=True, check=True)
@@ -67,14 +76,14 @@ def prometheus(
     rules = tmp_path_factory.mktemp("rules") / "rules.yaml"
     rules.write_text(yaml.safe_dump(tree))
     ports = Ports(
-        metrics=served.platform.config.ports.metrics,
-        dashboard=served.platform.config.ports.dashboard,
+        metrics=metered.platform.config.ports.metrics,
+        dashboard=metered.platform.config.ports.dashboard,
         prometheus=free_port(),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{found.stdout.strip()}:{os.environ['PATH']}")
         with Monitoring(ports, rules) as watch:
-            watch.start(served.platform.haproxy_metrics_port, scrape_interval_s=_INTERVAL_S)
+            watch.start(metered.platform.haproxy_metrics_port, scrape_interval_s=_INTERVAL_S)
             yield Prometheus(watch.url)
 
 

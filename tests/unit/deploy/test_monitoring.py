@@ -151,7 +151,7 @@ def test_of_the_agents_page_its_own_metrics_are_kept_and_no_more():
     metrics = AgentMetrics()
     metrics.keys_are_good(True)
     metrics.settings_are_good(True)
-    metrics.show_keys([], datetime.now(UTC))
+    metrics.show_keys(0, [], datetime.now(UTC))
     metrics.show_refusals(1, {"no_key|none": 1})
     metrics.certificate_is_good("server", True)
     metrics.show_certificate("server", datetime.now(UTC))
