@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ray.serve")
 
+TICK_EACH_S = 1.0
+
 # Tells the gateway, and returns what it answered; None if it did not.
 TellGateway = Callable[[Report], Awaitable[Told | None]]
 
@@ -92,7 +94,7 @@ class Keeper:
             self.shared = RedisCounts(counts.redis, password, counts.timeout_s)
 
     async def tick(self) -> None:
-        """Hear of the other replicas, and look after a Redis that is away; called every second."""
+        """Hear of the other replicas, and look after a Redis that is away; each TICK_EACH_S."""
         if not self.has_any:
             return
         if self.shared is not None:

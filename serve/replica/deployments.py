@@ -26,7 +26,7 @@ from serve.edge.http import HttpRequest, HttpResponse
 from serve.edge.middleware import Answered, answer_here
 from serve.errors import InvalidRequest, ModelNotReady
 from serve.pipelines.remote import Place, RemoteMember, outcome
-from serve.quotas.keeper import Keeper
+from serve.quotas.keeper import TICK_EACH_S, Keeper
 from serve.quotas.ledger import Ledger, Report, Told
 from serve.replica.edges import take_settings
 from serve.replica.endpoint import ModelEndpoint
@@ -45,7 +45,6 @@ from serve.types import InferRequest, InferResponse, Signature
 log = logging.getLogger("ray.serve")
 
 _SAMPLE_PERIOD_S = 1.0
-_QUOTAS_PERIOD_S = 1.0
 _TELL_TIMEOUT_S = 5.0
 
 # The engine's thread waits this long for the interpreter while the event loop is busy; Python's
@@ -111,7 +110,7 @@ class ModelDeployment:
         await self._quotas.apply(user_config.get("quotas"), [name], header)
         self.servable.take_quotas(self._quotas.of(name))
         if self._quotas.has_any:
-            self.servable.tasks.start("quotas", self._quotas.tick, _QUOTAS_PERIOD_S)
+            self.servable.tasks.start("quotas", self._quotas.tick, TICK_EACH_S)
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose health check raises."""

@@ -20,7 +20,7 @@ from serve.config.sections import Pool as PoolConfig
 from serve.engines import memory
 from serve.engines.memory import resident_bytes
 from serve.errors import ModelNotReady, QueueFull, ServeError
-from serve.quotas.keeper import Keeper
+from serve.quotas.keeper import TICK_EACH_S, Keeper
 from serve.replica.load_queue import LoadQueue
 from serve.replica.pool_member import Member
 from serve.replica.pool_memory import Memory, expected_bytes
@@ -38,7 +38,6 @@ _SAMPLE_PERIOD_S = 1.0
 # Of each model: to tell Ray of a hundred that are at work every second would take half a core.
 _MODEL_SAMPLE_PERIOD_S = 5.0
 _CATCH_UP_PERIOD_S = 10.0
-_QUOTAS_PERIOD_S = 1.0
 _ROOM_PERIOD_S = 0.5  # between looks whether there is room for what a request waits for
 _LEAVE_PERIOD_S = 0.05  # between looks whether a model that goes has answered all
 # A replica is ready once each of its models was tried, or after this long: the rest follows.
@@ -128,7 +127,7 @@ class PoolMembers:
         for member in self._all():
             member.servable.take_quotas(self.keeper.of(member.name))
         if self.keeper.has_any:
-            self.tasks.start("quotas", self.keeper.tick, _QUOTAS_PERIOD_S)
+            self.tasks.start("quotas", self.keeper.tick, TICK_EACH_S)
 
     async def known(self, name: str) -> Member:
         """Return a model's member, once this replica has heard of it. Raises ModelNotReady."""

@@ -36,7 +36,7 @@ class AdminSocket:
     """
 
     def __init__(self, path: Path) -> None:
-        self._heard, self._due = b"", 0  # bytes of answers, and how many answers are to come
+        self._heard, self._due = bytearray(), 0  # of answers, and how many are to come
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.settimeout(_TIMEOUT_S)
         try:
@@ -73,7 +73,7 @@ class AdminSocket:
         try:
             self._connection.sendall(f"{'; '.join(commands)}\n".encode())
             self._due += len(commands)
-            while self._heard.count(_PROMPT) < self._due:
+            while not self._heard.endswith(_PROMPT) or self._heard.count(_PROMPT) < self._due:
                 more = self._connection.recv(65536)
                 if not more:
                     raise OSError("HAProxy has ended the conversation")
@@ -83,10 +83,10 @@ class AdminSocket:
         except OSError:
             self.close()
             raise
-        *answers, rest = self._heard.split(_PROMPT)
+        answers = bytes(self._heard).split(_PROMPT)
         late = self._due - len(commands)  # answers to questions whose time was over
-        self._heard, self._due = rest, 0
-        return b"\n".join([*answers[late:], b""]).replace(_MORE, b"").decode()
+        self._heard, self._due = bytearray(), 0
+        return b"\n".join(answers[late:]).replace(_MORE, b"").decode()
 
     def info(self) -> dict[str, str]:
         """Return what HAProxy says of itself: Pid, Jobs and the like."""
@@ -122,7 +122,7 @@ class AdminSocket:
         said = self.ask(f"prepare map {map_file}")
         found = _VERSION.search(said)
         if found is None:
-            raise OSError(f"HAProxy does not change {map_file}: {said[:200]}")
+            raise _unchanged(map_file, said)
         version = f"@{found[1]} {map_file}"
         lines = [f"{key} {value}" for key, value in wanted.items()]
         for at in range(0, len(lines), _ENTRIES_AT_ONCE):
@@ -133,7 +133,7 @@ class AdminSocket:
     def _change(self, map_file: Path, *commands: str) -> None:
         said = self.ask(*commands).strip()
         if said:
-            raise OSError(f"HAProxy does not change {map_file}: {said[:200]}")
+            raise _unchanged(map_file, said)
 
     def replace_certificate(self, kind: str, file: Path, pem: str) -> str:
         """Have a file of certificates, of the kind `cert` or `ca-file`, be this text from now on.
@@ -166,6 +166,10 @@ class AdminSocket:
         """Return the counter gpc0 of each key of a stick table."""
         lines = self.ask(f"show table {table}").splitlines()
         return {found[1]: int(found[2]) for line in lines if (found := _ROW.match(line))}
+
+
+def _unchanged(map_file: Path, said: str) -> OSError:
+    return OSError(f"HAProxy does not change {map_file}: {said[:200]}")
 
 
 def _changes(map_file: Path, has: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:

@@ -871,7 +871,7 @@ def _gateway_says(monkeypatch, ray, answer):
 def test_quotas_come_and_go_in_place_and_the_gateway_hears_of_them(
     models, platform, monkeypatch, ray, answer
 ):
-    monkeypatch.setattr(deployments, "_QUOTAS_PERIOD_S", 0.001)
+    monkeypatch.setattr(deployments, "TICK_EACH_S", 0.001)
     models.put("digits", 3)
     reports = _gateway_says(monkeypatch, ray, answer)
     with_quotas = platform(access={"quotas": [{"rows_per_s": 0}]})[1]

@@ -66,28 +66,27 @@ def reload(edge, eventually):
     return before
 
 
-def test_a_key_that_is_revoked_after_a_reload_is_so_on_connections_from_before(
-    edge, keys, eventually, monkeypatch
-):
-    agent = agent_of(edge, monkeypatch)
+def require_that_what_is_replaced_hears(agent, edge, keys, eventually):
     with edge.connect() as kept:
         assert ask_again(kept) not in (0, 401)
         reload(edge, eventually)
         keys.write_text(dump_keys([]))
         agent.look()
         assert ask_again(kept) == 401
+
+
+def test_a_key_that_is_revoked_after_a_reload_is_so_on_connections_from_before(
+    edge, keys, eventually, monkeypatch
+):
+    agent = agent_of(edge, monkeypatch)
+    require_that_what_is_replaced_hears(agent, edge, keys, eventually)
 
 
 def test_one_that_listened_between_two_rounds_is_met(edge, keys, eventually, monkeypatch):
     agent = agent_of(edge, monkeypatch)
     reload(edge, eventually)
     agent.wait()
-    with edge.connect() as kept:
-        assert ask_again(kept) not in (0, 401)
-        reload(edge, eventually)
-        keys.write_text(dump_keys([]))
-        agent.look()
-        assert ask_again(kept) == 401
+    require_that_what_is_replaced_hears(agent, edge, keys, eventually)
 
 
 def test_one_that_hangs_is_told_when_it_goes_on_and_keeps_nobody_from_hearing(
