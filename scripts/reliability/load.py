@@ -154,7 +154,7 @@ class Client:
     async def _ask(self, question: Question, at_s: float) -> None:
         failure = ""
         try:
-            async with self._places, asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), self._places:
                 failure = await self._answer(question)
         except TimeoutError:
             failure = f"no answer within {self._timeout_s:g} s"

@@ -14,14 +14,13 @@ from reliability.waiting import until
 from serve.errors import ServeError
 
 _AWAY_S = 30.0
-# Takes more memory than the container may have, once the replica is what the kernel takes first.
+# Takes more memory than the container may have, which counts as no process': the kernel kills the
+# replica that is named, since it has most. What is killed has none from then on (proc(5), statm).
 _STARVE = """
-import glob, sys
-pid = sys.argv[1]
-open(f"/proc/{pid}/oom_score_adj", "w").write("1000")
-kept = []
-while glob.glob(f"/proc/{pid}"):
-    kept.append(bytearray(b"x") * (64 << 20))
+import os, sys
+taken, much = os.memfd_create("taken"), bytes(4 << 20)
+while not open(f"/proc/{sys.argv[1]}/statm").read().startswith("0 "):
+    os.write(taken, much)
 """
 
 
@@ -36,6 +35,7 @@ def release_faults(
     found = [
         Fault("config", "a model's objective changes, in place", _config),
         Fault("rolling", "a model's batching changes: its replicas restart in turn", _rolling),
+        Fault("scale", "a replica more comes with a worker, and both go again", _scale),
         Fault("version", "a version is published and takes over in all replicas", _version),
         Fault("label", "a label moves to another version", _label),
         Fault("replica", "a replica is killed (SIGKILL)", _replica),
@@ -44,7 +44,12 @@ def release_faults(
         Fault("controller", "Ray Serve's controller is killed", _controller),
         Fault("haproxy", "a worker's HAProxy is killed", _haproxy, promises_zero=False),
         Fault("worker", "a worker's pod is deleted", _worker),
-        Fault("worker-vanishes", "a worker's pod is gone without notice", _worker_vanishes),
+        Fault(
+            "worker-vanishes",
+            "a worker's pod is gone without notice",
+            _worker_vanishes,
+            promises_zero=False,
+        ),
         Fault("drain", "a worker's node is drained", _drain),
         Fault("head", "the head's pod is gone without notice, with Redis", _head),
         Fault("redis", "Redis is gone and comes back", _redis),
@@ -73,6 +78,21 @@ def _rolling(release: Release) -> None:
     release.change(lambda values: _model(values).update(batching={"max_batch_size": 16}))
     until("replicas restart", lambda: not before & _actors(release), LONG_S)
     _whole(release)
+
+
+def _scale(release: Release) -> None:
+    workers = len(release.ready("worker"))
+    replicas = len(release.replicas(MODEL))
+    release.change(lambda values: _model(values).update(autoscaling=_always(replicas + 1)))
+    until("another worker is ready", lambda: len(release.ready("worker")) > workers, LONG_S)
+    _whole(release)
+    release.change(lambda values: _model(values).update(autoscaling=_always(replicas)))
+    until("a worker has gone", lambda: len(release.ready("worker")) <= workers, LONG_S)
+    time.sleep(_AWAY_S)  # it is not ready for a while before it ends
+
+
+def _always(replicas: int) -> dict[str, int]:
+    return {"min_replicas": replicas, "max_replicas": replicas}
 
 
 def _version(release: Release) -> None:
@@ -117,7 +137,7 @@ def _memory(release: Release) -> None:
     def starve(pod: str, replica: dict[str, Any]) -> None:
         try:
             release.run(pod, "python", "-c", _STARVE, str(replica["pid"]))
-        except ServeError:  # the kernel may take what starves the replica along
+        except ServeError:  # its file in /proc went with the replica
             return
 
     _hurt_replica(release, MODEL, starve)

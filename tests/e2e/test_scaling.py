@@ -24,7 +24,7 @@ BUSY = {
 
 
 def test_replicas_and_workers_follow_the_load_down_to_zero(
-    publisher: Release, graphs, load_of, record_property
+    publisher: Release, graphs, digits_call, load_of, record_property
 ):
     release = publisher
     publish(release, graphs / "busy", "busy")
@@ -39,8 +39,10 @@ def test_replicas_and_workers_follow_the_load_down_to_zero(
         eventually(load.so_many_more(20), timeout_s=120)
     assert load.failures == []
 
-    eventually(lambda: count() == 0, timeout_s=240)
-    eventually(lambda: len(release.pod_names("worker")) == workers, timeout_s=300)
+    with load_of(digits_call("/v2/models/digits/infer")) as others:
+        eventually(lambda: count() == 0, timeout_s=240)
+        eventually(lambda: len(release.pod_names("worker")) == workers, timeout_s=300)
+    assert others.failures == []
     with load_of(work("busy", 1), clients=1) as first:
         eventually(first.so_many_more(1), timeout_s=180)
     assert first.failures == []

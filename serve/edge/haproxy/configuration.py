@@ -56,6 +56,8 @@ _BACKEND = re.compile(r"backend (\S+)")
 # request a try, until it refuses one. It dies once: the tries after that are the fallback's.
 _RETRIES_OF_ONE = 10
 _SERVER = re.compile(r"\s+server (\S+) (?!.* backup$)")
+# What Ray answers health checks with once the node is to go, so that nobody sends more to it.
+_DRAINED = re.compile(r'\s+http-request return status 503 .*"This node is being drained\."')
 _ADDITIONS = (
     _Addition("global", "global.cfg"),
     _Addition("defaults", "defaults.cfg"),
@@ -95,6 +97,7 @@ def with_edge(
     lines[:] = [_ANY_SERVER.sub(rf"\g<0>{_UNHEARD}", line) for line in lines]
     _add_access(lines, maps, settings, nodes)
     _add_transport(lines, maps, settings)
+    _let_go(lines)
     for backend in [m[1] for line in lines if (m := _BACKEND.match(line))]:
         begin, end = _section(lines, f"backend {backend}")
         if sum(bool(_SERVER.match(line)) for line in lines[begin:end]) == 1:
@@ -132,6 +135,16 @@ def _add_transport(lines: list[str], maps: Maps, settings: EdgeSettings) -> None
     begin, end = _section(lines, "global")
     lines[end:end] = transport.global_lines(settings)
     lines += redirect
+
+
+def _let_go(lines: list[str]) -> None:
+    """Have a node that is drained close each connection with its next answer.
+
+    Else clients would keep them, and the node ends at some time with their requests.
+    """
+    begin, end = _section(lines, _FRONTEND)
+    if any(_DRAINED.match(line) for line in lines[begin:end]):
+        lines.insert(_line(lines, begin, end, _BIND) + 1, "    option httpclose")
 
 
 def is_whole(text: str) -> bool:

@@ -47,6 +47,20 @@ def edge(backends, tmp_path_factory, eventually):
         yield running
 
 
+def test_a_node_that_is_drained_lets_each_connection_go_with_its_next_answer(
+    edge, backends, tmp_path, eventually
+):
+    with Edge(tmp_path, *backends, pass_health_checks=False) as drained:
+        eventually(drained.is_up)
+        with drained.connect() as connection, edge.connect() as kept:
+            for each in (connection, kept):
+                each.sendall(b"GET /v2/models/m HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert reached(answer := response(connection)) == ("m", "/v2/models/m")
+            assert answer.headers["connection"] == "close"
+            assert connection.recv(1) == b""
+            assert "connection" not in response(kept).headers
+
+
 def reached(answer):
     """Return the replica that a request came to, and the path that it had there."""
     assert answer.status == 200, answer.body
