@@ -5,6 +5,9 @@ that nobody comes near, and without again. The ratio is of the rates, with over 
 without; AGAIN is the second of the two over the first, which shows how much chance does. CPU is of
 all processes of the platform, and of HAProxy, by request.
 
+The replica has a core of its own, unless `--together`: where it shares its core with the client,
+what HAProxy takes is taken from all of them.
+
 Run as `scripts/bench/run access`; figures are in docs/performance.md.
 """
 
@@ -21,6 +24,7 @@ import requests
 import typer
 
 from bench.command import run
+from bench.cores import set_apart
 from bench.load import Body, Measured, measure
 from bench.peers.processes import cpu_between, snapshot
 from bench.workload import MODEL, blank_images, platform_config, v2_binary
@@ -50,6 +54,9 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Rounds; the median is printed.")] = 5,
     seconds: Annotated[int, typer.Option(help="Seconds of load in each turn.")] = 5,
     others: Annotated[int, typer.Option(help="Keys in the file besides the one used.")] = 1000,
+    together: Annotated[
+        bool, typer.Option("--together", help="Let everything use every core.")
+    ] = False,
 ) -> None:
     """Measure a platform with and without keys and quotas."""
     with tempfile.TemporaryDirectory(prefix="strata-bench-") as folder:
@@ -63,6 +70,8 @@ def bench(
             platform.start(lambda line: out.print(f"[dim]{line}[/dim]"))
             platform.wait_ready(_TIMEOUT_S)
             platform.require_ingress()
+            if not together:
+                set_apart(f"ServeReplica:{MODEL}:")
             rows = [
                 _row(_Site(platform, without, with_access, secret), number, rounds, seconds)
                 for number in _CONNECTIONS

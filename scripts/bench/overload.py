@@ -10,8 +10,6 @@ more the more they send would be measured with it.
 
 import asyncio
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -20,8 +18,8 @@ from typing import Annotated
 import typer
 
 from bench.command import run
+from bench.cores import set_apart
 from bench.open_load import Sent, send
-from bench.peers.processes import command_of, descendants
 from bench.workload import PORTS, blank_images, v2_binary
 from serve.cli.printing import err, out, print_table
 from serve.config.file import load
@@ -94,16 +92,6 @@ def overload_config(repository: Path, model: str) -> Config:
             "models": [{"name": model, "limits": {"max_queue_wait_s": 0.25}}],
         }
     )
-
-
-def set_apart(named: str) -> None:
-    """Give a process of ours its own core, the first, and us and our others the rest of them."""
-    first, *rest = sorted(os.sched_getaffinity(0))
-    for pid in (os.getpid(), *(process.pid for process in descendants(os.getpid()))):
-        cores = [first] if named in command_of(pid) else rest
-        with suppress(OSError):  # it has ended
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), cores)
 
 
 async def _measured(url: str, seconds: int, rounds: int, connections: int) -> Figures:

@@ -35,7 +35,7 @@ def release_faults(
     found = [
         Fault("config", "a model's objective changes, in place", _config),
         Fault("rolling", "a model's batching changes: its replicas restart in turn", _rolling),
-        Fault("scale", "a replica more comes with a worker, and both go again", _scale),
+        Fault("scale", "a replica more comes, and it goes again with a worker", _scale),
         Fault("version", "a version is published and takes over in all replicas", _version),
         Fault("label", "a label moves to another version", _label),
         Fault("replica", "a replica is killed (SIGKILL)", _replica),
@@ -81,13 +81,12 @@ def _rolling(release: Release) -> None:
 
 
 def _scale(release: Release) -> None:
-    workers = len(release.ready("worker"))
     replicas = len(release.replicas(MODEL))
     release.change(lambda values: _model(values).update(autoscaling=_always(replicas + 1)))
-    until("another worker is ready", lambda: len(release.ready("worker")) > workers, LONG_S)
     _whole(release)
+    workers = len(release.ready("worker"))
     release.change(lambda values: _model(values).update(autoscaling=_always(replicas)))
-    until("a worker has gone", lambda: len(release.ready("worker")) <= workers, LONG_S)
+    until("a worker has gone", lambda: len(release.ready("worker")) < workers, LONG_S)
     time.sleep(_AWAY_S)  # it is not ready for a while before it ends
 
 

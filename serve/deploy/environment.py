@@ -73,8 +73,8 @@ _ALWAYS = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
     # Replicas compete with nothing that should come before them.
     "RAY_worker_niceness": "0",
-    # Where memory runs short Ray would kill its youngest processes, whatever they have of it: HAProxy
-    # first. The kernel kills the one that has most.
+    # Where memory runs short Ray would kill its youngest processes, whatever they have of it:
+    # HAProxy first. The kernel kills the one that has most.
     "RAY_memory_monitor_refresh_ms": "0",
     # A platform of many models starts many processes at once; Ray would warn of it on the terminal.
     "RAY_worker_maximum_startup_concurrency": "64",
