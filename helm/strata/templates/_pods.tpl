@@ -117,7 +117,7 @@ readinessProbe:
       - bash
       - -c
       - wget --tries 1 -T 2 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success && wget --tries 1 -T 2 -q -O- http://localhost:{{ include "strata.healthPort" .root }}/-/healthz | grep success
-  initialDelaySeconds: 10
+  initialDelaySeconds: 1  # KubeRay's 10 are longer than applications take to run where cores are free
   periodSeconds: 1
   timeoutSeconds: 4
   failureThreshold: 3
