@@ -87,12 +87,16 @@ class Release:
             raise ServeError(f"helm upgrade: {done.stderr[-1000:]}")
         self.values = values
 
-    def ready(self, kind: str) -> list[dict[str, Any]]:
-        """Return the Ray pods of a kind (head, worker) that are ready and stay."""
+    def pods(self, kind: str) -> list[dict[str, Any]]:
+        """Return the Ray pods of a kind (head, worker), those that leave among them."""
         selector = f"app.kubernetes.io/instance={self.name},ray.io/node-type={kind}"
+        return self.get("pods", "--selector", selector)
+
+    def ready(self, kind: str) -> list[dict[str, Any]]:
+        """Return the Ray pods of a kind that are ready and stay."""
         return [
             pod
-            for pod in self.get("pods", "--selector", selector)
+            for pod in self.pods(kind)
             if "deletionTimestamp" not in pod["metadata"] and _is_ready(pod)
         ]
 

@@ -84,10 +84,9 @@ def _scale(release: Release) -> None:
     replicas = len(release.replicas(MODEL))
     release.change(lambda values: _model(values).update(autoscaling=_always(replicas + 1)))
     _whole(release)
-    workers = len(release.ready("worker"))
+    workers = len(release.pods("worker"))
     release.change(lambda values: _model(values).update(autoscaling=_always(replicas)))
-    until("a worker has gone", lambda: len(release.ready("worker")) < workers, LONG_S)
-    time.sleep(_AWAY_S)  # it is not ready for a while before it ends
+    until("a worker has gone", lambda: len(release.pods("worker")) < workers, LONG_S)
 
 
 def _always(replicas: int) -> dict[str, int]:

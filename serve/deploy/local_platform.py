@@ -42,6 +42,9 @@ _INGRESS_TIMEOUT_S = 30.0
 # Below the ports that Linux gives to outgoing connections.
 _REPLICA_PORTS_EACH = 1000
 _REPLICA_PORTS = range(30_000, 20_000, -_REPLICA_PORTS_EACH)
+# How long a replica that goes still answers. Ray's own 30 s are for balancers that have to hear of
+# it; HAProxy on the same machine does within a second, and tries again what comes too late.
+_REPLICA_GOES = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5"}
 # A path of a socket has 107 bytes at most (unix(7)); 90 are of Strata's folder, Ray's folder of the
 # node in it, and the socket's name.
 _LONGEST_TMPDIR = 107 - 90
@@ -90,7 +93,7 @@ class LocalPlatform(AbstractContextManager["LocalPlatform"]):
             if self.haproxy_metrics_port is not None:
                 environment |= _haproxy_files(self._folder, self.haproxy_metrics_port)
                 environment |= _edge_files(self._folder, self.config, own_key)
-                environment |= _replica_ports()
+                environment |= _replica_ports() | _REPLICA_GOES
             os.environ.update(environment)
             report("starting Ray")
             self._start_ray(self._folder)

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from reliability.release import Release
+from reliability.release import Release, names
 from reliability.release_faults import release_faults
 
 from serve.errors import ServeError
@@ -92,7 +92,8 @@ def test_pods_that_leave_or_are_not_ready_do_not_count(kubectl):
     }
     kubectl.save()
     release = Release("ns", "strata")
-    assert [each["metadata"]["name"] for each in release.ready("worker")] == ["w-1"]
+    assert names(release.ready("worker")) == {"w-1"}
+    assert names(release.pods("worker")) == {"w-1", "w-2", "w-3"}
     assert release.pod_at("10.0.0.2") == "w-1"
     with pytest.raises(ServeError, match=r"no ready pod has the address 10\.0\.0\.9"):
         release.pod_at("10.0.0.9")
