@@ -23,7 +23,7 @@ from typing import Annotated
 import requests
 import typer
 
-from bench.command import run
+from bench.command import Together, run
 from bench.cores import set_apart
 from bench.load import Body, Measured, measure
 from bench.peers.processes import cpu_between, snapshot
@@ -54,9 +54,7 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Rounds; the median is printed.")] = 5,
     seconds: Annotated[int, typer.Option(help="Seconds of load in each turn.")] = 5,
     others: Annotated[int, typer.Option(help="Keys in the file besides the one used.")] = 1000,
-    together: Annotated[
-        bool, typer.Option("--together", help="Let everything use every core.")
-    ] = False,
+    together: Together = False,
 ) -> None:
     """Measure a platform with and without keys and quotas."""
     with tempfile.TemporaryDirectory(prefix="strata-bench-") as folder:

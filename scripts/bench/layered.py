@@ -4,7 +4,6 @@ Real held-out digits, 32 a request, over HTTP on this machine's loopback, in one
 measured over HTTP too; operations a row come from the same comparison as `strata compare`.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ import numpy as np
 import requests
 import typer
 
-from bench.command import run
+from bench.command import run, save
 from bench.load import Body, Measured, measure
 from bench.workload import PORTS
-from serve.cli.printing import err, out, print_table, quiet_tensorflow
+from serve.cli.printing import err, print_table, quiet_tensorflow
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.evaluation.comparison import compare
@@ -84,9 +83,7 @@ def bench(
         "time of a sequence over the sum of its stages": sequence,
     }
     print_table(("RATIO", ""), [(name, f"{value:.3f}") for name, value in ratios.items()])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps({"accuracy": accuracy, "rates": best, "ratios": ratios}, indent=2))
-    out.print(f"saved to {output}")
+    save({"accuracy": accuracy, "rates": best, "ratios": ratios}, output)
 
 
 def _row(

@@ -9,7 +9,6 @@ more the more they send would be measured with it.
 """
 
 import asyncio
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -17,11 +16,11 @@ from typing import Annotated
 
 import typer
 
-from bench.command import run
+from bench.command import Together, run, save
 from bench.cores import set_apart
 from bench.open_load import Sent, send
 from bench.workload import PORTS, blank_images, v2_binary
-from serve.cli.printing import err, out, print_table
+from serve.cli.printing import err, print_table
 from serve.config.file import load
 from serve.config.schema import Config
 
@@ -53,9 +52,7 @@ def bench(
     model: Annotated[str, typer.Option(help="Model of images of digits.")] = "digits-large",
     seconds: Annotated[int, typer.Option(min=2, help="Seconds of load for each turn.")] = 10,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each load.")] = 3,
-    together: Annotated[
-        bool, typer.Option("--together", help="Let everything use every core.")
-    ] = False,
+    together: Together = False,
     connections: Annotated[int, typer.Option(min=64, help="Connections of the load.")] = 512,
     config: Annotated[Path, typer.Option(help="File of the repository that has the model.")] = Path(
         "strata.yaml"
@@ -77,9 +74,7 @@ def bench(
         url = f"http://127.0.0.1:{PORTS['http']}/v2/models/{model}/infer"
         figures = asyncio.run(_measured(url, seconds, rounds, connections))
     print_table(("FIGURE", "", "MUST"), rows(figures))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(asdict(figures), indent=2))
-    out.print(f"saved to {output}")
+    save(asdict(figures), output)
 
 
 def overload_config(repository: Path, model: str) -> Config:

@@ -4,7 +4,6 @@ How long they take to start, what the replica holds, what a model answers when a
 against one that is asked alone, and how a quiet one fares beside the noise of the others.
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -19,11 +18,11 @@ import numpy as np
 import requests
 import typer
 
-from bench.command import run
+from bench.command import run, save
 from bench.load import Body, Measured, measure
 from bench.peers.processes import command_of, descendants, memory_mb
 from bench.workload import MODEL, PORTS, blank_images, v2_binary
-from serve.cli.printing import err, out, print_table
+from serve.cli.printing import err, print_table
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.errors import ServeError
@@ -69,9 +68,7 @@ def bench(
         names = publish_copies(root / MODEL, Path(folder), models)
         figures = _measured(pool_config(Path(folder), names, cpus), names, seconds)
     print_table(("FIGURE", ""), _rows(figures))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(asdict(figures), indent=2))
-    out.print(f"saved to {output}")
+    save(asdict(figures), output)
 
 
 def publish_copies(model: Path, folder: Path, count: int) -> list[str]:
