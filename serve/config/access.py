@@ -175,9 +175,10 @@ class Counts(Section):
             r"(:[0-9]{1,5})?(/[0-9]{1,5})?$"
         ),
         description=(
-            "redis://[USER@]HOST[:PORT][/DATABASE], or rediss:// for TLS, of a Redis 5 or newer; "
-            "the password comes from the variable STRATA_COUNTS_PASSWORD; null, the default, "
-            "counts in the replicas. Platforms with the same database have their quotas in common"
+            "redis://[USER@]HOST[:PORT][/DATABASE], or rediss:// for TLS, of one Redis 5 or newer "
+            "(not a Redis Cluster); the password comes from the variable STRATA_COUNTS_PASSWORD; "
+            "null, the default, counts in the replicas. Platforms with the same database have "
+            "their quotas in common"
         ),
     )
     timeout_s: float = Field(
