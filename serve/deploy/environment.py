@@ -110,4 +110,7 @@ _HAPROXY = {
     # A replica that refuses a connection is gone; health checks have one that is not back within
     # half a second. By Ray's own 3 those requests fail that find out.
     "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+    # An HAProxy that died is missed after three checks: six seconds, not the thirty of Ray's own
+    # period. One that lives and gets no core has ten seconds to answer each, as before.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }

@@ -1,12 +1,36 @@
+import mmap
 import os
 import sys
 from pathlib import Path
 
 import pytest
+import ray
 import requests
 
 from serve.config.schema import Http
+from serve.deploy import local_platform
 from serve.deploy.environment import connections_allowed, ray_environment, without_proxy
+
+
+def test_every_variable_is_one_that_ray_reads():
+    """A name that Ray has given up would do nothing, and nobody would be told."""
+    every = {
+        **ray_environment(Http(), 65536),
+        **ray_environment(Http(haproxy=False), 65536),
+        **local_platform._REPLICA_GOES,
+    }
+    rays = Path(ray.__file__).parent
+    in_python = "".join(path.read_text() for path in (rays / "serve/_private").glob("*.py"))
+    of_serve = {name for name in every if name.startswith("RAY_SERVE_")}
+    assert {name for name in of_serve if f'"{name}"' not in in_python} == set()
+    of_raylet = {name for name in every if name.startswith("RAY_") and name[4:].islower()}
+    assert of_raylet
+    with (
+        (rays / "core/src/ray/raylet/raylet").open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raylet,
+    ):
+        unknown = {name for name in of_raylet if raylet.find(name[4:].encode()) < 0}
+    assert unknown == set()
 
 
 def test_haproxy_is_on_unless_it_is_turned_off():
