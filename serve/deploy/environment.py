@@ -76,6 +76,12 @@ _ALWAYS = {
     # Where memory runs short Ray would kill its youngest processes, whatever they have of it:
     # HAProxy first. The kernel kills the one that has most.
     "RAY_memory_monitor_refresh_ms": "0",
+    # Each of Ray's processes would write into its log every minute what its event loop did: 11 MB
+    # an hour on a small platform; its file debug_state has that, too. And a log takes 128 MiB at
+    # most, not 3 GiB: a pod whose files take more than its `scratchSize` is evicted.
+    "RAY_event_stats_print_interval_ms": "-1",
+    "RAY_ROTATION_MAX_BYTES": str(32 * 2**20),
+    "RAY_ROTATION_BACKUP_COUNT": "3",
     # A platform of many models starts many processes at once; Ray would warn of it on the terminal.
     "RAY_worker_maximum_startup_concurrency": "64",
     # 0.5 ms to 30 s: Ray's own default begins at 1 ms and jumps from 500 ms to 1 s.

@@ -20,16 +20,19 @@ def test_every_variable_is_one_that_ray_reads():
         **local_platform._REPLICA_GOES,
     }
     rays = Path(ray.__file__).parent
-    in_python = "".join(path.read_text() for path in (rays / "serve/_private").glob("*.py"))
-    of_serve = {name for name in every if name.startswith("RAY_SERVE_")}
-    assert {name for name in of_serve if f'"{name}"' not in in_python} == set()
-    of_raylet = {name for name in every if name.startswith("RAY_") and name[4:].islower()}
-    assert of_raylet
+    folders = ("serve/_private", "_private", "_common")
+    sources = [path.read_text() for each in folders for path in (rays / each).rglob("*.py")]
     with (
         (rays / "core/src/ray/raylet/raylet").open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raylet,
     ):
-        unknown = {name for name in of_raylet if raylet.find(name[4:].encode()) < 0}
+        unknown = {
+            name
+            for name in every
+            if name.startswith("RAY_")
+            if not any(f'"{name}"' in source for source in sources)
+            if name.startswith("RAY_SERVE_") or raylet.find(name.removeprefix("RAY_").encode()) < 0
+        }
     assert unknown == set()
 
 
