@@ -3,25 +3,40 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+
 from serve.learn.plots import new_figure
 
 _PANELS = ("memory MB", "open files", "metrics", "disk MB")
+_STYLES = ("-", "--")  # colours come again after ten lines
 
 
 def draw(samples: Sequence[tuple[float, dict[str, float]]], path: Path) -> None:
     """Draw what was sampled over minutes into a PNG; each line relative to its own mean."""
-    figure = new_figure((11, 8))
+    figure = new_figure((12, 10))
     for axes, kind in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
-        names = sorted({name for _, each in samples for name in each if name.startswith(kind)})
-        for name in names:
-            points = [(at / 60, each[name]) for at, each in samples if name in each]
-            mean = sum(value for _, value in points) / len(points) or 1.0
-            minutes = [at for at, _ in points]
-            label = f"{name.partition(': ')[2]} ({mean:,.0f})"
-            axes.plot(minutes, [value / mean for _, value in points], label=label, linewidth=1.2)
-        axes.set(title=f"{kind}, of the mean (in brackets)", xlabel="minutes", ylim=(0, None))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", alpha=0.25)
-        if names:
-            axes.legend(frameon=False, fontsize=6, ncols=2, loc="lower left")
+        _draw_panel(axes, kind, samples)
     figure.savefig(path)
+
+
+def _draw_panel(axes: Axes, kind: str, samples: Sequence[tuple[float, dict[str, float]]]) -> None:
+    colours = rcParams["axes.prop_cycle"].by_key()["color"]
+    names = sorted({name for _, each in samples for name in each if name.startswith(kind)})
+    for number, name in enumerate(names):
+        points = [(at / 60, each[name]) for at, each in samples if name in each]
+        mean = sum(value for _, value in points) / len(points) or 1.0
+        axes.plot(
+            [at for at, _ in points],
+            [value / mean for _, value in points],
+            label=f"{name.partition(': ')[2]} ({mean:,.0f})",
+            color=colours[number % len(colours)],
+            linestyle=_STYLES[number // len(colours) % len(_STYLES)],
+            linewidth=1.2,
+        )
+    axes.set(title=f"{kind}, of the mean (in brackets)", xlabel="minutes", ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    if names:
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)}
+        axes.legend(frameon=False, fontsize=7, ncols=3, **below)
