@@ -81,12 +81,12 @@ def _rolling(release: Release) -> None:
 
 
 def _scale(release: Release) -> None:
-    replicas = len(release.replicas(MODEL))
+    replicas, workers = len(release.replicas(MODEL)), len(release.pods("worker"))
     release.change(lambda values: _model(values).update(autoscaling=_always(replicas + 1)))
     _whole(release)
-    workers = len(release.pods("worker"))
     release.change(lambda values: _model(values).update(autoscaling=_always(replicas)))
-    until("a worker has gone", lambda: len(release.pods("worker")) < workers, LONG_S)
+    # Where there was room for the replica, no worker came that would go.
+    until("no worker more is left", lambda: len(release.pods("worker")) <= workers, LONG_S)
 
 
 def _always(replicas: int) -> dict[str, int]:

@@ -77,9 +77,10 @@ _ALWAYS = {
     # HAProxy first. The kernel kills the one that has most.
     "RAY_memory_monitor_refresh_ms": "0",
     # Each of Ray's processes would write into its log every minute what its event loop did: 11 MB
-    # an hour on a small platform; its file debug_state has that, too. And a log takes 128 MiB at
-    # most, not 3 GiB: a pod whose files take more than its `scratchSize` is evicted.
-    "RAY_event_stats_print_interval_ms": "-1",
+    # an hour on a small platform. 0 is never; -1, which Ray's own comments name, is at once and
+    # again in the GCS. And a log takes 128 MiB at most, not 3 GiB: a pod whose files take more than
+    # its `scratchSize` is evicted.
+    "RAY_event_stats_print_interval_ms": "0",
     "RAY_ROTATION_MAX_BYTES": str(32 * 2**20),
     "RAY_ROTATION_BACKUP_COUNT": "3",
     # A platform of many models starts many processes at once; Ray would warn of it on the terminal.
@@ -116,7 +117,4 @@ _HAPROXY = {
     # A replica that refuses a connection is gone; health checks have one that is not back within
     # half a second. By Ray's own 3 those requests fail that find out.
     "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
-    # An HAProxy that died is missed after three checks: six seconds, not the thirty of Ray's own
-    # period. One that lives and gets no core has ten seconds to answer each, as before.
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }

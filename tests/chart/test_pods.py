@@ -26,6 +26,26 @@ def test_ray_pods_have_the_environment_that_a_local_platform_has(render):
             assert wanted.items() <= environment(group).items()
 
 
+def test_a_variable_of_extra_env_stands_in_place_of_the_charts_own(render):
+    """KubeRay's API has no place for two of one name."""
+    extra = [{"name": "RAY_memory_monitor_refresh_ms", "value": "250"}]
+    made = cluster(render({"extraEnv": extra}))
+    for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        names = [entry["name"] for entry in container["env"]]
+        assert len(names) == len(set(names))
+        assert environment(group)["RAY_memory_monitor_refresh_ms"] == "250"
+
+
+def test_the_autoscalers_logs_are_bounded_as_those_beside_them(render):
+    made = cluster(render({"autoscaler": {"enabled": True}}))
+    of_autoscaler = {each["name"]: each["value"] for each in made["autoscalerOptions"]["env"]}
+    bounds = {name for name in of_autoscaler if name.startswith("RAY_ROTATION_")}
+    assert len(bounds) == 2
+    head = environment(made["headGroupSpec"])
+    assert {name: of_autoscaler[name] for name in bounds} == {name: head[name] for name in bounds}
+
+
 def test_the_idle_time_of_connections_reaches_the_pods(render):
     made = cluster(render({"http": {"idle_timeout_s": 7200}}))
     for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
@@ -153,6 +173,18 @@ def test_redis_is_placed_as_its_values_say(render):
     (redis,) = (each for each in made if each["kind"] == "StatefulSet")
     pod = redis["spec"]["template"]["spec"]
     assert (pod["nodeSelector"], pod["priorityClassName"]) == ({"disk": "safe"}, "high")
+
+
+def test_rediss_volume_is_of_its_own_storage_class_and_not_of_the_repositorys(render):
+    def storage_class(**bundled):
+        values = {"redis": {"enabled": True, "existingSecret": "s", "bundled": bundled}}
+        made = render({**values, "storage": {"storageClassName": "files"}})
+        (redis,) = (each for each in made if each["kind"] == "StatefulSet")
+        (claim,) = redis["spec"]["volumeClaimTemplates"]
+        return claim["spec"].get("storageClassName")
+
+    assert storage_class(enabled=True) is None
+    assert storage_class(enabled=True, storageClassName="disks") == "disks"
 
 
 def test_the_service_says_whose_workers_a_node_hands_requests_to_if_asked(render):

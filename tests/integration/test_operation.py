@@ -2,10 +2,12 @@
 
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from ray.serve._private.logging_utils import get_serve_logs_dir
 
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
@@ -160,3 +162,11 @@ def test_status_and_index_tell_what_runs(served, capsys):
     assert "running" in printed
     table = printed[: printed.index("text")].splitlines()
     assert max(map(len, table)) <= 80
+
+
+def test_ray_does_not_fill_its_logs_with_its_own_state(served):
+    logs = [path for path in Path(get_serve_logs_dir()).parent.glob("*") if path.is_file()]
+    assert {"gcs_server.out", "raylet.out"} <= {path.name for path in logs}
+    of_state = (b"Event stats:", b"[state-dump]")
+    filled = {path.name for path in logs if any(each in path.read_bytes() for each in of_state)}
+    assert filled == set()

@@ -1,13 +1,21 @@
 {{- /* The parts that the head and the workers of Ray have in common. */ -}}
 
-{{- define "strata.rayEnv" -}}
-{{- $environments := .root.Files.Get "files/environment.json" | fromJson -}}
-{{- $http := include "strata.http" .root | fromJson -}}
+{{- /* What serve/deploy/environment.py sets, as JSON; extraEnv has the last word, and no name twice. */ -}}
+{{- define "strata.rayVariables" -}}
+{{- $environments := .Files.Get "files/environment.json" | fromJson -}}
+{{- $http := include "strata.http" . | fromJson -}}
 {{- $environment := ternary $environments.haproxy $environments.proxy $http.haproxy -}}
 {{- if $http.haproxy -}}
 {{- $_ := set $environment "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S" (int $http.idle_timeout_s | toString) -}}
 {{- end -}}
-{{- range $name, $value := $environment }}
+{{- range .Values.extraEnv -}}
+{{- $_ := unset $environment .name -}}
+{{- end -}}
+{{- $environment | toJson -}}
+{{- end -}}
+
+{{- define "strata.rayEnv" -}}
+{{- range $name, $value := include "strata.rayVariables" .root | fromJson }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
 - {name: HOME, value: /scratch}

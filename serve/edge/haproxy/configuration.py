@@ -140,11 +140,14 @@ def _add_transport(lines: list[str], maps: Maps, settings: EdgeSettings) -> None
 def _let_go(lines: list[str]) -> None:
     """Have a node that is drained close each connection with its next answer.
 
-    Else clients would keep them, and the node ends at some time with their requests.
+    Else clients would keep them, and the node ends at some time with their requests. HTTP/2 knows
+    no such answer: a connection is told that its first request is its last.
     """
     begin, end = _section(lines, _FRONTEND)
     if any(_DRAINED.match(line) for line in lines[begin:end]):
         lines.insert(_line(lines, begin, end, _BIND) + 1, "    option httpclose")
+        _, end = _section(lines, "global")
+        lines.insert(end, "    tune.h2.fe.max-total-streams 1")
 
 
 def is_whole(text: str) -> bool:

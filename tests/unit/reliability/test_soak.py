@@ -29,5 +29,5 @@ def test_each_figure_has_a_verdict():
 def test_a_picture_is_drawn(tmp_path):
     draw(SAMPLES, tmp_path / "soak.png")
     with Image.open(tmp_path / "soak.png") as picture:
-        assert picture.size == (1320, 960)
+        assert picture.size == (1440, 1200)
         assert len(set(picture.convert("L").resize((100, 100)).getdata())) > 10

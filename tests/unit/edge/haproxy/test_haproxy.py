@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from serve.edge.routes import parse_path
 from tests.integration.conftest import free_port
+from tests.unit.edge.haproxy import http_2
 from tests.unit.edge.haproxy.echo import Dying, Echo
 from tests.unit.edge.haproxy.rays import application
 from tests.unit.edge.haproxy.running import Edge, response
@@ -59,6 +60,21 @@ def test_a_node_that_is_drained_lets_each_connection_go_with_its_next_answer(
             assert answer.headers["connection"] == "close"
             assert connection.recv(1) == b""
             assert "connection" not in response(kept).headers
+        assert http_2.GOAWAY in kinds_by_http_2(drained)
+        assert http_2.GOAWAY not in kinds_by_http_2(edge)
+
+
+def kinds_by_http_2(edge):
+    """Return the kinds of frames that come with the answer to a request."""
+    kinds = set()
+    with edge.connect() as connection:
+        connection.sendall(http_2.request("/v2/models/m", {}) + http_2.ping())
+        for kind, body in http_2.frames(connection):
+            kinds.add(kind)
+            assert kind != http_2.HEADERS or http_2.status(body) == b"200"
+            if {http_2.HEADERS, http_2.PING} <= kinds:
+                break
+    return kinds
 
 
 def reached(answer):

@@ -13,6 +13,7 @@ from serve.edge.haproxy.settings import Cors, EdgeSettings, RequestQuota, Tls
 from serve.edge.keys import dump_keys, new_key, new_secret
 from tests.authority import DAY, Authority, trusting
 from tests.integration.conftest import free_port
+from tests.unit.edge.haproxy import http_2
 from tests.unit.edge.haproxy.echo import Echo
 from tests.unit.edge.haproxy.rays import application
 from tests.unit.edge.haproxy.running import Edge, response
@@ -100,31 +101,16 @@ def test_a_websocket_by_http_2_is_refused_whoever_asks(start, tls, tmp_path):
 
 
 def status_by_http_2(edge, path, key="", *, websocket=False):
-    """Return the status of a response by HTTP/2 (RFC 9113, RFC 7541), whose headers are literal."""
-
-    def literal(name, text):
-        return b"\x00" + bytes([len(name)]) + name + bytes([len(text)]) + text
-
-    block = literal(b":method", b"CONNECT") if websocket else b"\x82"  # GET
-    block += literal(b":protocol", b"websocket") if websocket else b""  # RFC 8441
-    block += b"\x87" + literal(b":path", path.encode()) + literal(b":authority", b"localhost")
-    block += literal(b"sec-websocket-version", b"13") if websocket else b""
-    block += literal(b"x-api-key", key.encode()) if key else b""
-    flags = b"\x04" if websocket else b"\x05"  # what follows a request for a WebSocket is its own
-    frame = len(block).to_bytes(3, "big") + b"\x01" + flags + b"\x00\x00\x00\x01" + block
+    """Return the status of a response by HTTP/2."""
+    headers = {"x-api-key": key} if key else {}
     with edge.connect() as connection:
         assert connection.selected_alpn_protocol() == "h2"
-        connection.sendall(
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5) + frame
+        connection.sendall(http_2.request(path, headers, websocket=websocket))
+        return next(
+            http_2.status(body)
+            for kind, body in http_2.frames(connection)
+            if kind == http_2.HEADERS
         )
-        with connection.makefile("rb") as file:
-            while True:
-                head = file.read(9)
-                body = file.read(int.from_bytes(head[:3], "big"))
-                if head[3] == 1:
-                    body = body[1:] if body[0] >> 5 == 1 else body  # the size of its table
-                    indexed = {0x88: b"200", 0x8C: b"400", 0x8D: b"404", 0x8E: b"500"}
-                    return indexed.get(body[0]) or body[2 if body[0] & 0x40 else 3 :][:3]
 
 
 def test_whoever_has_no_certificate_is_kept_out_where_it_is_required(start, tls, tmp_path):
