@@ -229,6 +229,18 @@ class ModelEndpoint:
             await self._model.arrival(deadlines.timeout_s(exchange.request.headers))
         loaded = self._model.choose(target.version, target.label)
         exchange.version = str(loaded.number)
+        with loaded.batcher.held():  # another version may come while this one is waited for
+            inferred, encode = await self._inferred(loaded, target, exchange)
+        is_large = _size(inferred) >= CODEC_BYTES
+        response = await off_loop(encode, inferred) if is_large else encode(inferred)
+        exchange.inferred = inferred
+        return response
+
+    async def _inferred(
+        self, loaded: LoadedVersion, target: Target, exchange: Exchange
+    ) -> tuple[InferResponse, Encode]:
+        """Return a version's outputs for a request, and what makes its response of them."""
+        assert exchange.request is not None
         decode = _decode_v1 if target.protocol == "v1" else _decode_v2
         if len(exchange.request.body) >= CODEC_BYTES:
             request, encode = await off_loop(decode, exchange.request, loaded, exchange.tenant)
@@ -247,10 +259,7 @@ class ModelEndpoint:
             # The batcher knows what was left, not what was allowed; a layer has less of its own.
             deadlines.left_s(allowed_s, exchange.started)
             raise
-        is_large = _size(inferred) >= CODEC_BYTES
-        response = await off_loop(encode, inferred) if is_large else encode(inferred)
-        exchange.inferred = inferred
-        return response
+        return inferred, encode
 
     def _left_s(self, exchange: Exchange) -> float:
         """Return the seconds that a request has left, as far as its headers tell."""

@@ -19,6 +19,7 @@ from serve.config.sections import Tracing
 from serve.edge.http import HttpRequest, HttpResponse
 from serve.errors import DeadlineExceeded, RepositoryError
 from serve.protocols import rest_v1, rest_v2
+from serve.quotas.account import Account
 from serve.quotas.keeper import Keeper
 from serve.replica import endpoint as endpoint_module
 from serve.telemetry.request_reporter import Reporter
@@ -515,6 +516,41 @@ def test_large_bodies_are_read_and_written_beside_the_event_loop(codecs, path, r
 
     assert asyncio.run(scenario())[0] == 200
     assert codecs == [on_loop, on_loop]
+
+
+def _waiting(monkeypatch, at):
+    """Return events of when a request has come to a place of its way, and of when it may go on."""
+    owner, name = {
+        "decoding": (endpoint_module, "off_loop"),
+        "counting": (Account, "admit"),
+    }[at]
+    work = getattr(owner, name)
+    came, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def waiting(*args):
+        came.set()
+        await goes_on.wait()
+        return await work(*args)
+
+    monkeypatch.setattr(owner, name, waiting)
+    return came, goes_on
+
+
+@pytest.mark.parametrize(("at", "rows"), [("decoding", 100_000), ("counting", 2)])
+def test_a_version_that_is_unloaded_meanwhile_answers_who_has_chosen_it(monkeypatch, at, rows):
+    async def scenario():
+        kept = _Kept({"rows_per_s": 10**6})
+        app = await kept.endpoint()
+        app._max_body_bytes = 10**7
+        came, goes_on = _waiting(monkeypatch, at)
+        asked = asyncio.create_task(fetch(app, _of_tenant("/infer", **_json_v2(rows))))
+        await came.wait()
+        app._model.versions[3].close()
+        goes_on.set()
+        return await asked
+
+    status, _, body = asyncio.run(scenario())
+    assert status == 200, body
 
 
 def test_a_model_that_fails_is_a_500_and_its_cause_is_in_the_log_alone(caplog):
