@@ -78,20 +78,23 @@ class Keeper:
             for model in models
             if any(quota.model in (None, model) for quota in quotas)
         }
-        await self.tick()
+        try:
+            await self.tick()
+        except Exception:  # the quotas hold all the same, and the next tick tells what this did not
+            log.warning("what quotas have left was not told to the gateway", exc_info=True)
 
     async def _count_in(self, counts: Counts) -> None:
-        before, self._counts = self._counts, counts
-        if before == counts:
+        if self._counts == counts:
             return
-        shared, self.shared = self.shared, None
-        if shared is not None:
-            await shared.close()
+        before, self.shared = self.shared, None
         if counts.redis is not None:
             from serve.quotas.redis_counts import RedisCounts  # only who counts there pays for it
 
             password = os.environ.get(PASSWORD_VARIABLE)
             self.shared = RedisCounts(counts.redis, password, counts.timeout_s)
+        self._counts = counts
+        if before is not None:
+            await before.close()
 
     async def tick(self) -> None:
         """Hear of the other replicas, and look after a Redis that is away; each TICK_EACH_S."""

@@ -5,11 +5,15 @@ by Redis' own clock. What comes while a round trip is under way shares the next 
 for a bounded time; once it has waited in vain, and until Redis is seen to answer again, nobody
 waits, and whoever asks is told that nothing was counted.
 
+What is told of seconds has a number, by which Redis counts it once: who got no answer tells it
+again, and cannot know whether it has come.
+
 The scripts need no module, and one key is one limit's: buckets.Bucket and days.Days as hashes.
 """
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,12 +81,16 @@ return answer
 """
 )
 
-# KEYS: one a limit. ARGV: of each what it is of, and rows that come back or seconds spent.
+# KEYS: one a limit, and the teller's. ARGV: of each limit what it is of, and rows that come back or
+# seconds spent; then the number of what is told.
 _SETTLE = (
     _CLOCK
     + """
-for i, key in ipairs(KEYS) do
-  local amount = ARGV[2 * i]
+local teller, number = KEYS[#KEYS], ARGV[#ARGV]
+if tonumber(redis.call('GET', teller) or 0) >= tonumber(number) then return 0 end
+redis.call('SET', teller, number, 'EX', 172800)
+for i = 1, #KEYS - 1 do
+  local key, amount = KEYS[i], ARGV[2 * i]
   if ARGV[2 * i - 1] == 'rows_per_s' then
     local left = redis.call('HGET', key, 'left')
     if left then redis.call('HSET', key, 'left', string.format('%.17g', left + amount)) end
@@ -102,6 +110,19 @@ class _Asked:
     limits: Sequence[Limit]
     rows: int
     answer: "asyncio.Future[list[Count] | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is told under a number, until Redis has answered."""
+
+    number: int
+    owed: Mapping[Limit, float]
+
+    def without_rows(self) -> "_Told":
+        """Return what counts later, too: rows are back in a second by themselves."""
+        kept = {limit: amount for limit, amount in self.owed.items() if limit.kind != ROWS}
+        return _Told(self.number, kept)
 
 
 class RedisCounts:
@@ -126,6 +147,9 @@ class RedisCounts:
         self._digests: dict[str, str] = {}
         self._asked: list[_Asked] = []
         self._owed: dict[Limit, float] = {}
+        self._told: _Told | None = None
+        self._number = 0
+        self._own_key = f"strata:{{{uuid.uuid4().hex}}}"
         self._trips: asyncio.Task[None] | None = None
 
     async def take(self, limits: Sequence[Limit], rows: int) -> list[Count] | None:
@@ -165,7 +189,8 @@ class RedisCounts:
         if self.is_here:
             return
         try:
-            await self._client.ping()
+            # It may answer, and refuse what is written: as a copy of another one, or out of memory.
+            await self._client.set(f"{self._own_key}:here", 1, ex=1)
         except (RedisError, OSError) as err:
             log.debug("%s: %s", self._where, err)
             return
@@ -174,11 +199,14 @@ class RedisCounts:
         self._start()
 
     async def close(self) -> None:
-        """Tell what is owed, if Redis is there, and let go of it."""
+        """Tell what is owed, if Redis is there, and let go of it; raises nothing."""
         if self._trips is not None:
             await asyncio.wait({self._trips}, timeout=_GIVEN_UP_S)
         self.is_here = False
-        await self._client.aclose()
+        try:
+            await self._client.aclose()
+        except (RedisError, OSError) as err:
+            log.debug("%s: %s", self._where, err)
 
     def _lose(self, why: str) -> None:
         if self.is_here:
@@ -191,32 +219,29 @@ class RedisCounts:
 
     async def _travel(self) -> None:
         """Make round trips as long as there is something to ask or to tell."""
-        while self._asked or (self._owed and self.is_here):
+        while self._asked or ((self._owed or self._told) and self.is_here):
             asked, self._asked = self._asked, []
-            owed, self._owed = self._owed, {}
+            if self._told is None and self._owed:
+                self._number += 1
+                self._told, self._owed = _Told(self._number, self._owed), {}
             try:
-                answers = await self._answers(asked, owed)
+                answers = await self._answers(asked, self._told)
+                self._told = None
             except Exception as err:  # of Redis, of the network, or nobody foresaw it
                 self._lose(f"{type(err).__name__}: {err}")
-                self._owe_again(owed)
+                self._told = self._told and self._told.without_rows()
                 asked += self._asked
                 self._asked = []
                 answers = [None] * len(asked)
             for one, counts in zip(asked, answers, strict=True):
                 one.answer.set_result(counts)
 
-    def _owe_again(self, owed: Mapping[Limit, float]) -> None:
-        """Keep the seconds that could not be told; rows are back in a second by themselves."""
-        for limit, amount in owed.items():
-            if limit.kind != ROWS:
-                self._owed[limit] = self._owed.get(limit, 0.0) + amount
-
     async def _answers(
-        self, asked: Sequence[_Asked], owed: Mapping[Limit, float]
+        self, asked: Sequence[_Asked], told: _Told | None
     ) -> list[list[Count] | None]:
         calls = [_take_call(one) for one in asked]
-        if owed:
-            calls.append(_settle_call(owed))
+        if told is not None:
+            calls.append(_settle_call(told, f"{self._own_key}:told"))
         replies = await self._called(calls)
         return [_counts(one.limits, reply) for one, reply in zip(asked, replies, strict=False)]
 
@@ -258,11 +283,12 @@ def _take_call(asked: _Asked) -> _Call:
     return _Call(_TAKE, [limit.key for limit in asked.limits], values)
 
 
-def _settle_call(owed: Mapping[Limit, float]) -> _Call:
+def _settle_call(told: _Told, teller: str) -> _Call:
     values: list[str] = []
-    for limit, amount in owed.items():
+    for limit, amount in told.owed.items():
         values += (limit.kind, repr(amount))
-    return _Call(_SETTLE, [limit.key for limit in owed], values)
+    keys = [*(limit.key for limit in told.owed), teller]
+    return _Call(_SETTLE, keys, [*values, str(told.number)])
 
 
 def _counts(limits: Sequence[Limit], reply: Sequence[Sequence[str]]) -> list[Count]:

@@ -205,11 +205,11 @@ def _replica_id() -> str:
 
 async def _tell_gateway(report: Report) -> Told | None:
     """Tell the gateway what this replica counted; None if it does not answer."""
-    handle = ray_serve.get_deployment_handle("gateway", app_name="gateway")
     try:
+        handle = ray_serve.get_deployment_handle("gateway", app_name="gateway")
         async with asyncio.timeout(_TELL_TIMEOUT_S):
             told: Told = await outcome(handle.take_report.remote(report))
-    except (RayError, RayServeException, TimeoutError) as err:
+    except (RayError, RayServeException, TimeoutError, KeyError) as err:  # KeyError: not there yet
         log.debug("the gateway does not take what quotas have left: %s", err)
         return None
     return told
@@ -217,10 +217,10 @@ async def _tell_gateway(report: Report) -> Told | None:
 
 async def _ask_gateway(request: HttpRequest) -> HttpResponse:
     """Return the gateway's response to a request for a model that has moved away."""
-    handle = ray_serve.get_deployment_handle("gateway", app_name="gateway")
     try:
+        handle = ray_serve.get_deployment_handle("gateway", app_name="gateway")
         response: HttpResponse = await outcome(handle.handle_http.remote(request))
-    except (RayError, RayServeException) as err:
+    except (RayError, RayServeException, KeyError) as err:  # KeyError: it is not there yet
         raise ModelNotReady("the gateway does not answer; try again") from err
     return response
 

@@ -20,6 +20,7 @@ from serve.batching.merging import has_rows, rows_of
 from serve.batching.turns import Turns
 from serve.config.sections import Served, VersionPolicy
 from serve.errors import (
+    DeadlineExceeded,
     InvalidRequest,
     ModelNotReady,
     QueueFull,
@@ -174,16 +175,23 @@ class Model:
         inputs = check(request.inputs, signature, self.name)  # a bad request fails alone
         _check_outputs(request, signature)
         batched = signature.batched and has_rows(inputs)
+        limit_s = self._config.limits.request_timeout_s
+        timeout_s = min(request.timeout_s or limit_s, limit_s)
         if account is not None:
+            began = time.perf_counter()
             # A request without rows is an engine call all the same.
             await account.admit(max(1, rows_of(inputs)) if batched else 1)
-        limit_s = self._config.limits.request_timeout_s
+            waited_s = time.perf_counter() - began
+            if waited_s >= timeout_s:
+                account.give_back()
+                raise DeadlineExceeded(f"{waited_s:.2g} s went by until its quota was counted")
+            timeout_s -= waited_s
         try:
             outputs, timing = await loaded.batcher.infer(
                 signature.name,
                 inputs,
                 batched=batched,
-                timeout_s=min(request.timeout_s or limit_s, limit_s),
+                timeout_s=timeout_s,
                 tenant=request.tenant,
                 priority=request.priority,
                 is_alone=is_alone,

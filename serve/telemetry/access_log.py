@@ -43,18 +43,23 @@ class AccessLog:
         if len(self._lines) >= _MAX_WAITING:
             self._lost += 1
             return
-        self._lines.append(orjson.dumps(_entry(exchange, trace_id), option=orjson.OPT_UTC_Z))
+        line = orjson.dumps(_entry(exchange, trace_id), option=orjson.OPT_UTC_Z)
+        self._lines.append(line)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write_until_empty())
 
     async def _write_until_empty(self) -> None:
         while self._lines:
             await asyncio.sleep(_WRITE_PERIOD_S)
-            await asyncio.to_thread(self._write)
+            await asyncio.to_thread(self._write, *self._taken())
 
-    def _write(self) -> None:
+    def _taken(self) -> tuple[list[bytes], int]:
+        """Take the lines and how many were lost, on the thread that adds to them."""
         lines, self._lines = self._lines, []
         lost, self._lost = self._lost, 0
+        return lines, lost
+
+    def _write(self, lines: list[bytes], lost: int) -> None:
         if lines:
             self._file.write(lines)
         if lost:
@@ -62,7 +67,7 @@ class AccessLog:
 
     def close(self) -> None:
         """Write what is left; blocks."""
-        self._write()
+        self._write(*self._taken())
         self._file.close()
 
 

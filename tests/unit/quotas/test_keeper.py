@@ -143,6 +143,16 @@ def test_a_gateway_that_raises_loses_nothing():
     assert asyncio.run(scenario()) == [1.5]
 
 
+def test_quotas_hold_though_the_gateway_cannot_be_told_of_them():
+    async def scenario():
+        replica = Replica(old_ledger())
+        replica.keeper._tell_gateway = None
+        await replica.takes([{"rows_per_s": 2}])
+        return [await replica.lets(2), await replica.lets(2)]
+
+    assert asyncio.run(scenario()) == [True, False]
+
+
 @pytest.fixture
 def server(tmp_path):
     with RedisServer(tmp_path) as server:
@@ -211,3 +221,19 @@ def test_the_password_comes_from_the_environment(tmp_path, monkeypatch):
         assert not asyncio.run(scenario())
         monkeypatch.setenv("STRATA_COUNTS_PASSWORD", "right")
         assert asyncio.run(scenario())
+
+
+def test_another_redis_counts_though_the_one_before_cannot_be_let_go(server, monkeypatch):
+    async def scenario():
+        replica = Replica(old_ledger())
+        await replica.takes([{"rows_per_s": 2}], {"redis": "redis://127.0.0.1:1/0"})
+
+        async def stalled():
+            raise TimeoutError("the connection does not close")
+
+        monkeypatch.setattr(replica.keeper.shared._client, "aclose", stalled)
+        await replica.takes([{"rows_per_s": 2}], {"redis": server.url, "timeout_s": ROOMY})
+        assert replica.keeper.shared.is_here
+        await replica.keeper.shared.close()
+
+    asyncio.run(scenario())

@@ -232,6 +232,42 @@ def test_a_redis_that_stands_still_is_waited_for_once_and_nobody_waits_after_tha
     assert run(scenario, own, timeout_s=0.05)
 
 
+def test_seconds_whose_answer_was_lost_are_told_again_and_count_once(own, monkeypatch):
+    monkeypatch.setattr(module, "_GIVEN_UP_S", 0.2)
+
+    async def scenario(counts, other):
+        for _ in range(3):
+            own.pause()
+            counts.charge([DAY], 0.5)
+            await counts._trips  # it was sent, and Redis will read it once it goes on
+            assert not counts.is_here
+            own.go_on()
+            while counts._told or counts._owed:
+                await counts.look()
+                await counts._trips
+        while not other.is_here:
+            await other.look()
+        return await other.take([DAY], 1)
+
+    own.start()
+    (count,) = run(scenario, own, own)
+    assert count.left == pytest.approx(3.5)
+
+
+def test_a_redis_that_answers_and_takes_nothing_is_one_that_is_away(own):
+    async def scenario(counts):
+        await counts._client.replicaof("127.0.0.1", 1)  # it can only be read from now on
+        assert await counts.take([WEB], 1) is None
+        await counts.look()
+        assert not counts.is_here
+        await counts._client.replicaof("NO", "ONE")
+        await counts.look()
+        return await counts.take([WEB], 1)
+
+    own.start()
+    assert run(scenario, own)
+
+
 def test_an_answer_that_is_here_counts_though_the_loop_was_busy(server):
     async def scenario(counts):
         counts._timeout_s = ROOMY

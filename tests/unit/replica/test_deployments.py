@@ -769,6 +769,16 @@ def test_a_pool_whose_gateway_is_away_says_so(ray):
         asyncio.run(deployments._ask_gateway(infer_request(1)))
 
 
+def test_a_gateway_that_is_not_there_yet_is_one_that_is_away(ray):
+    def unknown(deployment, app_name):
+        raise KeyError(f"no application {app_name}")
+
+    ray.get_deployment_handle = unknown
+    assert asyncio.run(deployments._tell_gateway(None)) is None
+    with pytest.raises(ModelNotReady, match="the gateway does not answer"):
+        asyncio.run(deployments._ask_gateway(infer_request(1)))
+
+
 def _gateway(use, **config):
     """Start a gateway's replica, use it, stop it; return what `use` did."""
     applications = deploy_config(Config.model_validate(config))["applications"]

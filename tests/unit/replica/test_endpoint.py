@@ -22,6 +22,7 @@ from serve.protocols import rest_v1, rest_v2
 from serve.quotas.account import Account
 from serve.quotas.keeper import Keeper
 from serve.replica import endpoint as endpoint_module
+from serve.replica import model as model_module
 from serve.telemetry.request_reporter import Reporter
 from serve.telemetry.tracing import Tracer
 from tests.unit.replica.fakes import (
@@ -999,6 +1000,26 @@ def test_a_client_that_hangs_up_is_charged_all_the_same():
         return await fetch(app, first)
 
     assert asyncio.run(scenario())[0] == 429
+
+
+def test_the_time_that_counting_takes_counts(monkeypatch):
+    async def scenario():
+        kept = _Kept({"rows_per_s": 7})
+        app = await kept.endpoint()
+        take, clock = kept.keeper.take, SimpleNamespace(passed_s=0.0)
+
+        async def late(limits, rows):
+            clock.passed_s += 100.0
+            return await take(limits, rows)
+
+        monkeypatch.setattr(kept.keeper, "take", late)
+        clock.perf_counter = lambda: clock.passed_s
+        monkeypatch.setattr(model_module, "time", clock)
+        status, _, body = await fetch(app, _of_tenant("/infer", **_json_v2(1)))
+        return status, body, kept.keeper.local._buckets.popitem()[1].left
+
+    status, body, left = asyncio.run(scenario())
+    assert (status, left) == (504, 7), body
 
 
 def test_rows_that_the_queue_had_no_room_for_come_back():

@@ -136,9 +136,9 @@ def test_lines_reach_the_file_by_themselves_and_off_the_event_loop(tmp_path, mon
         written = AccessLog(path)
         write = written._write
 
-        def watched():
+        def watched(*taken):
             threads.append(asyncio.events._get_running_loop())
-            write()
+            write(*taken)
 
         monkeypatch.setattr(written, "_write", watched)
         for code in (200, 404):
@@ -163,7 +163,7 @@ def test_files_are_rotated_and_the_oldest_goes(tmp_path, monkeypatch):
         written = AccessLog(path)
         for _ in range(20):
             written.put(_exchange(), None)
-            written._write()
+            written._write(*written._taken())
         written.close()
 
     asyncio.run(scenario())
@@ -177,7 +177,7 @@ def test_a_disk_that_cannot_be_written_is_one_warning(tmp_path, caplog):
         written = AccessLog(tmp_path / "missing" / "access.log")
         for _ in range(3):
             written.put(_exchange(), None)
-            written._write()
+            written._write(*written._taken())
         written.close()
 
     with caplog.at_level(logging.WARNING):
