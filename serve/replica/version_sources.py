@@ -129,7 +129,14 @@ class PipelineSource:
             number = self._repository.choose(model, version)
         except RepositoryError as err:
             raise RepositoryError(f"pipeline '{self._pipeline.name}': {err}") from err
-        engine = self._of(model).load(number)
+        watched = self._of(model)
+        newest = max(watched.found, default=number)
+        if version is None and number < newest:  # `revision` has told the other one
+            raise RepositoryError(
+                f"pipeline '{self._pipeline.name}': version {newest} of '{model}', which it has, "
+                f"cannot be read now, and is not replaced by version {number}"
+            )
+        engine = watched.load(number)
         return ColocatedMember(label, engine, self._pipeline.batching.sizes)
 
     def _of(self, model: str) -> WatchedModel:

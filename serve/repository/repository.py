@@ -245,7 +245,11 @@ class Repository:
         another one is kept until `release`, or until this process ends.
         """
         fetched, verified = self._fetch(model, version)
-        self._require_verified(fetched, verified)
+        try:
+            self._require_verified(fetched, verified)
+        except BaseException:
+            self.release(fetched.path)
+            raise
         return fetched.path
 
     def release(self, folder: Path) -> None:

@@ -177,6 +177,22 @@ def test_colocated_members_are_the_newest_versions_unless_pinned_and_share_the_o
     assert [each.warm_sizes for each in models.engines] == [(1, 2, 4)] * 2
 
 
+def test_a_member_that_cannot_be_read_any_more_is_not_replaced_by_an_older_one(models):
+    models.put("first", 1)
+    models.put("first", 2)
+    models.put("second", 2)
+    source = _source(models, _pipeline())
+    source.revision(7)
+    source.load(7)
+    (models.root / "first/2/model.keras").write_bytes(b"cut off")
+    before = source.revision(7)
+    with pytest.raises(RepositoryError, match=r"version 2 of 'first', which it has, cannot be"):
+        source.load(7)
+    models.put("first", 2)
+    assert source.revision(7) != before
+    source.load(7)
+
+
 def test_a_member_that_is_not_in_the_repository_is_refused_with_its_pipeline_named(models):
     models.put("first", 1)
     models.put("second", 1)

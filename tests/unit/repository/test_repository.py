@@ -451,6 +451,10 @@ def test_variables_that_were_altered_in_the_cache_are_found_once_they_are_read_a
     copy = Repository(root, tmp_path / "cache").fetch("digits", 1)
     _swap_bytes(next(copy.glob("variables/*.data-*")))
     repository, reads = Repository(root, tmp_path / "cache"), []
+    with pytest.raises(RepositoryError, match="not the file that was published"):
+        repository.fetch("digits", 1)
+    assert not any(repository._cache._held.values())
+    _swap_bytes(next(repository.fetch("digits", 1).glob("variables/*.data-*")))
     with (
         pytest.raises(RepositoryError, match="not the file that was published"),
         repository.reading("digits", 1),
