@@ -24,7 +24,7 @@ class KeyFile:
     """The keys in a file, which need not be there yet."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.resolve()  # a link is not replaced: others may have one to the same file
 
     @property
     def place(self) -> str:
@@ -50,13 +50,18 @@ class KeyFile:
         lock = self.path.with_name(f".{self.path.name}.lock")
         try:
             with locked(lock), self._audit_log() as audit_log:
-                write_whole(self.path, dump_keys(change(self.read())))
-                audit_log.write(_line(action, ids))
+                text = dump_keys(change(self.read()))
+                _tell(audit_log, action, ids)
+                try:
+                    write_whole(self.path, text)
+                except BaseException:
+                    _tell(audit_log, f"{action} failed", ids)
+                    raise
         except OSError as err:
             raise ConfigError(f"{self.path} cannot be changed: {err.strerror}") from err
 
     def _audit_log(self) -> TextIO:
-        """Open the file of what was done, before anything is: what nobody hears of is not done."""
+        """Open the file of what is done; it is told first: what nobody hears of is not done."""
         path = self.path.with_name(f"{self.path.name}.audit.log")
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return open(handle, "a", encoding="utf-8")
@@ -70,7 +75,7 @@ def who() -> str:
         return str(os.getuid())
 
 
-def _line(action: str, ids: tuple[str, ...]) -> str:
+def _tell(audit_log: TextIO, action: str, ids: tuple[str, ...]) -> None:
     told = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "who": who(),
@@ -78,4 +83,5 @@ def _line(action: str, ids: tuple[str, ...]) -> str:
         "action": action,
         "keys": list(ids),
     }
-    return json.dumps(told) + "\n"
+    audit_log.write(json.dumps(told) + "\n")
+    audit_log.flush()

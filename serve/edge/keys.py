@@ -120,10 +120,15 @@ def parse_keys(text: str | bytes) -> tuple[Key, ...]:
 
 
 def dump_keys(keys: Collection[Key]) -> str:
-    """Return the text of a file, with a line for each key, so that changes are easily read."""
+    """Return the text of a file, with a line for each key, so that changes are easily read.
+
+    Raises ConfigError for keys that no file may have: too many, or two of one id.
+    """
     lines = [key.model_dump_json(exclude_none=True) for key in keys]
     body = "".join(f"\n  {line}," for line in lines).removesuffix(",")
-    return f'{{"version": 1, "keys": [{body}\n]}}\n'
+    text = f'{{"version": 1, "keys": [{body}\n]}}\n'
+    parse_keys(text)
+    return text
 
 
 def _require_distinct(field: str, keys: Collection[Key], of: Callable[[Key], str]) -> None:

@@ -11,8 +11,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,7 +41,8 @@ _LOOK_EACH_S = 1.0
 _MEET_EACH_S = 0.05
 _STARTS_WITHIN_S = 30.0
 _LAST_S = 60.0  # without an HAProxy
-_GATEWAY_TIMEOUT_S = 5.0
+# To connect, and to answer: a node that is lost does neither, and keys wait meanwhile.
+_GATEWAY_TIMEOUTS_S = (1.0, 5.0)
 # That a start takes at most, before it is asked for again.
 _START_S = 10.0
 
@@ -77,10 +78,13 @@ class Agent:
         """Read what there is, write what changed, and tell the HAProxy that runs."""
         self._look_at_settings()
         self._look_at_keys()
-        self._certificates.look(self._tls, datetime.now(UTC))
-        self._signers.look(self._jwt)
+        with self._whatever_the_disk_says():
+            self._certificates.look(self._tls, datetime.now(UTC))
+        with self._whatever_the_disk_says():
+            self._signers.look(self._jwt)
         wanted = self._wanted()
-        self._write(wanted)
+        with self._whatever_the_disk_says():
+            self._write(wanted)
         self._have_keys_read(wanted.get(self._maps.signers, {}))
         with suppress(OSError):  # none runs yet, or one takes over from another
             self._tell_haproxy(wanted)
@@ -121,7 +125,7 @@ class Agent:
     def _look_at_keys(self) -> None:
         file = self._settings.keys
         if file is None:
-            self._keys, self._ends, self._keys_seen = (), [], None
+            self._keys, self._ends, self._keys_seen, self._keys_before = (), [], None, None
             self._metrics.keys_are_good(True)
             return
         try:
@@ -140,6 +144,14 @@ class Agent:
         self._metrics.keys_are_good(True)
         self._keys, self._keys_seen, self._keys_before = keys, seen, None
         self._ends = sorted(key.expires for key in keys if key.expires)
+
+    @contextmanager
+    def _whatever_the_disk_says(self) -> Iterator[None]:
+        """Go on where a file cannot be written: the HAProxy that runs needs none to be told."""
+        try:
+            yield
+        except OSError as err:
+            self._say(f"what HAProxy begins with stays as it was: {err}")
 
     def _say(self, problem: str) -> None:
         """Log a problem, once as long as it lasts."""
@@ -234,12 +246,14 @@ class Agent:
         """Have this HAProxy started anew with the settings as they are; tell whether it worked."""
         headers = {"X-Strata-Edge": os.environ.get(SECRET_VARIABLE, "")}
         node = self._configuration.parent.name  # Ray has a folder for each
-        for address in gateway_addresses(self._configuration.read_text(encoding="utf-8")):
-            with suppress(requests.RequestException):
-                url = f"http://{address}{EDGE_CHANGED}"
-                answer = requests.post(url, node, headers=headers, timeout=_GATEWAY_TIMEOUT_S)
-                if answer.ok and answer.json().get("restarted"):
-                    return True
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy on the way to a replica is told the edge's secret
+            for address in gateway_addresses(self._configuration.read_text(encoding="utf-8")):
+                with suppress(requests.RequestException):
+                    url = f"http://{address}{EDGE_CHANGED}"
+                    answer = session.post(url, node, headers=headers, timeout=_GATEWAY_TIMEOUTS_S)
+                    if answer.ok and answer.json().get("restarted"):
+                        return True
         self._say("HAProxy has not the new settings yet: no gateway starts it anew")
         return False
 

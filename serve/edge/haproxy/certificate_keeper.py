@@ -56,6 +56,8 @@ class CertificateKeeper:
         readers = {_SERVER: read_certificate}
         if tls.client_ca is not None:
             readers[_CLIENT_CA] = read_client_ca
+        else:
+            self._drop(_CLIENT_CA)
         for kept, read in readers.items():
             file = kept.file(self._configuration)
             try:
@@ -71,9 +73,15 @@ class CertificateKeeper:
                 self._metrics.show_certificate(kept.name, expires(in_use))
 
     def _forget(self) -> None:
-        self._wanted.clear()
         for kept in (_SERVER, _CLIENT_CA):
-            why_file(kept.file(self._configuration)).unlink(missing_ok=True)
+            self._drop(kept)
+
+    def _drop(self, kept: _Kept) -> None:
+        """Look after a file no more: HAProxy has no line with it from its next start on."""
+        why_file(kept.file(self._configuration)).unlink(missing_ok=True)
+        self._refused.pop(kept, None)
+        if self._wanted.pop(kept, None) or self._said.pop(kept, None):
+            self._metrics.certificate_is_good(kept.name, True)
 
     def _keep(self, kept: _Kept, file: Path) -> None:
         why_file(file).unlink(missing_ok=True)

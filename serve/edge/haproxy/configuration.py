@@ -156,15 +156,22 @@ def is_whole(text: str) -> bool:
 
 
 def gateway_addresses(text: str) -> list[str]:
-    """Return the addresses, with ports, of the gateway's replicas in a configuration."""
+    """Return the addresses of the gateway's replicas in a configuration, with ports, as URLs do."""
     lines = text.splitlines()
     paths = {m[1]: m[2] for line in lines if (m := _PATH.match(line))}
     gateways = [backend for backend, path in paths.items() if path == "/"]
     found = []
     for backend in gateways:
         begin, end = _section(lines, f"backend {backend}")
-        found += [m[1] for line in lines[begin:end] if (m := _SERVER_ADDRESS.match(line))]
+        servers = [m for line in lines[begin:end] if (m := _SERVER_ADDRESS.match(line))]
+        found += [_in_url(server[1]) for server in servers]
     return found
+
+
+def _in_url(address: str) -> str:
+    """Return an address and port as a URL has them: IPv6 in brackets."""
+    host, _, port = address.rpartition(":")
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else address
 
 
 def nodes_in(text: str, here: str, port: int | None) -> Nodes:

@@ -61,11 +61,11 @@ def global_lines(settings: EdgeSettings) -> list[str]:
 def frontend_lines(settings: EdgeSettings) -> list[str]:
     """Return the frontend's first lines, which count for whatever is answered."""
     lines = _cors_lines(settings.cors, settings) if settings.cors else []
-    if settings.tls is None:
+    lines += template("websocket.cfg")
+    if settings.tls is None or not settings.tls.hsts_max_age_s:
         return lines
     age = {"STRATA_HSTS_AGE": str(settings.tls.hsts_max_age_s)}
-    hsts = [filled(line, age) for line in template("hsts.cfg")]
-    return [*lines, *template("tls.cfg"), *(hsts if settings.tls.hsts_max_age_s else ())]
+    return [*lines, *(filled(line, age) for line in template("hsts.cfg"))]
 
 
 def _cors_lines(cors: Cors, settings: EdgeSettings) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file, in place of one that may be there, whose permissions it keeps."""
+    """Write a file, in place of one that may be there, whose owner and permissions it keeps."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with open(handle, "w", encoding="utf-8") as file:
@@ -14,7 +14,10 @@ def write_whole(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())  # or a loss of power could leave an empty one
         if path.exists():
-            os.chmod(name, path.stat().st_mode & 0o777)
+            before, made = path.stat(), os.stat(name)
+            if (before.st_uid, before.st_gid) != (made.st_uid, made.st_gid):
+                os.chown(name, before.st_uid, before.st_gid)  # who reads it may be somebody else
+            os.chmod(name, before.st_mode & 0o777)
         os.replace(name, path)
     except BaseException:
         os.unlink(name)

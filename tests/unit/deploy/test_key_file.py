@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from serve.deploy import key_file
 from serve.deploy.key_file import KeyFile, who
 from serve.edge.keys import new_key, new_secret
 from serve.errors import ConfigError
@@ -52,6 +53,40 @@ def test_what_cannot_be_written_down_is_not_done(tmp_path):
     with pytest.raises(ConfigError, match="cannot be changed: Is a directory"):
         file.change(lambda before: (key,), "create", (key.id,))
     assert not file.path.exists()
+
+
+def test_what_could_not_be_done_is_written_down_as_that(tmp_path, monkeypatch):
+    file, key = KeyFile(tmp_path / "keys.json"), a_key()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(key_file, "write_whole", full)
+    with pytest.raises(ConfigError, match="cannot be changed: No space left"):
+        file.change(lambda before: (key,), "create", (key.id,))
+    lines = (tmp_path / "keys.json.audit.log").read_text().splitlines()
+    assert [json.loads(line)["action"] for line in lines] == ["create", "create failed"]
+
+
+def test_two_links_to_a_file_are_links_to_it_when_it_was_changed(tmp_path):
+    keys = [a_key(), a_key()]
+    (tmp_path / "real").mkdir()
+    for name, key in zip(("one.json", "other.json"), keys, strict=True):
+        (tmp_path / name).symlink_to(tmp_path / "real/keys.json")
+        KeyFile(tmp_path / name).change(lambda before: (*before, key), "create", (key.id,))  # noqa: B023
+    for name in ("one.json", "other.json"):
+        assert (tmp_path / name).is_symlink()
+        assert KeyFile(tmp_path / name).read() == tuple(keys)
+    assert len((tmp_path / "real/keys.json.audit.log").read_text().splitlines()) == 2
+
+
+def test_what_no_file_may_have_is_not_written(tmp_path):
+    file, key = KeyFile(tmp_path / "keys.json"), a_key()
+    file.change(lambda before: (key,), "create", (key.id,))
+    twin = a_key().model_copy(update={"id": key.id})
+    with pytest.raises(ConfigError, match="2 keys have the id"):
+        file.change(lambda before: (*before, twin), "create", (twin.id,))
+    assert file.read() == (key,)
 
 
 def test_changes_of_two_at_once_are_both_there(tmp_path):

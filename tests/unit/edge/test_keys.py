@@ -107,9 +107,9 @@ def test_what_is_no_file_of_keys_is_refused(text):
 def test_a_key_that_is_there_twice_is_refused():
     key = new_key(new_secret(), "web")
     with pytest.raises(ConfigError, match="2 keys have the id"):
-        parse_keys(dump_keys([key, key]))
+        dump_keys([key, key])
     with pytest.raises(ConfigError, match="2 keys have the sha256"):
-        parse_keys(dump_keys([key, key.model_copy(update={"id": "aaaaaaaa"})]))
+        dump_keys([key, key.model_copy(update={"id": "aaaaaaaa"})])
 
 
 def test_more_keys_than_anybody_has_are_refused():

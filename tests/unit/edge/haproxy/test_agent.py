@@ -1,5 +1,6 @@
 """Rounds of the agent with no HAProxy to tell; test_access has both."""
 
+import errno
 import json
 import math
 import threading
@@ -8,8 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from prometheus_client import generate_latest
 
+from serve.edge.haproxy import agent
 from serve.edge.haproxy.agent import Agent
 from serve.edge.haproxy.agent_metrics import AgentMetrics
+from serve.edge.haproxy.certificate_keeper import CertificateKeeper
+from serve.edge.haproxy.jwks_keeper import JwksKeeper
 from serve.edge.haproxy.launcher import add_edge
 from serve.edge.haproxy.settings import EdgeSettings, Jwt, RequestQuota
 from serve.edge.keys import dump_keys, new_key, new_secret, sha256_of
@@ -117,6 +121,38 @@ def test_a_file_that_is_replaced_by_one_of_the_same_size_and_time_is_another(sit
     assert "lab|infer" in site.map("keys")
 
 
+def test_a_disk_that_is_full_keeps_no_revoked_key_in_the_haproxy_that_runs(site, caplog):
+    told = []
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    site.monkeypatch.setattr(site.agent, "_tell_haproxy", told.append)
+    site.agent.look()
+    site.keys.write_text(dump_keys([]))
+    keys = site.configuration.with_name("haproxy.cfg.keys.map")
+    for owner, name in (
+        (CertificateKeeper, "look"),
+        (JwksKeeper, "look"),
+        (agent, "write_entries"),
+    ):
+        with site.monkeypatch.context() as patched:
+            patched.setattr(owner, name, full)
+            site.agent.look()
+        assert told[-1][keys] == {}
+    assert caplog.text.count("stays as it was: [Errno 28] No space left") == 1
+    site.agent.look()
+    assert site.map("keys") == ""
+
+
+def test_keys_of_a_file_that_is_asked_for_no_more_are_none(site):
+    site.agent.look()
+    site.set(EdgeSettings(jwt=Jwt("x", str(site.keys), "strata", "RS256")))
+    after = Agent(site.configuration, AgentMetrics())
+    after.look()
+    assert site.map("keys") == ""
+
+
 def test_quotas_change_with_the_settings(site):
     site.set(EdgeSettings(keys=site.keys, quotas=(RequestQuota("web", None, 5, None),)))
     site.agent.look()
@@ -159,6 +195,9 @@ def gateway():
 
 def test_what_needs_other_lines_is_asked_of_the_gateway_until_it_heard(site, gateway, tmp_path):
     site.monkeypatch.setenv("STRATA_EDGE_SECRET", "secret")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):  # which would be told the secret
+        site.monkeypatch.setenv(name, "http://127.0.0.1:1")
+    site.monkeypatch.setenv("no_proxy", "")
     write(tmp_path, application("gateway", gateway.server_port))
     site.agent.look()
     site.set(EdgeSettings(keys=site.keys, tenant_header="x-who"))

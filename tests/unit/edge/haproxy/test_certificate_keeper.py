@@ -1,5 +1,6 @@
 """What becomes of certificates that HAProxy has, refuses or lost; test_transport has HAProxy."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -93,6 +94,21 @@ def test_without_tls_there_is_nothing_to_keep(tmp_path, keeper):
     keeper.look(None, NOW)
     keeper.tell(socket, 1)
     assert socket.told == []
+
+
+def test_a_ca_of_clients_that_is_asked_for_no_more_is_told_to_no_haproxy(tmp_path, keeper, metrics):
+    tls, socket = Tls(*FIRST.write(tmp_path), client_ca=tmp_path / "ca.crt"), Socket()
+    (tmp_path / "ca.crt").write_text("none")
+    keeper.look(tls, NOW)
+    (tmp_path / "ca.crt").write_text(AUTHORITY.certificate)
+    keeper.look(tls, NOW)
+    (tmp_path / "ca.crt").write_text("none")
+    keeper.look(tls, NOW)
+    keeper.look(replace(tls, client_ca=None), NOW)
+    keeper.tell(socket, 1)
+    assert [kind for kind, *_ in socket.told] == ["cert"]
+    text = generate_latest(metrics.registry).decode()
+    assert 'strata_edge_certificate_readable{certificate="client_ca"} 1.0' in text
 
 
 def test_why_there_is_none_to_begin_with_is_beside_it_until_there_is(tmp_path, keeper):

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from ray.serve._private.haproxy import ServerConfig
 from ray.serve.config import HTTPOptions, gRPCOptions
 
 from serve.edge.haproxy import configuration
@@ -218,6 +219,19 @@ def test_what_has_one_replica_has_more_tries(tmp_path):
     assert after["backend http-one"] == "retries 10"
     assert not after["backend http-two"].startswith("retries")
     assert not after["backend http-asleep"].startswith("retries")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1:8000"),
+        ("fd00::1", "[fd00::1]:8000"),
+        ("[fd00::1]", "[fd00::1]:8000"),
+    ],
+)
+def test_the_gateways_addresses_are_as_urls_have_them(tmp_path, host, address):
+    gateway = replace(GATEWAY, servers=[ServerConfig("gateway-0", host, 8000)])
+    assert configuration.gateway_addresses(write(tmp_path, gateway).read_text()) == [address]
 
 
 def test_without_a_gateway_ray_chooses_alone(tmp_path):

@@ -91,10 +91,12 @@ def test_http_2_is_offered_and_its_requests_are_asked_for_their_key(start, tls, 
     assert status_by_http_2(edge, "/v2/health/live") == b"200"
 
 
-def test_a_websocket_by_http_2_is_refused_whoever_asks(start, tls, tmp_path):
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_a_websocket_by_http_2_is_refused_whoever_asks(start, tls, tmp_path, is_plain):
     (tmp_path / "keys.json").write_text(dump_keys([new_key(SECRET, "web")]))
-    edge = start(tls=tls, keys=tmp_path / "keys.json")
-    edge.context.set_alpn_protocols(["h2", "http/1.1"])
+    edge = start(tls=None if is_plain else tls, keys=tmp_path / "keys.json")
+    if not is_plain:
+        edge.context.set_alpn_protocols(["h2", "http/1.1"])
     for key in ("", SECRET):
         assert status_by_http_2(edge, "/v2/models/m", key, websocket=True) == b"400"
     assert status_by_http_2(edge, "/v2/models/m", SECRET) == b"200"
@@ -104,7 +106,8 @@ def status_by_http_2(edge, path, key="", *, websocket=False):
     """Return the status of a response by HTTP/2."""
     headers = {"x-api-key": key} if key else {}
     with edge.connect() as connection:
-        assert connection.selected_alpn_protocol() == "h2"
+        is_plain = not isinstance(connection, ssl.SSLSocket)  # it is known by its first bytes
+        assert is_plain or connection.selected_alpn_protocol() == "h2"
         connection.sendall(http_2.request(path, headers, websocket=websocket))
         return next(
             http_2.status(body)
