@@ -72,6 +72,7 @@ class Agent:
         self._processes = Processes()
         self._pushed: dict[int, _Wanted] = {}
         self._issuers: dict[int, Jwt | None] = {}  # by the pids of HAProxys
+        self._marks: dict[int, str] = {}
         self._heard = time.monotonic()
 
     def look(self) -> None:
@@ -199,8 +200,10 @@ class Agent:
         return text, pid, socket
 
     def _tell_haproxy(self, wanted: _Wanted) -> None:
+        self._forget_those_that_ended()
         text, pid, socket = self._meet()
         self._pid, self._heard = pid, time.monotonic()
+        self._have_settings_taken(pid, socket)
         if self._settings.tls is not None:
             self._certificates.tell(socket, pid)
         if not self._settings.has_access:
@@ -212,9 +215,12 @@ class Agent:
         self._metrics.show_refusals(pid, refused)
         self._signers.hear(refused.get(tokens.UNKNOWN_SIGNER, 0))
         self._tell_replaced(wanted)
+
+    def _forget_those_that_ended(self) -> None:
         for pid in [each for each in self._issuers if not _is_alive(each)]:
             del self._issuers[pid]
             self._pushed.pop(pid, None)
+            self._marks.pop(pid, None)
 
     def _tell_replaced(self, wanted: _Wanted) -> None:
         # Whose tokens one takes, and what they have to say, is in its lines: those of before.
@@ -232,18 +238,31 @@ class Agent:
                 socket.make(file, entries, socket.entries(file) if has is None else has)
         self._pushed[pid] = wanted
 
+    def _have_settings_taken(self, pid: int, socket: AdminSocket) -> None:
+        """Have HAProxy started anew where it has begun with other settings.
+
+        Who asked before may have been another agent, and Ray may have failed to start it.
+        """
+        if pid not in self._marks:
+            self._marks[pid] = socket.info().get("description", "")
+        if self._marks[pid] != self._settings.mark and not self._is_being_started():
+            self._ask_for_a_restart()
+
+    def _is_being_started(self) -> bool:
+        return time.monotonic() < self._asked_for_start + _START_S
+
     def _have_keys_read(self, key_files: Mapping[str, str]) -> None:
         """Have HAProxy started anew where there are keys of the issuer that it has not read."""
-        if not key_files or time.monotonic() < self._asked_for_start + _START_S:
+        if not key_files or self._is_being_started():
             return
         with suppress(OSError):  # the configuration is gone
             text = self._configuration.read_text(encoding="utf-8")
             if is_whole(text) and not tokens.reads(text, key_files.values()):
-                self._asked_for_start = time.monotonic()
                 self._ask_for_a_restart()
 
     def _ask_for_a_restart(self) -> bool:
         """Have this HAProxy started anew with the settings as they are; tell whether it worked."""
+        self._asked_for_start = time.monotonic()
         headers = {"X-Strata-Edge": os.environ.get(SECRET_VARIABLE, "")}
         node = self._configuration.parent.name  # Ray has a folder for each
         with requests.Session() as session:

@@ -116,8 +116,9 @@ def _add_access(lines: list[str], maps: Maps, settings: EdgeSettings, nodes: Nod
     begin, end = _section(lines, _FRONTEND)
     at = _line(lines, begin, end, _RULES_GO_HERE)
     lines[at : at + 1] = access.frontend_lines(settings, maps, nodes)
-    begin, end = _section(lines, "global")
-    lines[end:end] = [*access.local_peer(nodes), *tokens.global_lines(settings.jwt)]
+    _, end = _section(lines, "global")
+    described = f"    description {settings.mark}"
+    lines[end:end] = [described, *access.local_peer(nodes), *tokens.global_lines(settings.jwt)]
     begin, end = _section(lines, "frontend prometheus")
     lines[end:end] = access.prometheus_lines(settings)
     lines += access.sections(settings, maps, nodes)

@@ -113,6 +113,11 @@ class EdgeSettings:
         asked = self.keys is None, self.asks_who, self.has_access, self.tenant_header
         return *asked, tls, self.cors, jwt
 
+    @property
+    def mark(self) -> str:
+        """A word for `lines`, which HAProxy says of itself: by it the agent knows what it has."""
+        return f"strata-{hashlib.sha256(repr(self.lines).encode()).hexdigest()[:16]}"
+
     def to_json(self) -> str:
         """Return the text of the file."""
         return json.dumps(asdict(self), indent=2, default=str)

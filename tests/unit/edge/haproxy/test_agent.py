@@ -5,6 +5,7 @@ import json
 import math
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import generate_latest
@@ -209,6 +210,26 @@ def test_what_needs_other_lines_is_asked_of_the_gateway_until_it_heard(site, gat
     site.agent.look()
     site.agent.look()
     assert gateway.asked == [("/strata/edge/changed", "secret", tmp_path.name)] * 3
+
+
+def test_an_haproxy_that_began_with_other_settings_is_started_anew(site, gateway, tmp_path):
+    """Whoever asked before, and whatever became of it."""
+    text = write(tmp_path, application("gateway", gateway.server_port)).read_text()
+    said = {"description": "strata-of-before"}
+    socket = SimpleNamespace(info=lambda: said, counts=lambda table: {})
+    site.monkeypatch.setattr(site.agent, "_meet", lambda: (text, pid, socket))
+    site.monkeypatch.setattr(site.agent, "_push", lambda *_: None)
+    pid = 1
+    site.agent.look()
+    site.agent.look()
+    assert len(gateway.asked) == 1  # the start takes a while
+    site.agent._asked_for_start = -math.inf
+    site.agent.look()
+    assert len(gateway.asked) == 2
+    pid, said["description"] = 2, EdgeSettings(keys=site.keys).mark
+    site.agent._asked_for_start = -math.inf
+    site.agent.look()
+    assert len(gateway.asked) == 2
 
 
 def test_keys_of_an_issuer_that_haproxy_has_not_read_need_a_start(
