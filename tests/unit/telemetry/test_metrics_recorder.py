@@ -5,6 +5,10 @@ import logging
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry, generate_latest
 
 from serve.telemetry import metrics_recorder as recording
 from serve.telemetry.metrics import METRICS
@@ -203,3 +207,20 @@ def test_recorders_beside_each_other_share_instruments_and_no_values(ray):
         recorder.flush()
     assert ray.told("model_rows_total", model="a", version="1") == [2]
     assert ray.told("model_rows_total", model="b", version="1") == [3]
+
+
+def test_rays_agent_shows_as_many_series_of_a_name_as_there_are():
+    """Its OpenTelemetry may have a bound, of all that ever were: new versions would be missing."""
+    registry = CollectorRegistry()
+    meters = MeterProvider([PrometheusMetricReader(registry=registry)])
+    versions = [str(number) for number in range(5000)]
+
+    def observed(_):
+        return [Observation(1.0, {"version": version}) for version in versions]
+
+    meters.get_meter("agent").create_observable_gauge("ray_model_ready", [observed])
+    page = generate_latest(registry).decode()
+    assert [version for version in versions if f'version="{version}"' not in page] == []
+    versions[:] = ["new"]
+    page = generate_latest(registry).decode()
+    assert ('version="new"' in page, 'version="7"' in page) == (True, False)
