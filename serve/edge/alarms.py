@@ -18,7 +18,7 @@ _REST_S = 0.005
 
 
 class Alarms(Generic[Item]):
-    """Calls `ring` with each item whose time has come; used on one event loop.
+    """Calls `ring` with each item whose time has come, in that order; used on one event loop.
 
     Times are of time.perf_counter, in seconds.
     """
@@ -53,6 +53,7 @@ class Alarms(Generic[Item]):
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = perf_counter()
         late = [item for item, at in self._due.items() if at <= now]
+        late.sort(key=self._due.__getitem__)
         for item in late:
             del self._due[item]
         self._next, self._timer = math.inf, None
