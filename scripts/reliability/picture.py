@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cycler import cycler
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 
@@ -21,17 +22,15 @@ def draw(samples: Sequence[tuple[float, dict[str, float]]], path: Path) -> None:
 
 
 def _draw_panel(axes: Axes, kind: str, samples: Sequence[tuple[float, dict[str, float]]]) -> None:
-    colours = rcParams["axes.prop_cycle"].by_key()["color"]
+    axes.set_prop_cycle(cycler(linestyle=_STYLES) * rcParams["axes.prop_cycle"])
     names = sorted({name for _, each in samples for name in each if name.startswith(kind)})
-    for number, name in enumerate(names):
+    for name in names:
         points = [(at / 60, each[name]) for at, each in samples if name in each]
         mean = sum(value for _, value in points) / len(points) or 1.0
         axes.plot(
             [at for at, _ in points],
             [value / mean for _, value in points],
             label=f"{name.partition(': ')[2]} ({mean:,.0f})",
-            color=colours[number % len(colours)],
-            linestyle=_STYLES[number // len(colours) % len(_STYLES)],
             linewidth=1.2,
         )
     axes.set(title=f"{kind}, of the mean (in brackets)", xlabel="minutes", ylim=(0, None))

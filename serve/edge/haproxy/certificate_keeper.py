@@ -80,7 +80,8 @@ class CertificateKeeper:
         """Look after a file no more: HAProxy has no line with it from its next start on."""
         why_file(kept.file(self._configuration)).unlink(missing_ok=True)
         self._refused.pop(kept, None)
-        if self._wanted.pop(kept, None) or self._said.pop(kept, None):
+        was_wanted, was_bad = self._wanted.pop(kept, None), self._said.pop(kept, None)
+        if was_wanted or was_bad:
             self._metrics.certificate_is_good(kept.name, True)
 
     def _keep(self, kept: _Kept, file: Path) -> None:

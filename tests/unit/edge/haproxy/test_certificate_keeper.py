@@ -96,7 +96,9 @@ def test_without_tls_there_is_nothing_to_keep(tmp_path, keeper):
     assert socket.told == []
 
 
-def test_a_ca_of_clients_that_is_asked_for_no_more_is_told_to_no_haproxy(tmp_path, keeper, metrics):
+def test_a_ca_of_clients_that_is_asked_for_no_more_is_told_to_no_haproxy(
+    tmp_path, keeper, metrics, caplog
+):
     tls, socket = Tls(*FIRST.write(tmp_path), client_ca=tmp_path / "ca.crt"), Socket()
     (tmp_path / "ca.crt").write_text("none")
     keeper.look(tls, NOW)
@@ -109,6 +111,9 @@ def test_a_ca_of_clients_that_is_asked_for_no_more_is_told_to_no_haproxy(tmp_pat
     assert [kind for kind, *_ in socket.told] == ["cert"]
     text = generate_latest(metrics.registry).decode()
     assert 'strata_edge_certificate_readable{certificate="client_ca"} 1.0' in text
+    said = caplog.text.count("stay as they were")
+    keeper.look(tls, NOW)
+    assert caplog.text.count("stay as they were") == said + 1
 
 
 def test_why_there_is_none_to_begin_with_is_beside_it_until_there_is(tmp_path, keeper):
