@@ -9,6 +9,7 @@ from prometheus_client import generate_latest
 from serve.edge.haproxy.agent_metrics import AgentMetrics
 from serve.edge.haproxy.jwks_keeper import JwksKeeper, key_file, signers_file
 from serve.edge.haproxy.settings import EdgeSettings, Jwt
+from serve.edge.haproxy.whole_files import write_whole
 from tests.integration.conftest import free_port
 from tests.issuer import JwksServer, SigningKey, jwks
 
@@ -30,7 +31,8 @@ class Site:
         self.keeper = JwksKeeper(self.configuration, self.metrics, lambda: self.now)
 
     def look(self):
-        self.settings.write_text(EdgeSettings(jwt=self.jwt).to_json())
+        # Whole, as the agent writes it: the process that reads the keys may be reading it now.
+        write_whole(self.settings, EdgeSettings(jwt=self.jwt).to_json())
         self.keeper.look(self.jwt)
 
     def is_done(self):
