@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from tritonclient.http import InferenceServerClient, InferInput
 from serve.deploy.ray_api import RayServeApi
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
+from tests.e2e.load import Call, Load
 from tests.integration.conftest import free_port
 from tests.integration.test_up import _descendants
 
@@ -221,24 +221,15 @@ def test_a_pipeline_calls_models_in_a_pool(pools):
 def loaded(pools):
     """Clients ask a model of the pool `small` all the time, and none of them ever sees an error."""
     before = _replicas(pools)
-    answers, stop = Counter(), threading.Event()
-
-    def load():
-        with requests.Session() as session:
-            while not stop.is_set():
-                url = f"{pools.url}/v2/models/twice/infer"
-                answer = session.post(url, json=_numbers(4), timeout=60)
-                answers[answer.status_code, answer.text[-40:]] += 1
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    yield
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert len(answers) == 1, answers
-    assert answers.total() > 50
+    host, port = pools.url.removeprefix("http://").split(":")
+    doubled = Call(
+        "/v2/models/twice/infer", _numbers(4), lambda answer: answer["outputs"][0]["data"] == [8]
+    )
+    # Which leaves the commands some of the machine.
+    with Load((host, int(port)), [doubled], pause_s=0.05) as load:
+        yield
+    assert load.failures == []
+    assert load.answers.total() > 50
     assert _replicas(pools)["pool-small"] == before["pool-small"]
 
 
