@@ -6,6 +6,8 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+from tests.stopped import stand_still
+
 PROGRAM = Path(sysconfig.get_path("scripts")) / "redis-server"
 
 
@@ -38,7 +40,7 @@ class RedisServer:
 
     def pause(self):
         """Have it stand still: connections stay, and nothing is answered."""
-        self._process.send_signal(signal.SIGSTOP)
+        stand_still(self._process)
 
     def go_on(self):
         self._process.send_signal(signal.SIGCONT)

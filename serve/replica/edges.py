@@ -17,6 +17,7 @@ log = logging.getLogger("ray.serve")
 
 _NAMESPACE = "serve"
 _MANAGERS = "SERVE_PROXY_ACTOR-"
+_PROXY = f"{_MANAGERS}fallback-"  # Ray's own proxy, behind HAProxy
 
 
 def restart_edges(node: str = "") -> int:
@@ -26,16 +27,22 @@ def restart_edges(node: str = "") -> int:
     and go, and has no public name for it (2.60).
     """
     restarted = 0
-    for actor in ray.util.list_named_actors(all_namespaces=True):
-        if actor["namespace"] == _NAMESPACE and actor["name"].startswith(f"{_MANAGERS}{node}"):
-            try:
-                manager = ray.get_actor(actor["name"], namespace=_NAMESPACE)
-                manager._schedule_haproxy_update.remote()
-            except (RayError, ValueError, AttributeError) as err:
-                log.error("%s does not take the edge's new settings: %s", actor["name"], err)
-                continue
-            restarted += 1
+    for name in _managers(node):
+        try:
+            manager = ray.get_actor(name, namespace=_NAMESPACE)
+            manager._schedule_haproxy_update.remote()
+        except (RayError, ValueError, AttributeError) as err:
+            log.error("%s does not take the edge's new settings: %s", name, err)
+            continue
+        restarted += 1
     return restarted
+
+
+def _managers(node: str) -> list[str]:
+    """Return the names of Ray's actors that have an HAProxy each."""
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    names = [actor["name"] for actor in actors if actor["namespace"] == _NAMESPACE]
+    return [n for n in names if n.startswith(f"{_MANAGERS}{node}") and not n.startswith(_PROXY)]
 
 
 def take_settings(tree: Mapping[str, Any]) -> None:

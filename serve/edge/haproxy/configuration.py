@@ -48,6 +48,11 @@ _ANY_SERVER = re.compile(r"\s+server \S+ \S+:\d+(?= |$)")
 # How long a request may go unacknowledged; where nothing is on its way, defaults.cfg has probes.
 # HAProxy 2.8 reads it in a default-server line and does not heed it there.
 _UNHEARD = " tcp-ut 10s"
+# Ray's proxy stands in for a backend's only replica, as while that takes other settings. When many
+# models start it needs longer to answer a check than the 5 s that it would have: it is slow then,
+# not gone, and without it requests would be refused.
+_FALLBACK = re.compile(r"(\s+server \S+ \S+:\d+ .*\bcheck)( backup)$")
+_FALLBACK_CHECKS = " inter 30s"
 _SERVER_ADDRESS = re.compile(r"\s+server \S+ (\S+:\d+) (?!.* backup$)")
 _SERVER_HOST = re.compile(r"^\s+server \S+ (\S+):\d+ (?!.* backup$)", re.MULTILINE)
 _RULES_GO_HERE = r"# STRATA_ACCESS"
@@ -95,6 +100,7 @@ def with_edge(
         at = _line(lines, begin, end, replacement.line)
         lines[at] = re.sub(replacement.line, replacement.by, lines[at])
     lines[:] = [_ANY_SERVER.sub(rf"\g<0>{_UNHEARD}", line) for line in lines]
+    lines[:] = [_FALLBACK.sub(rf"\1{_FALLBACK_CHECKS}\2", line) for line in lines]
     _add_access(lines, maps, settings, nodes)
     _add_transport(lines, maps, settings)
     _let_go(lines)

@@ -26,6 +26,7 @@ def managers(monkeypatch):
         {"namespace": "serve", "name": "SERVE_PROXY_ACTOR-a"},
         {"namespace": "serve", "name": "SERVE_PROXY_ACTOR-gone"},
         {"namespace": "serve", "name": "SERVE_PROXY_ACTOR-b"},
+        {"namespace": "serve", "name": "SERVE_PROXY_ACTOR-fallback-a"},  # a proxy of Ray
         {"namespace": "serve", "name": "SERVE_CONTROLLER_ACTOR"},
         {"namespace": "other", "name": "SERVE_PROXY_ACTOR-c"},
     ]

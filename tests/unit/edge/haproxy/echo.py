@@ -9,13 +9,17 @@ from typing import Any
 
 
 class Echo(ThreadingHTTPServer):
-    """Answers on `server_port` under a name; `seen` counts requests that are no health checks."""
+    """Answers on `server_port` under a name.
+
+    `seen` counts requests that are no health checks, `checked` the checks that were answered.
+    """
 
     daemon_threads = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, checks_take_s: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.name, self.seen = name, 0
+        self.name, self.seen, self.checked = name, 0, 0
+        self.checks_take_s = checks_take_s
         self.gate = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -58,7 +62,11 @@ class _Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def _answer(self) -> None:
-        self.server.seen += self.path != "/-/healthz"
+        if self.path == "/-/healthz":
+            time.sleep(self.server.checks_take_s)
+            self.server.checked += 1
+        else:
+            self.server.seen += 1
         size = int(self.headers.get("content-length", 0))
         if self.headers.get("transfer-encoding") == "chunked":
             size = len(self._chunks())

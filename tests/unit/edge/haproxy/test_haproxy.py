@@ -404,6 +404,17 @@ def test_the_only_replica_may_die_in_the_slow_way_of_large_processes(
     assert reached(answer)[0] == "proxy"
 
 
+def test_a_fallback_that_answers_checks_slowly_stands_in_all_the_same(tmp_path, eventually):
+    """A gateway that takes other settings has no server but Ray's proxy."""
+    slow = Echo("slow", checks_take_s=1)
+    gateway = application("gateway", fallback=slow.server_port, health_check_inter="100ms")
+    with Edge(tmp_path, gateway) as edge:
+        eventually(edge.is_up)
+        answers = []
+        eventually(lambda: answers.append(reached(edge.ask("/v2"))) or slow.checked)
+    assert set(answers) == {("slow", "/v2")}
+
+
 def test_a_replica_that_a_request_waits_for_is_probed(edge, replicas, eventually):
     with edge.connect() as client:
         client.sendall(b"GET /v2/models/m HTTP/1.1\r\nHost: x\r\nX-Takes-S: 2\r\n\r\n")

@@ -10,6 +10,7 @@ from serve.edge.haproxy.agent_metrics import AgentMetrics
 from serve.edge.haproxy.processes import Processes
 from serve.edge.haproxy.settings import SETTINGS_VARIABLE, EdgeSettings
 from serve.edge.keys import dump_keys, new_key, new_secret
+from tests.stopped import stand_still
 from tests.unit.edge.haproxy.running import Edge, response
 
 SECRET = new_secret()
@@ -97,13 +98,13 @@ def test_one_that_hangs_is_told_when_it_goes_on_and_keeps_nobody_from_hearing(
         assert ask_again(kept) not in (0, 401)
         before = reload(edge, eventually)
         agent.look()
-        before.send_signal(signal.SIGSTOP)
+        stand_still(before)
         keys.write_text(dump_keys([]))
         agent.look()
         assert edge.ask("/v2", X_API_Key=SECRET).status == 401
         agent.look()
         before.send_signal(signal.SIGCONT)
-        agent.look()
+        eventually(lambda: agent.look() or before.pid in agent._pushed)
         assert ask_again(kept) == 401
 
 
