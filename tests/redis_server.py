@@ -6,7 +6,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-from tests.stopped import stand_still
+from reliability.stopped import stand_still
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "redis-server"
 

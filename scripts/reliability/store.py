@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fsspec
 
+from reliability.stopped import stand_still
 from reliability.waiting import until
 
 _BUCKET = "models"
@@ -50,7 +51,7 @@ class Store:
 
     def hang(self) -> None:
         """Take connections and answer none, until `go_on`."""
-        self._process.send_signal(signal.SIGSTOP)
+        stand_still(self._process)
 
     def go_on(self) -> None:
         """Answer again, also what was asked meanwhile."""

@@ -63,7 +63,7 @@ def test_offline_answers_are_those_of_the_model_in_process(
     assert rows["row"] == rows["label"] == list(range(200))
     assert "image" not in rows
     expected = keras_model(held_out[:200]).numpy()
-    np.testing.assert_allclose(np.array(rows["probabilities"]), expected, atol=1e-5)
+    np.testing.assert_allclose(rows["probabilities"], expected, atol=1e-5)
 
 
 @pytest.mark.integration

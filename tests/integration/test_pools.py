@@ -189,10 +189,12 @@ def test_a_model_in_a_pool_answers_what_it_answers_by_itself(pools, eventually):
             ("/v2/models/{}/ready", "text", None),
         ]:
             assert told(path, name, body) == told(path, f"alone-{name}", body), path
-    # What it has learned it forgets whenever Ray starts it anew.
-    eventually(lambda: told("/v2/models/{}", "twice")[0] == 200 and "twice" in _learned(pools))
-    eventually(lambda: told("/v2/models/{}", "text")[0] == 200 and "text" in _learned(pools))
-    assert set(_learned(pools).values()) <= {"small"}
+
+    def has_learned():  # what it forgets whenever Ray starts it anew
+        assert [told("/v2/models/{}", name)[0] for name in ("twice", "text")] == [200, 200]
+        return _learned(pools).items() >= {"twice": "small", "text": "small"}.items()
+
+    eventually(has_learned)
     assert "alone-twice" not in _learned(pools)
 
 

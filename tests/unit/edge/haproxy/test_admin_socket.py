@@ -6,12 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from reliability.stopped import stand_still
 
 from serve.edge.haproxy.access import Maps
 from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.settings import EdgeSettings, RequestQuota, Tls
 from tests.authority import Authority, trusting
-from tests.stopped import stand_still
 from tests.unit.edge.haproxy.running import Edge
 
 

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from reliability.stopped import stand_still
 
 from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.agent import Agent
@@ -10,7 +11,6 @@ from serve.edge.haproxy.agent_metrics import AgentMetrics
 from serve.edge.haproxy.processes import Processes
 from serve.edge.haproxy.settings import SETTINGS_VARIABLE, EdgeSettings
 from serve.edge.keys import dump_keys, new_key, new_secret
-from tests.stopped import stand_still
 from tests.unit.edge.haproxy.running import Edge, response
 
 SECRET = new_secret()
