@@ -485,12 +485,14 @@ def test_what_overlapping_responses_left_counted_is_mended(
 def test_a_response_that_takes_long_to_send_counts_on_other_nodes(
     backends, replicas, tmp_path, eventually
 ):
-    gate = replicas["m"].hold()
+    gate, before = replicas["m"].hold(), replicas["m"].seen
     with nodes_of(2, backends, tmp_path, eventually, quota("web", at_once=1)) as (here, there):
         asked = [b"GET /v2/models/m HTTP/1.1", b"Host: x", b"X-Waits: 1"]
         asked += [f"{name}: {value}".encode() for name, value in bearer("web").items()]
         with here.connect() as connection:
             connection.sendall(b"\r\n".join([*asked, b"", b""]))
+            # Were the other node asked first, that request could be why this one is refused.
+            eventually(lambda: replicas["m"].seen > before)
             eventually(lambda: there.ask("/v2/models/m", **bearer("web")).status == 429)
             with AdminSocket.of(here.path.read_text()) as socket:
                 # As it is when a response has begun, of which more is to come.
