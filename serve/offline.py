@@ -18,6 +18,7 @@ import numpy as np
 from serve.config.file import load
 from serve.config.schema import Config
 from serve.datatypes import DATATYPES
+from serve.deploy.ray_processes import patient
 from serve.errors import ConfigError, InvalidRequest, ServeError
 from serve.evaluation.subject import Reference, find_served, load_subject
 from serve.protocols.signature_check import check
@@ -80,6 +81,9 @@ def predict(
     """Predict every row of `source` into Parquet files below `output`; return how many."""
     import ray.data
 
+    if not ray.is_initialized():
+        with patient():
+            ray.init()
     served = find_served(config, model)
     options = served.ray_actor_options
     rows = _read(source, served.batching.max_batch_size)

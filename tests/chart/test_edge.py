@@ -20,7 +20,7 @@ from tests.chart.conftest import CHART
 from tests.chart.test_access import named, pods
 from tests.chart.test_tls import FOLDER, PLAIN, read_by, readiness_of
 from tests.e2e.load import Call, Load
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.edge.haproxy.echo import Echo
 from tests.unit.edge.haproxy.rays import application
 from tests.unit.edge.haproxy.running import Edge, response

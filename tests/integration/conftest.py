@@ -5,7 +5,6 @@ graphs that hold what served models have: strings, several inputs, signatures, u
 """
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +15,10 @@ import pytest
 import requests
 import yaml
 
+from tests.ports import free_port
 from tests.receiver import Receiver
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 PLACEMENTS = ("colocated", "deployment")
@@ -81,7 +75,7 @@ class Served:
         tree = yaml.safe_load(self.config_path.read_text())
         change(tree)
         self.config_path.write_text(yaml.safe_dump(tree))
-        apply(self.config_path, wait=True, timeout_s=180)
+        apply(self.config_path, wait=True, timeout_s=900)
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +140,7 @@ def served(
                 "name": "busy",
                 "ray_actor_options": small,
                 "batching": {"max_batch_size": 2},
-                "limits": {"max_queued_requests": 4, "request_timeout_s": 2.0},
+                "limits": {"max_queued_requests": 4, "request_timeout_s": 60.0},
                 "slo": {"latency_ms": 20, "latency_target": 99},
             },
             {"name": "low", "ray_actor_options": small, "slo": {"availability": 99.9}},
@@ -171,7 +165,7 @@ def served(
     path.write_text(yaml.safe_dump(tree))
     with receiver, LocalPlatform(load(path)) as platform:
         platform.start()
-        platform.wait_ready(550)
+        platform.wait_ready(1200)
         platform.require_ingress()
         yield Served(
             platform=platform,

@@ -24,7 +24,8 @@ from dashboards.query import Prometheus, Series, expressions
 from serve.config.schema import Ports
 from serve.deploy.monitoring import DASHBOARDS, RULES, Monitoring
 from serve.telemetry.metrics import METRICS, exported_names
-from tests.integration.conftest import Served, free_port
+from tests.integration.conftest import Served
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -89,7 +90,7 @@ def prometheus(
 
 def _ask(served: Served, model: str, tensor: dict, **headers: str) -> requests.Response:
     body = {"inputs": [tensor]}
-    return requests.post(served.infer_url(model), json=body, headers=headers, timeout=30)
+    return requests.post(served.infer_url(model), json=body, headers=headers, timeout=120)
 
 
 def _load(served: Served) -> None:

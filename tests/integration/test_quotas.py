@@ -17,10 +17,11 @@ import yaml
 from serve.config.file import load
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
-from tests.integration.conftest import free_port
+from tests.integration.strata_up import strata_up
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.integration
 
 ROWS = 40
 _SMALL = {"num_cpus": 0.1}
@@ -109,21 +110,8 @@ def platform(tmp_path_factory, graphs, eventually):
     }
     path = folder / "strata.yaml"
     path.write_text(yaml.safe_dump(tree))
-    said = folder / "said"
-    with said.open("w") as out:
-        command = [sys.executable, "-m", "serve", "up", "-c", path]
-        process = subprocess.Popen(command, stdout=out, stderr=out)
-
-    def runs():
-        assert process.poll() is None, said.read_text()
-        return "Ctrl-C stops it" in said.read_text()
-
-    try:
-        eventually(runs, timeout_s=600)
+    with strata_up(path, end=signal.SIGINT):
         yield Platform(path)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(120)
 
 
 def test_rows_are_kept_by_two_replicas_in_v1_and_v2(platform, eventually):

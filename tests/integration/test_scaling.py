@@ -9,7 +9,7 @@ from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from tests.e2e.load import Load, work
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 _MODEL = {
     "name": "scaled",
@@ -58,7 +58,7 @@ def test_replicas_come_and_go_with_requests_and_none_of_them_fails(scaled, event
         eventually(load.so_many_more(20), timeout_s=120)
     assert load.failures == []
 
-    with Load((host, port), [work("scaled", 1)], clients=2, pause_s=0.05, timeout_s=120) as little:
+    with Load((host, port), [work("scaled", 1)], clients=1, pause_s=0.05, timeout_s=120) as little:
         eventually(lambda: len(_replicas(scaled)) == 1, timeout_s=240)
         eventually(little.so_many_more(20), timeout_s=120)
     assert little.failures == []

@@ -1,7 +1,6 @@
 """`strata up` with HTTPS and client certificates: its commands, the line it prints, a renewal."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -14,7 +13,8 @@ from serve.deploy.ingress import Ingress, ingress_of
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from tests.authority import Authority
-from tests.integration.conftest import free_port
+from tests.integration.strata_up import strata_up
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -60,13 +60,9 @@ def test_a_platform_speaks_https_to_whom_it_knows_and_takes_up_renewed_files(
     refused = strata("up", "-c", config, STRATA_CLIENT_CERTIFICATE="")
     assert refused.returncode == 1
     assert "STRATA_CLIENT_CERTIFICATE" in refused.stderr
-    said = config.with_name("said")
-    with said.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "serve", "up", "-c", config], stdout=out)
-    try:
-        eventually(lambda: "Ctrl-C stops it" in said.read_text(), timeout_s=300)
+    with strata_up(config) as up:
         tree = load(config)
-        (line,) = [line for line in said.read_text().splitlines() if "curl" in line]
+        (line,) = [line for line in up.said().splitlines() if "curl" in line]
         shown = line.replace("curl -s", f"curl -s --cert {own}")
         done = subprocess.run(["bash", "-c", shown], capture_output=True, check=True)
         assert b'"model_name":"twice"' in done.stdout
@@ -77,10 +73,7 @@ def test_a_platform_speaks_https_to_whom_it_knows_and_takes_up_renewed_files(
         sent_on = requests.get(f"{plain}/v2", timeout=30, allow_redirects=False)
         assert sent_on.headers["location"] == f"https://127.0.0.1:{tree.http.port}/v2"
         SERVERS.pair("models.example").write(config.parent)
-        eventually(lambda: _answers(ingress_of(tree)), timeout_s=60)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        eventually(lambda: _answers(ingress_of(tree)))
 
 
 def _answers(ingress: Ingress) -> bool:

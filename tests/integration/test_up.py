@@ -1,9 +1,7 @@
 """`strata up` as a service manager runs it, with Ray's Python proxy instead of HAProxy."""
 
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import requests
@@ -12,7 +10,9 @@ import yaml
 from serve.deploy.ray_api import RayServeApi
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
-from tests.integration.conftest import free_port
+from tests.integration.strata_up import strata_up
+from tests.ports import free_port
+from tests.processes import command_of, descendants_of, has_ended, parent_of
 
 pytestmark = pytest.mark.integration
 
@@ -71,17 +71,13 @@ def _require_no_pages_of_rays_dashboard(config):
 def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_to(
     config, graphs, eventually
 ):
-    said = config.with_name("said")
-    with said.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "serve", "up", "-c", config], stdout=out)
-    try:
-        eventually(lambda: "Ctrl-C stops it" in said.read_text(), timeout_s=300)
+    with strata_up(config) as up:
         url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['http']['port']}"
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]}
         for name in ("twice", "pooled"):  # by replicas of its own, and by those of a pool
             _require_answers(url, name, body)
         _require_no_path_of_pools(url, body)
-        replica = _forked_replica_of("twice", process.pid)
+        replica = _forked_replica_of("twice", up.pid)
         _require_no_pages_of_rays_dashboard(config)
         answer = requests.post(f"{url}/v2/models/both/infer", json=body, timeout=30)
         assert answer.status_code == 503
@@ -89,9 +85,9 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
         assert requests.get(f"{url}/v2/health/ready", timeout=30).json() == {"ready": True}
         for name in ("high", "late"):
             publish(graphs / "high", Repository(str(config.parent / "models"), config), name)
-        eventually(lambda: "All of it answers" in said.read_text(), timeout_s=300)
+        eventually(lambda: "All of it answers" in up.said(), timeout_s=600)
         for name in ("high", "late", "both"):
-            assert f"{name} answers, " in said.read_text()
+            assert f"{name} answers, " in up.said()
             answer = requests.post(f"{url}/v2/models/{name}/infer", json=body, timeout=30)
             assert answer.status_code == 200, answer.text
         assert _applied(config) == [
@@ -99,13 +95,10 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
             *("pooled: unchanged", "twice: unchanged"),
             "the platform runs as configured",
         ]
-        assert _replica_of("twice", process.pid) == replica, "what ran is not touched"
-        started = _descendants(process.pid)
+        assert _replica_of("twice", up.pid) == replica, "what ran is not touched"
+        started = descendants_of(up.pid)
         assert started
-    finally:
-        process.send_signal(signal.SIGTERM)  # as Ctrl-C, but Ray would have it for itself
-        assert process.wait(60) == 0
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), timeout_s=30)
+    eventually(lambda: all(map(has_ended, started)))
 
 
 def _applied(config):
@@ -118,30 +111,11 @@ def _applied(config):
 def _replica_of(model, parent):
     """Return the processes that are replicas of a model, by the names that Ray gives them."""
     name = f"ServeReplica:{model}:".encode()
-    return {pid for pid in _descendants(parent) if name in _command(pid)}
+    return {pid for pid in descendants_of(parent) if name in b"".join(command_of(pid))}
 
 
 def _forked_replica_of(model, parent):
     """Return the process of a model's one replica, which the fork server has started."""
     (replica,) = _replica_of(model, parent)
-    assert b"worker_server" in _command(_parent(replica))
+    assert b"worker_server" in b"".join(command_of(parent_of(replica)))
     return {replica}
-
-
-def _command(pid):
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def _parent(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def _descendants(parent):
-    """Return the processes below one, by /proc."""
-    found, waiting = set(), [parent]
-    while waiting:
-        for task in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-            children = {int(child) for child in task.read_text().split()}
-            waiting += children - found
-            found |= children
-    return found

@@ -13,7 +13,7 @@ from hypothesis import given, strategies
 
 from serve.config.sections import NAME_PATTERN
 from serve.deploy.monitoring import DASHBOARDS, HAPROXY_KEPT, HAPROXY_SCOPES, RULES
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.edge.haproxy.echo import Echo
 from tests.unit.edge.haproxy.rays import application
 from tests.unit.edge.haproxy.running import Edge

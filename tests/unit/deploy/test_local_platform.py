@@ -16,8 +16,8 @@ from serve.deploy import local_platform
 from serve.deploy.local_platform import LocalPlatform, open_files, require_free
 from serve.deploy.ray_api import RayServeApi
 from serve.errors import ConfigError, ModelNotReady, RepositoryError
-from tests.integration.conftest import free_port
 from tests.loopback import serving
+from tests.ports import free_port
 from tests.unit.deploy.fakes import application
 
 

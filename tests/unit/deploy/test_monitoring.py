@@ -18,7 +18,7 @@ from serve.deploy import monitoring as module
 from serve.deploy.monitoring import Monitoring, prometheus_config, write_provisioning
 from serve.edge.haproxy.agent_metrics import AgentMetrics, exported_names
 from serve.errors import ConfigError
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 # Answers that it is ready, as Prometheus does, on the address that it is told.
 PROMETHEUS = """#!{python}

@@ -5,7 +5,7 @@ import pytest
 from serve.deploy.capacity import Nodes
 from serve.deploy.ray_api import PlatformUnreachable, RayServeApi
 from serve.errors import ConfigError
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.deploy.fakes import application
 
 

@@ -7,7 +7,7 @@ import pytest
 from ray._private import parameter, services
 
 from serve.deploy import worker_client
-from serve.deploy.ray_processes import few_and_forked
+from serve.deploy.ray_processes import few_and_forked, patient
 
 _OF_WORKERS = subprocess.list2cmdline(
     [sys.executable, "setup_worker.py", "default_worker.py", "-x"]
@@ -67,3 +67,27 @@ def test_a_command_of_workers_that_is_not_known_stays_as_ray_made_it(started):
     with few_and_forked("/s", has_dashboard=False):
         services.start_ray_process(command, "raylet", fate_share=True)
     assert started == [(command, "raylet", True)]
+
+
+def test_a_node_that_registers_late_is_waited_for(monkeypatch):
+    answers = iter([RuntimeError("not yet"), RuntimeError("not yet"), {"node_id": "n"}])
+
+    def get_node(gcs_address, node_id):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    with patient():
+        assert services.get_node("127.0.0.1:1", "n") == {"node_id": "n"}
+    assert services.get_node is get_node
+
+
+def test_a_node_that_never_registers_is_ray_s_own_error(monkeypatch):
+    def get_node(gcs_address, node_id):
+        raise RuntimeError("no such node")
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    with patient(registers_within_s=0.0), pytest.raises(RuntimeError, match="no such node"):
+        services.get_node("127.0.0.1:1", "n")

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from reliability.load import Client, Question
 
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.reliability.conftest import OK
 
 ASK = Question("m", b"POST / HTTP/1.1\r\n\r\n", lambda body: body == b"yes!")

@@ -9,8 +9,8 @@ from bench.peers.processes import descendants
 from reliability import samples
 from reliability.samples import sample
 
-from tests.integration.conftest import free_port
 from tests.loopback import serving
+from tests.ports import free_port
 
 
 @pytest.fixture

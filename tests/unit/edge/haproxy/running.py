@@ -21,7 +21,7 @@ from serve.edge.haproxy.access import Maps
 from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.edge.haproxy.configuration import with_edge
 from serve.edge.haproxy.settings import EdgeSettings
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.edge.haproxy.rays import write
 
 _SETTINGS = ray_environment(Http(), open_files=20_000)

@@ -18,7 +18,7 @@ from serve.edge.haproxy.agent_metrics import AgentMetrics
 from serve.edge.haproxy.settings import SETTINGS_VARIABLE, EdgeSettings, RequestQuota
 from serve.edge.keys import dump_keys, new_key, new_secret, sha256_of
 from serve.edge.middleware import OnlyThroughTheEdge
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.edge.haproxy.echo import Echo
 from tests.unit.edge.haproxy.rays import application
 from tests.unit.edge.haproxy.running import EDGE_SECRET, Edge, response

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serve.edge.routes import parse_path
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.edge.haproxy import http_2
 from tests.unit.edge.haproxy.echo import Dying, Echo
 from tests.unit.edge.haproxy.rays import application

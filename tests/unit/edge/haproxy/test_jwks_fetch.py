@@ -14,8 +14,8 @@ from serve.edge.haproxy.jwks_fetch import fetch, read_signers, write_signers
 from serve.edge.haproxy.settings import EdgeSettings, Jwt
 from serve.errors import ConfigError
 from tests.authority import Authority
-from tests.integration.conftest import free_port
 from tests.issuer import JwksServer, SigningKey, jwks
+from tests.ports import free_port
 
 KEY = SigningKey()
 BODY = jwks(KEY)

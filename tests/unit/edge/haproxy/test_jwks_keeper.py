@@ -10,8 +10,8 @@ from serve.edge.haproxy.agent_metrics import AgentMetrics
 from serve.edge.haproxy.jwks_keeper import JwksKeeper, key_file, signers_file
 from serve.edge.haproxy.settings import EdgeSettings, Jwt
 from serve.edge.haproxy.whole_files import write_whole
-from tests.integration.conftest import free_port
 from tests.issuer import JwksServer, SigningKey, jwks
+from tests.ports import free_port
 
 KEY, OTHER = SigningKey(), SigningKey(kid="two")
 

@@ -12,7 +12,7 @@ import pytest
 from serve.edge.haproxy.settings import Cors, EdgeSettings, RequestQuota, Tls
 from serve.edge.keys import dump_keys, new_key, new_secret
 from tests.authority import DAY, Authority, trusting
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.edge.haproxy import http_2
 from tests.unit.edge.haproxy.echo import Echo
 from tests.unit.edge.haproxy.rays import application
