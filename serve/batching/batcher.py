@@ -174,16 +174,18 @@ class Batcher:
             if self._is_closed:
                 raise ModelNotReady("this version has just been unloaded; ask again")
             self.admission.enter(priority)
-            deadline = time.perf_counter() + timeout_s
+            arrived = time.perf_counter()
+            deadline = arrived + timeout_s
             batched = batched and signature not in self.mixed
-            entry = self._submit(signature, inputs, batched, tenant, priority, deadline, charge)
+            whose = (tenant, priority, arrived, deadline, charge)
+            entry = self._submit(signature, inputs, batched, *whose)
             if is_alone() and self._may_run_inline(entry):
                 self._run_inline(timeout_s)
             try:
                 outputs = await self._outputs(entry)
             except RowsMixed as err:
                 self._note_mixed(signature, err)
-                entry = self._submit(signature, inputs, False, tenant, priority, deadline, charge)
+                entry = self._submit(signature, inputs, False, *whose)
                 outputs = await self._outputs(entry)
         return outputs, entry.timing
 
@@ -224,6 +226,7 @@ class Batcher:
         batched: bool,
         tenant: str,
         priority: Priority,
+        arrived: float,
         deadline: float,
         charge: Callable[[float], None] | None,
     ) -> Entry:
@@ -234,7 +237,7 @@ class Batcher:
             rows=rows,
             key=shape_key(signature, inputs) if batched and rows else None,
             future=asyncio.get_running_loop().create_future(),
-            arrived=time.perf_counter(),
+            arrived=arrived,
             tenant=tenant,
             priority=priority,
             deadline=deadline,

@@ -1,21 +1,28 @@
 """A start is measured by the processes that come of it; here they are a shell's."""
 
+import os
+import signal
 import subprocess
 
 from bench.start import Start
 
+from tests.processes import has_ended
+
 
 def test_a_process_that_has_ended_still_counts(eventually):
     start = Start()
-    command = "timeout 1 yes > /dev/null; exec sleep 60"
-    with subprocess.Popen(["sh", "-c", command]) as shell:
+    command = "yes > /dev/null & echo $!; wait $!; exec sleep 600"
+    with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True) as shell:
+        yes = int(shell.stdout.readline())
 
-        def ended():
-            before = dict(start.cpu_s)
+        def has_run():
             start.look(shell.pid)
-            return "yes" in start.by_name() and before == start.cpu_s
+            return start.by_name().get("yes", (0, 0))[1] > 0
 
-        eventually(ended)
+        eventually(has_run)
+        os.kill(yes, signal.SIGKILL)
+        eventually(lambda: has_ended(yes))
+        start.look(shell.pid)
         shell.kill()
     count, seconds = start.by_name()["yes"]
     assert count == 1

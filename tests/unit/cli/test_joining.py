@@ -189,7 +189,7 @@ def test_nobody_looks_where_the_repository_is_not_to_be_polled(come, answering, 
     assert come == [["late"]]
 
 
-def test_a_store_that_hangs_holds_nothing_up(monkeypatch, answering):
+def test_a_store_that_hangs_holds_nothing_up(monkeypatch, answering, eventually):
     goes_on, looks = threading.Event(), []
 
     def hang(api):
@@ -201,6 +201,7 @@ def test_a_store_that_hangs_holds_nothing_up(monkeypatch, answering):
     joins = _joining(FakeApi(), "late")
     for now in (0, 5, 10):
         joins.look(now)
+        eventually(lambda: looks)
     assert len(looks) == 1, "it is waited for by the thread that looks"
     goes_on.set()
     joins._adding.join(30)

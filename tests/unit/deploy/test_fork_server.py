@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serve.deploy import fork_server
 from serve.deploy.fork_server import ForkServer
 from tests.processes import has_ended
 
@@ -19,7 +20,8 @@ time.sleep(600)
 """
 
 
-def test_it_listens_at_once_and_ends_when_closed(tmp_path):
+def test_it_listens_at_once_and_ends_when_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(fork_server, "_STOP_TIMEOUT_S", 300.0)  # it ends once it has imported all
     server = ForkServer(tmp_path)
     assert Path(server.path).is_socket()
     server.close()

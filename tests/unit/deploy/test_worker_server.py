@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -45,19 +46,32 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def worker(server, tmp_path):
+def client(tmp_path):
+    """The client as it is, but for its patience.
+
+    The first of a server's waits for all that the server imports, which a busy machine takes long
+    for.
+    """
+    client = tmp_path / "client.py"
+    source = Path(worker_client.__file__).read_text()
+    client.write_text(re.sub("_PATIENCE_S = .*", "_PATIENCE_S = 600.0", source))
+    return client
+
+
+@pytest.fixture
+def worker(server, client, tmp_path):
     """Return a function that has a worker forked and returns what it tells of itself."""
     program = tmp_path / "default_worker.py"
     program.write_text(_WORKER)
 
     def forked(*arguments, **environment):
-        command = [sys.executable, "-I", "-S", worker_client.__file__, server.path]
+        command = [sys.executable, "-I", "-S", client, server.path]
         done = subprocess.run(
             [*command, "setup_worker.py", str(program), *arguments, "--language=PYTHON"],
             stdout=subprocess.PIPE,  # until the worker has closed it, too
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
             cwd=tmp_path,
             env={**os.environ, **environment},
         )
@@ -152,7 +166,7 @@ def test_what_cannot_be_imported_is_said_once_and_nothing_is_forked_of_a_half(tm
     assert said.count(f"what they import fails with {error}: not this one") == 1
 
 
-def test_what_lies_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
+def test_what_lies_in_the_current_folder_is_not_imported(tmp_path, client, monkeypatch):
     (tmp_path / "queue.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)
     server = ForkServer(tmp_path)
@@ -160,7 +174,7 @@ def test_what_lies_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
         program = tmp_path / "elsewhere" / "default_worker.py"
         program.parent.mkdir()
         program.write_text("import os, queue; print(os.getppid(), queue.__file__)")
-        command = [sys.executable, "-I", "-S", worker_client.__file__, server.path]
+        command = [sys.executable, "-I", "-S", client, server.path]
         done = subprocess.run(
             [*command, "setup_worker.py", str(program)], stdout=subprocess.PIPE, check=True
         )

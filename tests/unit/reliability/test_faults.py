@@ -55,14 +55,17 @@ def test_what_fails_while_a_fault_lasts_is_its_cost(server, eventually):
 
 
 def test_what_fails_before_is_not(server):
-    is_hurt = []
-    told = suffered(
-        server,
-        Fault("f", "it mends", is_hurt.append),
-        lambda number: BAD if number > 100 and not is_hurt else OK,
-    )
-    # Those that were due when it happened may have been answered before.
-    assert told.cost.failed.total() <= 2
+    is_hurt, failed = [], []
+
+    def answer(number):
+        if is_hurt or number <= 100:
+            return OK
+        failed.append(number)
+        return BAD
+
+    told = suffered(server, Fault("f", "it mends", is_hurt.append), answer)
+    # Those that were under way when it happened may count: as many as there are on a busy machine.
+    assert told.cost.failed.total() < max(3, len(failed) / 2)
 
 
 def test_a_fault_that_cannot_be_done_says_why_and_does_not_hold(server):

@@ -406,7 +406,10 @@ def test_nobody_else_waits_for_a_replica_that_does_not_answer(gateway_of):
     assert (was_waiting, statuses, status) == (True, [200, 200, 200], 200)
 
 
-def test_many_requests_ask_once_for_the_states_and_again_when_these_are_old(gateway_of):
+def test_many_requests_ask_once_for_the_states_and_again_when_these_are_old(
+    gateway_of, monkeypatch
+):
+    monkeypatch.setattr(application_states, "_TTL_S", 3600.0)
     served = gateway_of({"digits": Calls()})
     fake = served.fake
 

@@ -23,6 +23,7 @@ from serve.errors import (
 )
 from serve.replica import model as versions
 from serve.replica import version_failures
+from serve.replica.late_calls import LateCalls
 from serve.replica.model import Model
 from serve.types import InferRequest, Signature
 from tests.unit.replica.fakes import Doubler, Held, Versions, X, Y, until, x
@@ -341,10 +342,22 @@ def test_an_engine_that_does_not_come_back_is_told_after_a_bound(monkeypatch):
     model.require_quick()
 
 
+@pytest.fixture
+def late(monkeypatch):
+    """Return a function that has the load of a version be late at once, and no other one."""
+    result, keys = LateCalls.result, []
+
+    async def bounded(calls, key, action, bound_s, said):
+        return await result(calls, key, action, 0.05 if key in keys else bound_s, said)
+
+    monkeypatch.setattr(LateCalls, "result", bounded)
+    return lambda number, revision: keys.append(versions._Load(number, revision))
+
+
 def test_a_load_that_hangs_is_told_and_holds_up_neither_changes_nor_other_versions(
-    monkeypatch, retry_at_once
+    late, retry_at_once
 ):
-    monkeypatch.setattr(versions, "_LONGEST_LOAD_S", 0.05)
+    late(2, 0)
     hangs = Held("warmup", factor=5)
     source = Versions({1: Doubler(1), 2: hangs})
     model = _model(source)
@@ -362,15 +375,15 @@ def test_a_load_that_hangs_is_told_and_holds_up_neither_changes_nor_other_versio
         return started, beside, await _y(model, 1, version=2)
 
     started, beside, y = asyncio.run(scenario())
-    assert started == ({1}, {2: "it is still being loaded after 0 s; it serves once it is"})
+    assert started == ({1}, {2: "it is still being loaded after 1800 s; it serves once it is"})
     assert (beside, y) == (({1, 3}, 3), [5])
     assert source.loads.count(2) == 1
 
 
 def test_a_load_that_hangs_is_closed_in_the_end_if_its_version_is_another_by_then(
-    monkeypatch, retry_at_once
+    late, retry_at_once
 ):
-    monkeypatch.setattr(versions, "_LONGEST_LOAD_S", 0.05)
+    late(1, 0)
     hangs = Held("warmup", factor=5)
     source = Versions({1: hangs})
     model = _model(source)
@@ -387,10 +400,10 @@ def test_a_load_that_hangs_is_closed_in_the_end_if_its_version_is_another_by_the
 
 
 def test_a_look_that_hangs_is_told_and_the_next_one_waits_for_it(monkeypatch):
-    monkeypatch.setattr(versions, "_LONGEST_LOOK_S", 0.05)
     source = Versions({1: Doubler()})
     model = _model(source)
     _apply(model)
+    monkeypatch.setattr(versions, "_LONGEST_LOOK_S", 0.05)
     goes_on, looks = threading.Event(), []
 
     def hang():

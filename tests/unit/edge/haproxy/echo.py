@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.rfile.read(size)
         if "x-waits" in self.headers:
-            self.server.gate.wait(60)
+            self.server.gate.wait(600)
         time.sleep(float(self.headers.get("x-takes-s", 0)))
         if "x-dies" in self.headers:
             self.close_connection = True

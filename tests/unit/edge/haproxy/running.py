@@ -42,7 +42,7 @@ class Edge:
         self,
         folder: Path,
         *backends: BackendConfig,
-        idle_s: int = 60,
+        idle_s: int = 600,
         access: EdgeSettings | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
         context: SSLContext | None = None,
@@ -75,10 +75,10 @@ class Edge:
         )
 
     def hurry(self) -> Self:
-        """Give a request one second to be there, so that a test need not wait for twenty."""
+        """Give a request five seconds to be there, so that a test need not wait for twenty."""
         text = with_edge(self.path.read_text(), Maps.beside(self.path))
         assert "timeout http-request 20s" in text
-        self.path.write_text(text.replace("http-request 20s", "http-request 1s"))
+        self.path.write_text(text.replace("http-request 20s", "http-request 5s"))
         return self
 
     def __enter__(self) -> Self:
@@ -108,6 +108,11 @@ class Edge:
         return self._processes[-1]
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+        self.path.unlink(missing_ok=True)  # without it the agent ends, too
+
+    def end(self) -> None:
+        """End HAProxy; its agent stays for a minute, for the next one."""
         for process in self._processes:
             process.kill()
             process.wait()

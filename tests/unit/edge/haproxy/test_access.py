@@ -273,6 +273,9 @@ class Uvicorn:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive()
+            time.sleep(0.01)
         return self
 
     def __exit__(self, *_):

@@ -97,8 +97,12 @@ def test_a_certificate_is_replaced_or_told_why_not_and_then_stays(tmp_path, even
     first, second = authority.pair("localhost"), authority.pair("localhost")
     tls = Tls(*first.write(tmp_path))
     context = trusting(authority)
-    with Edge(tmp_path, access=EdgeSettings(tls=tls), context=context) as edge:
+    # The agent has told HAProxy its certificate once it has counted who was refused after that.
+    access = EdgeSettings(tls=tls, quotas=(RequestQuota("web", None, 0, None),))
+    with Edge(tmp_path, access=access, context=context) as edge:
         eventually(edge.is_up)
+        assert edge.ask("/v2/models/m", X_Tenant="web").status == 429
+        eventually(lambda: "strata_access_refusals_total{" in edge.metrics_text())
         socket = AdminSocket.of(edge.path.read_text())
         file = edge.path.with_name("edge.pem")
         before = shown(edge)

@@ -41,7 +41,7 @@ def backends(replicas):
 
 @pytest.fixture(scope="module")
 def edge(backends, tmp_path_factory, eventually):
-    with Edge(tmp_path_factory.mktemp("edge"), *backends, idle_s=60) as running:
+    with Edge(tmp_path_factory.mktemp("edge"), *backends, idle_s=600) as running:
         eventually(running.is_up)
         # Servers count as up until they were looked at.
         eventually(lambda: reached(running.ask("/v2/models/down"))[0] == "gateway")

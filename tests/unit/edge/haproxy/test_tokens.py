@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from serve.config.sections import NAME_PATTERN
 from serve.edge.haproxy.access import Maps
 from serve.edge.haproxy.configuration import with_edge
+from serve.edge.haproxy.jwks import parse_jwks
+from serve.edge.haproxy.jwks_fetch import write_signers
+from serve.edge.haproxy.jwks_keeper import signers_file
 from serve.edge.haproxy.settings import EdgeSettings, Jwt, RequestQuota
 from serve.edge.haproxy.tokens import LEEWAY_S
 from serve.edge.keys import dump_keys, new_key, new_secret
@@ -54,6 +57,14 @@ def backends(replicas):
     return [application(name, replica.server_port) for name, replica in replicas.items()]
 
 
+def have_read(edge, jwt, *keys):
+    """Have the keys be there at the start, as after one: a busy machine may read them later.
+
+    HAProxy then begins without them, until the gateway, which is none here, starts it anew.
+    """
+    write_signers(signers_file(edge.path), jwt, parse_jwks(jwks(*keys), jwt.algorithm))
+
+
 @pytest.fixture(scope="module")
 def started(backends, tmp_path_factory, eventually):
     """Return a function that starts an edge, with the keys of a set in a file; ends all of them."""
@@ -69,6 +80,7 @@ def started(backends, tmp_path_factory, eventually):
             quotas=quotas,
         )
         edge = Edge(folder, *backends, access=settings)
+        have_read(edge, settings.jwt, *keys)
         running.append(edge)
         edge.__enter__()
         eventually(edge.is_up)
@@ -245,6 +257,7 @@ def test_a_token_without_a_key_id_needs_an_issuer_with_one_key(edge, started):
 
 
 NOW = int(time.time())
+LONG_S = 10**7  # longer than all tests take
 BAD = {
     "another issuer": ({"iss": "https://login.example.com"}, "iss"),
     "issuers": ({"iss": [ISSUER]}, "iss"),
@@ -268,7 +281,7 @@ BAD = {
     "ends": ({"exp": [NOW + 600]}, "exp"),
     "expired": ({"exp": NOW - LEEWAY_S - 5}, "expired"),
     "expired before all": ({"exp": -NOW}, "expired"),
-    "not yet": ({"nbf": NOW + 3600}, "nbf"),
+    "not yet": ({"nbf": NOW + LONG_S}, "nbf"),
     "not yet as text": ({"nbf": "0"}, "nbf"),
     "not yet as a float": ({"nbf": 0.5}, "nbf"),
     "not yet as null": ({"nbf": None}, "nbf"),
@@ -407,15 +420,15 @@ def test_all_that_json_has_may_be_in_a_token(edge):
         {"exp": NOW + 10**9},
         {"nbf": NOW - 5},
         {"nbf": 0},
-        {"exp": int(time.time()) + 3600, "nbf": NOW + 10},
     ],
 )
 def test_what_is_as_it_should_be_counts(edge, changed):
     assert ask(edge, KEY.token(claims(**changed))).status == 200
 
 
-def test_a_token_that_expired_just_now_counts_for_clocks_that_differ(edge):
+def test_a_token_that_expired_just_now_or_begins_soon_counts_for_clocks_that_differ(edge):
     assert ask(edge, KEY.token(claims(exp=int(time.time()) - 1))).status == 200
+    assert ask(edge, KEY.token(claims(nbf=int(time.time()) + 10))).status == 200
 
 
 MODELS = {
@@ -562,6 +575,7 @@ def rotating(replicas, tmp_path, eventually):
         ]
         access = EdgeSettings(jwt=setting(tmp_path / "jwks.json"))
         edge = Edge(tmp_path, *backends, access=access)
+        have_read(edge, access.jwt, KEY)
         written = edge.path.read_text()
         with edge:
             eventually(edge.is_up)
@@ -625,7 +639,7 @@ def test_where_no_key_was_ever_read_nobody_gets_in(backends, tmp_path, eventuall
             eventually(edge.is_up)
             is_refused(ask(edge, KEY.token()), "kid")
             assert edge.ask("/v2/health/live").status == 200
-            assert "strata_access_jwks_readable 0.0" in edge.metrics_text()
+            eventually(lambda: "strata_access_jwks_readable 0.0" in edge.metrics_text())
 
 
 def test_a_restart_begins_with_the_keys_of_before(started, tmp_path):

@@ -377,6 +377,6 @@ def test_an_agent_that_runs_already_has_the_certificate_ready_when_https_is_turn
     start, backends, tls, tmp_path, eventually
 ):
     (tmp_path / "keys.json").write_text(dump_keys([new_key(SECRET, "web")]))
-    start(keys=tmp_path / "keys.json").__exit__()
+    start(keys=tmp_path / "keys.json").end()
     edge = start(keys=tmp_path / "keys.json", tls=tls)
     assert edge.ask("/v2/models/m", X_API_Key=SECRET).status == 200
