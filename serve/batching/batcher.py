@@ -34,6 +34,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from serve.batching.admission import Admission
 from serve.batching.estimates import Estimates
@@ -177,15 +178,24 @@ class Batcher:
             arrived = time.perf_counter()
             deadline = arrived + timeout_s
             batched = batched and signature not in self.mixed
-            whose = (tenant, priority, arrived, deadline, charge)
-            entry = self._submit(signature, inputs, batched, *whose)
+            submit = partial(
+                self._submit,
+                signature,
+                inputs,
+                tenant=tenant,
+                priority=priority,
+                arrived=arrived,
+                deadline=deadline,
+                charge=charge,
+            )
+            entry = submit(batched=batched)
             if is_alone() and self._may_run_inline(entry):
                 self._run_inline(timeout_s)
             try:
                 outputs = await self._outputs(entry)
             except RowsMixed as err:
                 self._note_mixed(signature, err)
-                entry = self._submit(signature, inputs, False, *whose)
+                entry = submit(batched=False)
                 outputs = await self._outputs(entry)
         return outputs, entry.timing
 
@@ -223,6 +233,7 @@ class Batcher:
         self,
         signature: str,
         inputs: Tensors,
+        *,
         batched: bool,
         tenant: str,
         priority: Priority,

@@ -3,8 +3,7 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,18 +25,24 @@ class Up:
 
 
 @contextmanager
-def strata_up(config: Path, end: signal.Signals = signal.SIGTERM) -> Iterator[Up]:
-    """Run it until the end of the block, which begins once it says that it answers."""
+def strata_up(
+    config: Path, eventually: Callable[..., object], end: signal.Signals = signal.SIGTERM
+) -> Iterator[Up]:
+    """Run it until the end of the block, which begins once it says that it answers.
+
+    SIGTERM ends it as Ctrl-C does, which Ray would have for itself.
+    """
     said = config.with_name("said")
     with said.open("w") as out:
         command = [sys.executable, "-m", "serve", "up", "-c", config]
         process = subprocess.Popen(command, stdout=out, stderr=out)
+
+    def answers() -> bool:
+        assert process.poll() is None, said.read_text()
+        return "Ctrl-C stops it" in said.read_text()
+
     try:
-        deadline = time.monotonic() + _READY_WITHIN_S
-        while "Ctrl-C stops it" not in said.read_text():
-            assert process.poll() is None, said.read_text()
-            assert time.monotonic() < deadline, said.read_text()
-            time.sleep(0.1)
+        eventually(answers, _READY_WITHIN_S)
         yield Up(process.pid, said)
     finally:
         process.send_signal(end)

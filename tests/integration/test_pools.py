@@ -4,14 +4,13 @@ Every graph is served in a pool and, under another name, by replicas of its own:
 must be the same.
 """
 
-import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,15 +18,17 @@ import numpy as np
 import pytest
 import requests
 import yaml
+from bench.peers.processes import command_of, descendants
 from tritonclient.http import InferenceServerClient, InferInput
 
 from serve.deploy.ray_api import RayServeApi
+from serve.edge.haproxy.access import Maps
+from serve.edge.haproxy.admin_socket import AdminSocket
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from tests.e2e.load import Call, Load
 from tests.integration.strata_up import strata_up
 from tests.ports import free_port
-from tests.processes import command_of, descendants_of
 
 pytestmark = pytest.mark.integration
 
@@ -88,7 +89,7 @@ def pools(tmp_path_factory, graphs, eventually):
     }
     path = folder / "strata.yaml"
     path.write_text(yaml.safe_dump(tree))
-    with strata_up(path) as up:
+    with strata_up(path, eventually) as up:
         yield SimpleNamespace(
             path=path,
             url=f"http://127.0.0.1:{tree['http']['port']}",
@@ -145,25 +146,31 @@ def _index(pools):
 def _learned(pools):
     """Return the pool by model that this node's HAProxy has learned of.
 
-    None while Ray starts another one, whose map begins empty.
+    There are none while Ray starts another one, whose map begins empty.
     """
-    for command in map(command_of, descendants_of(pools.pid)):
-        if command and command[0].endswith(b"/haproxy") and b"-f" in command:
-            config = Path(command[command.index(b"-f") + 1].decode())
-            named = re.search(r"stats socket (\S+)", config.read_text())
-            return _map_of_pools(named[1], config) if named else {}
+    for process in descendants(pools.pid):
+        program, *arguments = command_of(process.pid).split() or [""]
+        if program.endswith("/haproxy") and "-f" in arguments:
+            config = Path(arguments[arguments.index("-f") + 1])
+            with suppress(OSError), AdminSocket.of(config.read_text()) as socket:
+                return socket.entries(Maps.beside(config).pools)
     return {}
 
 
-def _map_of_pools(socket_path, config):
-    with socket.socket(socket.AF_UNIX) as admin:
-        try:
-            admin.connect(socket_path)
-            admin.sendall(f"show map {config}.pools.map\n".encode())
-            told = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
-        except ConnectionError:
-            return {}
-    return dict(line.split()[1:3] for line in told.splitlines() if line.strip())
+def _require_learned(pools, eventually, **pool_of):
+    """Ask for models until HAProxy has learned in which pools they are.
+
+    It may have to be asked again: Ray starts it anew when replicas come and go, and its map is
+    empty then.
+    """
+
+    def has_learned():
+        for model in pool_of:
+            answer = requests.get(f"{pools.url}/v2/models/{model}", timeout=60)
+            assert answer.status_code == 200, answer.text
+        return _learned(pools).items() >= pool_of.items()
+
+    eventually(has_learned)
 
 
 def test_a_model_in_a_pool_answers_what_it_answers_by_itself(pools, eventually):
@@ -199,11 +206,7 @@ def test_a_model_in_a_pool_answers_what_it_answers_by_itself(pools, eventually):
         ]:
             assert told(path, name, body) == told(path, f"alone-{name}", body), path
 
-    def has_learned():  # what it forgets whenever Ray starts it anew
-        assert [told("/v2/models/{}", name)[0] for name in ("twice", "text")] == [200, 200]
-        return _learned(pools).items() >= {"twice": "small", "text": "small"}.items()
-
-    eventually(has_learned)
+    _require_learned(pools, eventually, twice="small", text="small")
     assert "alone-twice" not in _learned(pools)
 
 
@@ -215,11 +218,8 @@ def test_a_pool_is_not_asked_by_a_path_or_header_of_a_client(pools, eventually):
     assert "x-strata-pool" not in _infer(pools, "twice", _numbers(1), **headers).headers
     assert _infer(pools, "nobody", _numbers(1), **headers).status_code == 404
 
-    def is_straight():  # also after Ray has started HAProxy anew, with an empty map
-        assert _y(pools, "twice", 1) == [2]
-        return _learned(pools).get("twice") == "small"
-
-    eventually(is_straight)
+    assert _y(pools, "twice", 1) == [2]
+    _require_learned(pools, eventually, twice="small")
     assert "nobody" not in _learned(pools)
 
 
@@ -266,8 +266,7 @@ def test_a_model_comes_changes_moves_and_goes_beside_others_under_load(pools, lo
     assert _infer(pools, "spare", _numbers(*range(90))).status_code == 413
     _change(pools, "spare", pool="next")
     assert [_y(pools, "spare", number) for number in (1, 2)] == [[2], [4]]
-    # Ray may start HAProxy anew for what was applied a little later, with an empty map.
-    eventually(lambda: _y(pools, "spare", 1) == [2] and _learned(pools).get("spare") == "next")
+    _require_learned(pools, eventually, spare="next")
     rows = [line.split() for line in _strata(pools, "status").splitlines()]
     assert ["twice", "running", "1/1", "1", "-", "small"] in rows
     assert ["spare", "running", "1/1", "1", "-", "next"] in rows

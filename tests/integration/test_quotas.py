@@ -110,7 +110,7 @@ def platform(tmp_path_factory, graphs, eventually):
     }
     path = folder / "strata.yaml"
     path.write_text(yaml.safe_dump(tree))
-    with strata_up(path, end=signal.SIGINT):
+    with strata_up(path, eventually, end=signal.SIGINT):
         yield Platform(path)
 
 

@@ -60,7 +60,7 @@ def test_a_platform_speaks_https_to_whom_it_knows_and_takes_up_renewed_files(
     refused = strata("up", "-c", config, STRATA_CLIENT_CERTIFICATE="")
     assert refused.returncode == 1
     assert "STRATA_CLIENT_CERTIFICATE" in refused.stderr
-    with strata_up(config) as up:
+    with strata_up(config, eventually) as up:
         tree = load(config)
         (line,) = [line for line in up.said().splitlines() if "curl" in line]
         shown = line.replace("curl -s", f"curl -s --cert {own}")

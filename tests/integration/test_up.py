@@ -6,13 +6,14 @@ import sys
 import pytest
 import requests
 import yaml
+from bench.peers.processes import command_of, descendants
 
 from serve.deploy.ray_api import RayServeApi
 from serve.repository.publish import publish
 from serve.repository.repository import Repository
 from tests.integration.strata_up import strata_up
 from tests.ports import free_port
-from tests.processes import command_of, descendants_of, has_ended, parent_of
+from tests.processes import has_ended
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +72,7 @@ def _require_no_pages_of_rays_dashboard(config):
 def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_to(
     config, graphs, eventually
 ):
-    with strata_up(config) as up:
+    with strata_up(config, eventually) as up:
         url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['http']['port']}"
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]}
         for name in ("twice", "pooled"):  # by replicas of its own, and by those of a pool
@@ -96,7 +97,7 @@ def test_up_serves_what_is_there_adds_what_comes_and_ends_everything_when_told_t
             "the platform runs as configured",
         ]
         assert _replica_of("twice", up.pid) == replica, "what ran is not touched"
-        started = descendants_of(up.pid)
+        started = {each.pid for each in descendants(up.pid)}
         assert started
     eventually(lambda: all(map(has_ended, started)))
 
@@ -109,13 +110,15 @@ def _applied(config):
 
 
 def _replica_of(model, parent):
-    """Return the processes that are replicas of a model, by the names that Ray gives them."""
-    name = f"ServeReplica:{model}:".encode()
-    return {pid for pid in descendants_of(parent) if name in b"".join(command_of(pid))}
+    """Return the processes that are replicas of a model, by Ray's names, with their parents."""
+    name = f"ServeReplica:{model}:"
+    found = descendants(parent)
+    return {each.pid: each.parent for each in found if name in command_of(each.pid)}
 
 
 def _forked_replica_of(model, parent):
     """Return the process of a model's one replica, which the fork server has started."""
-    (replica,) = _replica_of(model, parent)
-    assert b"worker_server" in b"".join(command_of(parent_of(replica)))
-    return {replica}
+    replica = _replica_of(model, parent)
+    (server,) = replica.values()
+    assert "worker_server" in command_of(server)
+    return replica

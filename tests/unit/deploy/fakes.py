@@ -1,6 +1,10 @@
-"""What stands in for Ray's dashboard, and what its REST API says of applications."""
+"""What stands in for Ray's dashboard and a worker's client, and what Ray says of applications."""
 
 import json
+import re
+from pathlib import Path
+
+from serve.deploy import worker_client
 
 
 class Dashboard:
@@ -25,3 +29,11 @@ def application(status="RUNNING", message="", running=1, target=1, deployment_me
         "message": deployment_message,
     }
     return {"status": status, "message": message, "deployments": {"model": deployment}}
+
+
+def client_that_waits(seconds, folder):
+    """Return the program of a worker's client as it is, but for how long it waits."""
+    client = folder / "client.py"
+    source = Path(worker_client.__file__).read_text()
+    client.write_text(re.sub("_PATIENCE_S = .*", f"_PATIENCE_S = {seconds}", source))
+    return client

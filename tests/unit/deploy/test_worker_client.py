@@ -2,16 +2,15 @@
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from serve.deploy import worker_client
+from tests.unit.deploy.fakes import client_that_waits
 
 _SAYS = "import sys; print('{name}', *sys.argv[1:])"
 
@@ -106,9 +105,7 @@ def test_flags_of_the_interpreter_are_for_one_that_is_started(tmp_path, programs
 
 
 def test_a_server_that_does_not_answer_is_not_waited_for(tmp_path, programs):
-    client = tmp_path / "client.py"
-    source = Path(worker_client.__file__).read_text()
-    client.write_text(re.sub("_PATIENCE_S = .*", "_PATIENCE_S = 0.1", source))
+    client = client_that_waits(0.1, tmp_path)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         listening.listen()

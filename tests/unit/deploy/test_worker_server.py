@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serve.deploy import worker_client
 from serve.deploy.fork_server import ForkServer
+from tests.unit.deploy.fakes import client_that_waits
 
 # What a worker is, told by itself.
 _WORKER = """
@@ -47,15 +46,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def client(tmp_path):
-    """The client as it is, but for its patience.
-
-    The first of a server's waits for all that the server imports, which a busy machine takes long
-    for.
-    """
-    client = tmp_path / "client.py"
-    source = Path(worker_client.__file__).read_text()
-    client.write_text(re.sub("_PATIENCE_S = .*", "_PATIENCE_S = 600.0", source))
-    return client
+    """One that waits for all that the server imports, which a busy machine takes long for."""
+    return client_that_waits(600.0, tmp_path)
 
 
 @pytest.fixture
