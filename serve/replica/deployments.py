@@ -32,6 +32,7 @@ from serve.replica.edges import take_settings
 from serve.replica.endpoint import ModelEndpoint
 from serve.replica.gateway import Gateway
 from serve.replica.loaded_version import Source
+from serve.replica.pod_readiness import pod_was_ready
 from serve.replica.pool import Pool
 from serve.replica.servable import Servable
 from serve.replica.tasks import Tasks
@@ -96,6 +97,8 @@ class ModelDeployment:
             quotas=partial(self._take_quotas, user_config),
         )
         self.servable.model.require_ready()
+        if not self._is_started:
+            await pod_was_ready()
         _begin_serving()
         self.servable.start_tasks()
         self._is_started = True
@@ -156,6 +159,7 @@ class PoolDeployment:
         self.pool = Pool(config, where, Recorder, _ask_gateway)
         self.pool.members.keeper = Keeper(_replica_id(), _tell_gateway)
         self._reporter: Reporter | None = None
+        self._is_started = False
 
     def __serve_build_asgi_app__(self) -> Pool:
         # By Ray's own way come only requests for the pool's route prefix, which is nobody's path.
@@ -168,7 +172,10 @@ class PoolDeployment:
         Returns once each of them was tried to be loaded, whatever came of it, or after a bound.
         """
         await self.pool.members.take(user_config, partial(self._take_reporter, user_config))
+        if not self._is_started:
+            await pod_was_ready()
         _begin_serving()
+        self._is_started = True
 
     async def _take_reporter(self, user_config: dict[str, Any]) -> Reporter | None:
         self._reporter = await _reporter(user_config, self._reporter)

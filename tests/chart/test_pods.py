@@ -1,11 +1,14 @@
 """What the templates promise about Ray's pods, beyond fitting a schema."""
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from serve.config.schema import Http
 from serve.deploy.environment import ray_environment
+from serve.replica.pod_readiness import READY_MARK
 from tests.chart.conftest import CHART, helm, rayservice, rendered
 
 
@@ -50,6 +53,34 @@ def test_the_idle_time_of_connections_reaches_the_pods(render):
     made = cluster(render({"http": {"idle_timeout_s": 7200}}))
     for group in (made["headGroupSpec"], *made["workerGroupSpecs"]):
         assert environment(group)["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == "7200"
+
+
+def test_a_worker_is_marked_once_its_probe_passes_and_models_run_by_the_mark(render, tmp_path):
+    made = cluster(render({}))
+    (container,) = made["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    mark = environment(made["workerGroupSpecs"][0])[READY_MARK]
+    assert READY_MARK not in environment(made["headGroupSpec"])
+    (tmp,) = (each for each in container["volumeMounts"] if each["mountPath"] == "/tmp")
+    assert mark.startswith(f"{tmp['mountPath']}/")
+
+    here = tmp_path / "ready"
+    wget = tmp_path / "wget"
+    wget.touch(0o755)
+    said = container["readinessProbe"]["exec"]["command"]
+    command = [word.replace(mark, str(here)) for word in said]
+
+    def is_ready(cases: str) -> bool:
+        wget.write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        return subprocess.run(command, env={"PATH": path}, check=False).returncode == 0
+
+    assert not is_ready("*/-/healthz) exit 8;; *) echo success;;")
+    assert not is_ready("*/-/healthz) echo success;; *) exit 8;;")
+    assert not here.exists()
+    assert is_ready("*) echo success;;")
+    since = here.stat().st_mtime_ns
+    assert is_ready("*) echo success;;")
+    assert here.stat().st_mtime_ns == since
 
 
 def test_no_replica_runs_on_the_head_and_no_request_needs_it():

@@ -28,6 +28,9 @@
 # Without requests there is nothing to drain.
 - {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: "0"}
 {{- end }}
+{{- if not .isHead }}
+- {name: STRATA_READY_MARK, value: /tmp/strata-ready}
+{{- end }}
 {{- if not .root.Values.auth.enabled }}
 - {name: RAY_AUTH_MODE, value: disabled}
 {{- end }}
@@ -118,13 +121,13 @@ lifecycle:
 {{- end }}
 {{- if not .isHead }}
 # KubeRay's own, asked every second: it moves the Service to a new cluster when the applications run,
-# and until its workers are ready nobody would answer.
+# and until its workers are ready nobody would answer. Models run once it passed here, by the mark.
 readinessProbe:
   exec:
     command:
       - bash
       - -c
-      - wget --tries 1 -T 2 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success && wget --tries 1 -T 2 -q -O- http://localhost:{{ include "strata.healthPort" .root }}/-/healthz | grep success
+      - wget --tries 1 -T 2 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success && wget --tries 1 -T 2 -q -O- http://localhost:{{ include "strata.healthPort" .root }}/-/healthz | grep success && { [ -e /tmp/strata-ready ] || touch /tmp/strata-ready; }
   initialDelaySeconds: 1  # KubeRay's 10 are longer than applications take to run where cores are free
   periodSeconds: 1
   timeoutSeconds: 4

@@ -129,6 +129,42 @@ async def _y(replica, *values, **request):
     return response.outputs["y"].tolist()
 
 
+@pytest.fixture
+def pod(monkeypatch):
+    """The pod that replicas wait for: how often they did, and whether it is ready."""
+    pod = SimpleNamespace(asked=0, is_ready=asyncio.Event())
+
+    async def pod_was_ready():
+        pod.asked += 1
+        await pod.is_ready.wait()
+
+    monkeypatch.setattr(deployments, "pod_was_ready", pod_was_ready)
+    return pod
+
+
+async def _waits_for(pod, replica, user_config):
+    """Show that the first user_config is taken once the pod is ready, and others at once."""
+    taking = asyncio.create_task(replica.reconfigure(user_config))
+    await until(lambda: pod.asked)
+    assert not taking.done()
+    pod.is_ready.set()
+    await taking
+    await replica.reconfigure(user_config)
+    assert pod.asked == 1
+
+
+def test_a_model_runs_once_its_pod_is_ready(models, platform, pod):
+    models.put("digits", 3)
+    args, user_config = platform()
+
+    async def scenario():
+        replica = await _replica(args)
+        await _waits_for(pod, replica, user_config)
+        await _stop(replica)
+
+    asyncio.run(scenario())
+
+
 def test_the_first_user_config_loads_the_model(models, platform):
     models.put("digits", 3)
     args, user_config = platform()
@@ -723,6 +759,25 @@ async def _pool(args):
     return replica
 
 
+def _stop_pool(replica):
+    members = replica.pool.members
+    for each in (members.tasks, members.by_name["digits"].servable.tasks):
+        each.stop()
+    replica.__del__()
+
+
+def test_a_pool_runs_once_its_pod_is_ready(models, platform, pod):
+    models.put("digits", 3)
+    args, user_config = platform("pool-p", model={"pool": "p"})
+
+    async def scenario():
+        replica = await _pool(args)
+        await _waits_for(pod, replica, user_config)
+        _stop_pool(replica)
+
+    asyncio.run(scenario())
+
+
 def test_a_pools_replica_serves_the_models_of_its_user_config(models, platform, ray, tmp_path):
     models.put("digits", 3)
     args, user_config = platform("pool-p", model={"pool": "p"}, access_log=True)
@@ -746,10 +801,7 @@ def test_a_pools_replica_serves_the_models_of_its_user_config(models, platform, 
         assert (await replica.signature("digits", None)).inputs == (X,)
         described = await replica.describe_all("digits")
         assert await replica.check_health() is None
-        members = replica.pool.members
-        for each in (members.tasks, members.by_name["digits"].servable.tasks):
-            each.stop()
-        replica.__del__()
+        _stop_pool(replica)
         return described["digits"]["versions"]
 
     assert asyncio.run(scenario()) == [3]
