@@ -35,9 +35,12 @@ print(urllib.request.urlopen(request, timeout=20).read().decode())
 _KILL = """
 import glob, os, signal, sys
 for path in glob.glob("/proc/[0-9]*/cmdline"):
-    command = open(path, "rb").read().replace(b"\\0", b" ").decode()
-    if sys.argv[1] in command and "/proc/" not in command:
-        os.kill(int(path.split("/")[2]), signal.SIGKILL)
+    try:
+        command = open(path, "rb").read().replace(b"\\0", b" ").decode()
+        if sys.argv[1] in command and "/proc/" not in command:
+            os.kill(int(path.split("/")[2]), signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended meanwhile
 """
 
 
