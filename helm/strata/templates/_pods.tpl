@@ -29,7 +29,7 @@
 - {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: "0"}
 {{- end }}
 {{- if not .isHead }}
-- {name: STRATA_READY_MARK, value: /tmp/strata-ready}
+- {name: STRATA_READY_MARK, value: {{ include "strata.readyMark" . }}}
 {{- end }}
 {{- if not .root.Values.auth.enabled }}
 - {name: RAY_AUTH_MODE, value: disabled}
@@ -44,6 +44,9 @@
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
+
+{{- /* The file that says that a worker's probe has passed; serve/replica/pod_readiness.py waits for it. */ -}}
+{{- define "strata.readyMark" -}}/tmp/strata-ready{{- end -}}
 
 {{- define "strata.drainSeconds" -}}
 {{- sub .Values.drain.terminationGracePeriodSeconds (add .Values.drain.preStopSeconds 15) -}}
@@ -127,7 +130,7 @@ readinessProbe:
     command:
       - bash
       - -c
-      - wget --tries 1 -T 2 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success && wget --tries 1 -T 2 -q -O- http://localhost:{{ include "strata.healthPort" .root }}/-/healthz | grep success && { [ -e /tmp/strata-ready ] || touch /tmp/strata-ready; }
+      - wget --tries 1 -T 2 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success && wget --tries 1 -T 2 -q -O- http://localhost:{{ include "strata.healthPort" .root }}/-/healthz | grep success && { [ -e {{ include "strata.readyMark" . }} ] || touch {{ include "strata.readyMark" . }}; }
   initialDelaySeconds: 1  # KubeRay's 10 are longer than applications take to run where cores are free
   periodSeconds: 1
   timeoutSeconds: 4
