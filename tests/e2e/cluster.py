@@ -138,6 +138,13 @@ class Release:
         done = subprocess.run(command, capture_output=True, timeout=120, check=False, cwd=ROOT)
         return {(each["kind"], json.dumps(each)) for each in json.loads(done.stdout)}
 
+    def is_well(self) -> bool:
+        """Return True. Raises CommandFailed, which says what, where doctor finds something."""
+        findings = self.doctor()
+        if findings:
+            raise CommandFailed(f"doctor found {findings}")
+        return True
+
     def replicas(self, model: str) -> list[dict[str, Any]]:
         """Return a model's running replicas as Ray Serve tells them."""
         application = self.applications().get(model, {"deployments": {}})

@@ -66,4 +66,4 @@ def test_a_missing_secret_is_told_and_the_running_cluster_serves_on(
         carries_on(load)
     assert load.failures == []
     # What cleans up after the cluster that never ran lacks the Secret as well, for two minutes.
-    eventually(lambda: not release.doctor(), timeout_s=300)
+    eventually(release.is_well, timeout_s=300)

@@ -222,4 +222,4 @@ def test_the_commands_that_ask_a_release_ask_it_by_https(secured: Release):
     where = ("--namespace", secured.namespace, "--release", secured.name)
     told = json.loads(run(sys.executable, "-m", "serve", "status", *where, "--json"))
     assert told["unknown"] == []
-    eventually(lambda: not secured.doctor(), timeout_s=300)
+    eventually(secured.is_well, timeout_s=300)

@@ -3,7 +3,6 @@
 The platform is a fake, since Ray takes many seconds; tests/integration/test_up.py has a real one.
 """
 
-import os
 import signal
 import time
 import zipfile
@@ -93,7 +92,8 @@ class FakeMonitoring:
 
 
 def _ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
+    # To this thread: to the process it may come by another one, and when the test has ended.
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture
