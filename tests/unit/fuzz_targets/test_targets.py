@@ -25,7 +25,9 @@ _RIGHT_V1 = join(Parts(0, None, b'{"instances": [1, 2.5]}'))
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("data", [b"", b"\0", b"\xff" * 20, b"[1, 2]", gzip.compress(b"a" * 999)])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", b"\xff" * 20, b"[1, 2]", gzip.compress(b"a" * 999, mtime=0)]
+)
 def test_whatever_is_sent_is_taken_or_refused(name, data):
     TARGETS[name](data)
 
@@ -41,7 +43,7 @@ def test_whatever_is_sent_is_taken_or_refused(name, data):
         ("v1", join(Parts(1, None, b'{"inputs": {"x": [[1, 2]], "s": ["a"]}}'))),
         ("tensors", join(Parts(0, None, b"\1\2\0\1"))),
         ("floats", b"[[1.5, 2], [3, 4]]"),
-        ("encoding", join(Parts(0, None, gzip.compress(b"\0" * 2_000_000)))),
+        ("encoding", join(Parts(0, None, gzip.compress(b"\0" * 2_000_000, mtime=0)))),
         ("paths", b"v1/models/m/versions/3:PREDICT"),
         ("headers", b"500m"),
     ],
