@@ -39,16 +39,20 @@ def _flops(call: Callable[..., Any], signature: Signature) -> int | None:
     ]
     names = [spec.name for spec in signature.inputs]
     one_row = tf.function(lambda *tensors: call(dict(zip(names, tensors, strict=True))))
+    with _without_warnings():  # of what TensorFlow itself calls
+        return _operations_of(one_row.get_concrete_function(*specs))
+
+
+def _operations_of(function: Any) -> int | None:
     # The profiler looks into no nested function; freezing puts them all into one graph.
-    _, graph_def = convert_variables_to_constants_v2_as_graph(one_row.get_concrete_function(*specs))
+    _, graph_def = convert_variables_to_constants_v2_as_graph(function)
     if any(node.op in _LOOPS for node in graph_def.node):
         return None
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(graph_def, name="")
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
-    with _without_warnings():  # of functions that the profiler itself calls
-        return int(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
+    return int(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from serve.errors import InferenceFailed, RepositoryError
 from serve.types import Signature, Tensors
 
 ENDING = ".xml"
+# One for as long as the process lives. Each gives the thread that first compiles with it a stack
+# for signals, which goes with it: where another thread ended it, the next signal ended the process.
+_CORE = openvino.Core()
 
 
 class OpenVinoEngine(FunctionEngine):
@@ -33,16 +36,15 @@ def convert(saved_model: Path, target: Path) -> None:
 
     Raises RuntimeError, as OpenVINO does, for what it cannot read.
     """
-    model = openvino.Core().read_model(str(saved_model))
+    model = _CORE.read_model(str(saved_model))
     openvino.save_model(model, str(target), compress_to_fp16=False)
 
 
 def open_function(file: Path, signature: Signature, options: EngineOptions) -> Infer:
     """Return the function of a signature. Raises RepositoryError if the file does not fit it."""
     try:
-        core = openvino.Core()
-        model = core.read_model(str(file))
-        compiled = core.compile_model(model, "CPU", _properties(options))
+        model = _CORE.read_model(str(file))
+        compiled = _CORE.compile_model(model, "CPU", _properties(options))
     except RuntimeError as err:
         raise RepositoryError(f"{file}: OpenVINO cannot load it: {_first_line(err)}") from err
     inputs = _positions(file, "input", compiled.inputs, [s.name for s in signature.inputs])

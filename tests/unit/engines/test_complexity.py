@@ -72,9 +72,12 @@ def test_a_size_that_is_not_known_hides_the_operations(count, dense, weights, sh
     assert count(dense, weights, TensorSpec("x", "FP32", shape)) == (20, None)
 
 
-def test_what_the_profiler_warns_of_is_not_the_users_to_read(
+def test_what_freezing_and_profiling_warn_of_is_not_the_users_to_read(
     tf, count, dense, weights, monkeypatch
 ):
+    # What is in a collection of the graph around and cannot be written is warned of by freezing.
+    graph = tf.compat.v1.get_default_graph()
+    graph.add_to_collection("unwritable", object())
     profile, records = tf.compat.v1.profiler.profile, []
 
     def warning(*arguments, **options):
@@ -85,5 +88,6 @@ def test_what_the_profiler_warns_of_is_not_the_users_to_read(
     monkeypatch.setattr(tf.get_logger(), "handle", records.append)
     tf.get_logger().warning("before")
     count(dense, weights, _x(-1, 3))
+    graph.clear_collection("unwritable")
     tf.get_logger().warning("after")
     assert [each.msg for each in records] == ["before", "after"]

@@ -1,6 +1,7 @@
-"""No pickle on a path that a client or a store can reach: none in our code, none in what it calls.
+"""What holds for every engine: nothing is unpickled, and signals reach a process after it.
 
-Ray unpickles what its own processes send each other (requests from the gateway to replicas,
+No pickle on a path that a client or a store can reach: none in our code, none in what it calls. Ray
+unpickles what its own processes send each other (requests from the gateway to replicas,
 configs, errors). That is between processes of the platform, behind Ray's token, and not looked at
 here.
 """
@@ -20,7 +21,9 @@ import numpy as np
 import pytest
 
 import serve
+from tests.unit.engines.onnx_files import write_onnx
 from tests.unit.repository.conftest import make_saved_model
+from tests.unit.selection.fakes import write_ir
 
 _SERVE = Path(serve.__file__).parent
 _UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -239,3 +242,58 @@ def test_the_marker_would_have_been_made(tmp_path):
     with np.load(tmp_path / "x.npz", allow_pickle=True) as file:
         assert file["x"].shape == (1,)
     assert (tmp_path / "RAN").exists()
+
+
+# Libraries give threads stacks for signals of their own, and may take them away in others.
+_SIGNALLED = """
+import signal, sys, threading
+from importlib import import_module
+from pathlib import Path
+import numpy as np
+from serve.engines.engine import EngineOptions
+from serve.types import Signature, TensorSpec
+
+module, file = sys.argv[1:]
+x = TensorSpec("x", "FP32", (-1, 3))
+y = TensorSpec("y", "FP32", (-1, 3))
+if module == "loading":
+    engine = import_module("serve.engines.loading").load(Path(file), EngineOptions())
+    held = [lambda tensors: engine.infer(engine.default_signature, tensors)]
+else:
+    signature = Signature("serving_default", inputs=(x,), outputs=(y,), batched=True)
+    opened = import_module(f"serve.engines.{module}").open_function
+    held = [opened(Path(file), signature, EngineOptions())]
+assert held[0]({"x": np.ones((1, 3), np.float32)})["y"].shape == (1, 3)
+engine = None
+unloading = threading.Thread(target=held.clear)
+unloading.start()
+unloading.join()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("TAKEN")
+"""
+
+
+def _write_keras(file):
+    import keras
+
+    x = keras.Input((3,), name="x")
+    keras.Model(x, keras.layers.Dense(3, name="y")(x)).save(file)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "write"),
+    [
+        ("openvino_engine", "0.xml", write_ir),
+        ("onnxruntime_engine", "0.onnx", write_onnx),
+        ("loading", "model.keras", _write_keras),
+    ],
+)
+def test_a_process_takes_signals_after_another_thread_unloaded_its_model(
+    tmp_path, module, name, write
+):
+    write(tmp_path / name)
+    command = [sys.executable, "-c", _SIGNALLED, module, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_SERVE.parent)
+    assert done.stdout.endswith("TAKEN\n"), (done.returncode, done.stderr[-2000:])
