@@ -1,11 +1,11 @@
 import pytest
 
-from tests.e2e.cluster import CommandFailed, Release, eventually
+from tests.e2e.cluster import WELL_S, CommandFailed, Release, eventually
 from tests.e2e.models import spoil
 from tests.e2e.test_faults import carries_on
 from tests.e2e.test_upgrade import who
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 INFER = "/v2/models/digits/infer"
 BROKEN = {"name": "broken", "ray_actor_options": {"num_cpus": 0.1}}
@@ -66,4 +66,4 @@ def test_a_missing_secret_is_told_and_the_running_cluster_serves_on(
         carries_on(load)
     assert load.failures == []
     # What cleans up after the cluster that never ran lacks the Secret as well, for two minutes.
-    eventually(release.is_well, timeout_s=300)
+    eventually(release.is_well, timeout_s=WELL_S)

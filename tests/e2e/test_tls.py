@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from tests.authority import Authority, Pair, trusting
-from tests.e2e.cluster import Release, eventually, run
+from tests.e2e.cluster import WELL_S, Release, eventually, run
 from tests.e2e.test_faults import INFER, carries_on
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -222,4 +222,4 @@ def test_the_commands_that_ask_a_release_ask_it_by_https(secured: Release):
     where = ("--namespace", secured.namespace, "--release", secured.name)
     told = json.loads(run(sys.executable, "-m", "serve", "status", *where, "--json"))
     assert told["unknown"] == []
-    eventually(secured.is_well, timeout_s=300)
+    eventually(secured.is_well, timeout_s=WELL_S)
