@@ -6,9 +6,11 @@ Ray Serve's messages carry tracebacks; only the sentence at their end is for peo
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 from serve.cluster.findings import Finding, Kind, finding
 from serve.cluster.objects import event_messages, event_time, name_of, one_line
+from serve.cluster.release import states
 from serve.cluster.snapshot import Snapshot
 from serve.deploy.application_status import ApplicationState
 from serve.protocols.metadata_v2 import RESTING
@@ -17,6 +19,9 @@ _VALIDATION = re.compile(
     r"\d+ validation errors? for [\w.]+\n(?P<key>[^\n]+)\n\s+(?P<why>[^\n\[]+)"
 )
 _NOT_HANDED_ON = "FailedToUpdateServeApplications"
+# KubeRay tries again within it. Later the event of the try that went well may be missing:
+# Kubernetes takes 25 events of an object at once, and one more every five minutes.
+_TRIED_AGAIN_S = 180.0
 REFUSAL = re.compile(r"UpdateDeployments fail: (4\d\d .*)", re.DOTALL)
 _RESOURCES = re.compile(
     r"Resources required for each replica: (.+?), total resources available: (.+?)\. ", re.DOTALL
@@ -34,7 +39,7 @@ def find_refused_config(snapshot: Snapshot) -> Iterator[Finding]:
             problem = f"Ray Serve refuses the release's configuration: {one_line(refusal[1])}"
             remedy = "correct the values that it names and apply again; models run on as they were"
             yield finding(Kind.CONFIG_REFUSED, name_of(service), problem, remedy)
-        else:
+        elif not _is_well(snapshot) or _seconds_since(snapshot, _NOT_HANDED_ON) < _TRIED_AGAIN_S:
             said = one_line(message.rsplit("err: ", 1)[-1])
             problem = f"KubeRay does not reach Ray's dashboard on the head: {said}"
             remedy = (
@@ -42,6 +47,17 @@ def find_refused_config(snapshot: Snapshot) -> Iterator[Finding]:
                 "NetworkPolicy let the operator in"
             )
             yield finding(Kind.HEAD_UNREACHABLE, name_of(service), problem, remedy)
+
+
+def _is_well(snapshot: Snapshot) -> bool:
+    """Tell whether all that the release asks for runs, as KubeRay has read at the head."""
+    return snapshot.is_ready and all(
+        state.status == "RUNNING" for state in states(snapshot.service).values()
+    )
+
+
+def _seconds_since(snapshot: Snapshot, reason: str) -> float:
+    return (snapshot.taken_at - datetime.fromisoformat(_last(snapshot, reason))).total_seconds()
 
 
 def _last(snapshot: Snapshot, reason: str) -> str:

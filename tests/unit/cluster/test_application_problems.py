@@ -62,9 +62,22 @@ def test_a_configuration_that_ray_serve_refuses_is_found_until_one_is_accepted()
 
 def test_a_head_that_does_not_answer_is_not_called_a_refusal():
     said = 'err: Put "http://head:8265/api/serve/applications/": context deadline exceeded'
-    found = only(snapshot(events=[event(SERVICE_UID, "FailedToUpdateServeApplications", said)]))
+    failed = event(SERVICE_UID, "FailedToUpdateServeApplications", said, "2026-11-24T21:29:00Z")
+    found = only(snapshot(events=[failed]))
     assert found.kind is Kind.HEAD_UNREACHABLE
     assert "context deadline exceeded" in found.problem
+
+
+def test_a_head_that_did_not_answer_once_is_of_the_past_where_all_that_is_asked_for_runs():
+    """Kubernetes drops events of an object that has many, that of the next try's success too."""
+    said = 'err: Put "http://head:8265/api/serve/applications/": context deadline exceeded'
+    events = [event(SERVICE_UID, "FailedToUpdateServeApplications", said)]
+    assert find_problems(snapshot(events=events)) == []
+    more = ray_service(running("gateway", "digits"), names=("gateway", "digits", "late"))
+    waiting = ray_service(running("gateway", "digits"), ready=False)
+    for service in (more, waiting):
+        kinds = {found.kind for found in find_problems(snapshot(service, events=events))}
+        assert Kind.HEAD_UNREACHABLE in kinds
 
 
 def test_a_version_that_is_not_served_is_found_though_the_model_answers():
