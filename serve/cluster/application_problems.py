@@ -6,11 +6,10 @@ Ray Serve's messages carry tracebacks; only the sentence at their end is for peo
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 
 from serve.cluster.findings import Finding, Kind, finding
-from serve.cluster.objects import event_messages, event_time, name_of, one_line
-from serve.cluster.release import states
+from serve.cluster.objects import event_messages, event_time, name_of, one_line, seconds_since
+from serve.cluster.release import waiting
 from serve.cluster.snapshot import Snapshot
 from serve.deploy.application_status import ApplicationState
 from serve.protocols.metadata_v2 import RESTING
@@ -31,15 +30,18 @@ _RESOURCES = re.compile(
 def find_refused_config(snapshot: Snapshot) -> Iterator[Finding]:
     """KubeRay cannot hand `serveConfigV2` on: Ray Serve refuses it, or the head does not answer."""
     service = snapshot.service
-    if _last(snapshot, _NOT_HANDED_ON) <= _last(snapshot, "UpdatedServeApplications"):
+    failed = _last(snapshot, _NOT_HANDED_ON)
+    if failed <= _last(snapshot, "UpdatedServeApplications"):
         return
+    is_well = snapshot.is_ready and not waiting(service)
+    is_past = is_well and seconds_since(failed, snapshot.taken_at) >= _TRIED_AGAIN_S
     for message in event_messages(snapshot.events, service, _NOT_HANDED_ON)[-1:]:
         refusal = REFUSAL.search(message)
         if refusal:
             problem = f"Ray Serve refuses the release's configuration: {one_line(refusal[1])}"
             remedy = "correct the values that it names and apply again; models run on as they were"
             yield finding(Kind.CONFIG_REFUSED, name_of(service), problem, remedy)
-        elif not _is_well(snapshot) or _seconds_since(snapshot, _NOT_HANDED_ON) < _TRIED_AGAIN_S:
+        elif not is_past:
             said = one_line(message.rsplit("err: ", 1)[-1])
             problem = f"KubeRay does not reach Ray's dashboard on the head: {said}"
             remedy = (
@@ -47,17 +49,6 @@ def find_refused_config(snapshot: Snapshot) -> Iterator[Finding]:
                 "NetworkPolicy let the operator in"
             )
             yield finding(Kind.HEAD_UNREACHABLE, name_of(service), problem, remedy)
-
-
-def _is_well(snapshot: Snapshot) -> bool:
-    """Tell whether all that the release asks for runs, as KubeRay has read at the head."""
-    return snapshot.is_ready and all(
-        state.status == "RUNNING" for state in states(snapshot.service).values()
-    )
-
-
-def _seconds_since(snapshot: Snapshot, reason: str) -> float:
-    return (snapshot.taken_at - datetime.fromisoformat(_last(snapshot, reason))).total_seconds()
 
 
 def _last(snapshot: Snapshot, reason: str) -> str:

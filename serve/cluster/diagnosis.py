@@ -23,7 +23,7 @@ from serve.cluster.objects import (
     phase,
     pod_state,
 )
-from serve.cluster.release import states
+from serve.cluster.release import waiting
 from serve.cluster.snapshot import Snapshot
 
 Check = Callable[[Snapshot], Iterator[Finding]]
@@ -63,12 +63,10 @@ def find_problems(snapshot: Snapshot) -> list[Finding]:
 
 def _starting(snapshot: Snapshot) -> Iterator[Finding]:
     """Say how far a release has come that is not ready although no check found a problem."""
-    waiting = [
-        state.name for state in states(snapshot.service).values() if state.status != "RUNNING"
-    ]
-    if snapshot.is_ready and not waiting:
+    names = waiting(snapshot.service)
+    if snapshot.is_ready and not names:
         return
-    what = f"waits for {', '.join(sorted(waiting))}" if waiting else "has no endpoint that answers"
+    what = f"waits for {', '.join(sorted(names))}" if names else "has no endpoint that answers"
     said = condition(snapshot.service, "Ready").get("message", "")
     pods = ", ".join(_progress(snapshot)) or "no pods yet"
     yield finding(

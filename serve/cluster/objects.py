@@ -124,4 +124,9 @@ def one_line(text: str, limit: int = 400) -> str:
 def age_s(item: Object, now: datetime) -> float:
     """Return the seconds since an object was created; 0 if it does not say when."""
     created = item.get("metadata", {}).get("creationTimestamp")
-    return (now - datetime.fromisoformat(created)).total_seconds() if created else 0.0
+    return seconds_since(created, now) if created else 0.0
+
+
+def seconds_since(when: str, now: datetime) -> float:
+    """Return the seconds since a time of Kubernetes' (RFC 3339)."""
+    return (now - datetime.fromisoformat(when)).total_seconds()

@@ -65,6 +65,11 @@ def states(service: Object) -> dict[str, ApplicationState]:
     return {**found, **missing}
 
 
+def waiting(service: Object) -> list[str]:
+    """Return the configured applications that do not run, as far as KubeRay has read."""
+    return [state.name for state in states(service).values() if state.status != "RUNNING"]
+
+
 def read_index(connection: Connection, service: Object) -> dict[str, list[Any]]:
     """Return the gateway's repository index by model. Raises ClusterError."""
     spec = service.get("spec", {}).get("serveService", {})

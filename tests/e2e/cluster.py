@@ -20,8 +20,8 @@ IMAGE = os.environ.get("STRATA_E2E_IMAGE", "localhost/strata:dev")
 REDIS_IMAGE = os.environ.get("STRATA_E2E_REDIS_IMAGE", "localhost/redis:dev")
 PROMETHEUS_IMAGE = os.environ.get("STRATA_E2E_PROMETHEUS_IMAGE", "localhost/prometheus:dev")
 NEXT_IMAGE = os.environ.get("STRATA_E2E_NEXT_IMAGE", "localhost/strata:next")
-# KubeRay pauses longer and longer after each look that failed, up to 1,000 s, as all controllers of
-# its kind do. A machine that is busy for minutes has it fail some.
+# Doctor tells a look of KubeRay's that failed for three minutes, and on a machine that is busy for
+# minutes several fail, after each of which KubeRay pauses longer, up to 1,000 s.
 WELL_S = 1_000
 _ASK_SERVE = """
 import os, urllib.request

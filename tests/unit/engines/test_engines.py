@@ -251,18 +251,15 @@ from importlib import import_module
 from pathlib import Path
 import numpy as np
 from serve.engines.engine import EngineOptions
-from serve.types import Signature, TensorSpec
+from tests.unit.selection.fakes import SIGNATURE
 
 module, file = sys.argv[1:]
-x = TensorSpec("x", "FP32", (-1, 3))
-y = TensorSpec("y", "FP32", (-1, 3))
 if module == "loading":
     engine = import_module("serve.engines.loading").load(Path(file), EngineOptions())
     held = [lambda tensors: engine.infer(engine.default_signature, tensors)]
 else:
-    signature = Signature("serving_default", inputs=(x,), outputs=(y,), batched=True)
     opened = import_module(f"serve.engines.{module}").open_function
-    held = [opened(Path(file), signature, EngineOptions())]
+    held = [opened(Path(file), SIGNATURE, EngineOptions())]
 assert held[0]({"x": np.ones((1, 3), np.float32)})["y"].shape == (1, 3)
 engine = None
 unloading = threading.Thread(target=held.clear)
